@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The settings of conf/agent.yaml, read with libyaml.
+ *
+ * config_load() fills every setting that the file leaves out with its default.
+ * An unknown key, a wrong type or a value out of bounds is an error whose
+ * message names file, line and key.  Pure apart from reading the file:
+ * config_parse() takes the text itself.
+ */
+#ifndef XENSNAPD_BASE_CONFIG_H
+#define XENSNAPD_BASE_CONFIG_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+#include "agent/base/log.h"
+
+enum config_supervise {
+    SUPERVISE_AUTO,   /* domains that lost their watcher through us */
+    SUPERVISE_ALWAYS, /* the same, even where another toolstack seems to act */
+    SUPERVISE_NEVER
+};
+
+struct config {
+    struct {
+        xentoollog_level level;
+        enum log_target target;
+    } log;
+    struct {
+        char folder[PATH_MAX];        /* records */
+        char memory_folder[PATH_MAX]; /* default for memory files */
+        char disk_folder[PATH_MAX];   /* overlays over block devices */
+        char run_folder[PATH_MAX];    /* what ends with this boot */
+        uint64_t reserve_bytes;       /* kept free on each file system */
+    } store;
+    struct {
+        char root[256];            /* "/tool/xensnapd" */
+        uint32_t reconnect_max_ms; /* longest pause between attempts */
+        uint32_t
+            keep_finished_ms; /* finished requests removed after; 0: never */
+    } xenstore;
+    struct {
+        uint32_t per_domain;   /* waiting requests of one domain */
+        uint32_t total;        /* requests not yet final, all together */
+        uint32_t memory_saves; /* at the same time */
+    } limits;
+    struct {
+        uint32_t request_ms; /* default of the `timeout` key; 0: none */
+        uint32_t lock_ms;    /* waiting for a lock of libxl's */
+        uint32_t qmp_greeting_ms;
+        uint32_t qmp_reply_ms;
+        uint32_t qmp_transaction_ms;
+        uint32_t drain_ms; /* SIGTERM: running operations may take this long */
+    } timeouts;
+    enum config_supervise supervise;
+};
+
+void config_set_defaults(struct config *config);
+
+/* `*ret_config` is untouched on failure. */
+bool config_load(const char *path, struct config *ret_config,
+                 struct error *err);
+bool config_parse(const char *text, size_t length, const char *path,
+                  struct config *ret_config, struct error *err);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What QEMU has open: for each virtual disk the node its device uses and the
+ * chain of images under it.
+ *
+ * Built from query-block, query-named-block-nodes and, for each device, the
+ * xen-block property "vdev" (qom-get): node names alone do not tell the disk,
+ * because after an active commit a disk's root is a node that QEMU named.
+ */
+#ifndef XENSNAPD_DISK_BLOCK_GRAPH_H
+#define XENSNAPD_DISK_BLOCK_GRAPH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+#include "agent/disk/qmp.h"
+
+struct block_image {
+    char *path;   /* of the file or block device, never a json: name */
+    char *format; /* QEMU's driver: "qcow2", "raw" ... */
+    char *node;   /* node name; "" where QEMU does not tell */
+    uint64_t virtual_bytes;
+    char **snapshots; /* names of its internal snapshots */
+    size_t snapshot_count;
+};
+
+struct block_disk {
+    char vdev[32];
+    char *qdev; /* QOM path of the device */
+    char *node; /* the device's root node: what a snapshot names */
+    bool read_only;
+    bool emulated; /* an IDE, SCSI or other emulated device, not xen-block */
+    struct block_image *chain; /* chain[0] is the active image */
+    size_t depth;              /* how many images: 1 without a backing file */
+};
+
+struct block_graph {
+    struct block_disk *disks;
+    size_t count;
+};
+
+/* `graph` is the callee's to block_graph_free(), or NULL with `err` set. */
+typedef void block_graph_on_ready(struct block_graph *graph,
+                                  const struct error *err, void *arg);
+
+/* Asks QEMU; the callback comes from the event loop. */
+void block_graph_query(struct qmp *qmp, block_graph_on_ready *on_ready,
+                       void *arg);
+
+/*
+ * The disk that the guest uses under that vdev.  An HVM guest's disk is there
+ * twice until its PV drivers unplug the emulated one; `emulated` picks.  NULL
+ * if there is none.
+ */
+const struct block_disk *block_graph_find(const struct block_graph *graph,
+                                          const char *vdev, bool emulated);
+
+void block_graph_free(struct block_graph *graph);
+
+#endif

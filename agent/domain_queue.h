@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who runs next: one operation at a time for each domain, in order of arrival,
+ * any number of domains side by side.  Pure: jobs are embedded by the caller.
+ *
+ * A job may also need one of a limited number of tickets (a memory save is
+ * heavy on disk and memory); it then waits, and those behind it with it, until
+ * one is free.  Among domains that wait for a ticket the one that waited
+ * longest is first.
+ */
+#ifndef XENSNAPD_DOMAIN_QUEUE_H
+#define XENSNAPD_DOMAIN_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+
+struct queue;
+
+struct queue_job {
+    /* caller fills */
+    char key[64]; /* the domain's uuid */
+    bool needs_ticket;
+    void *owner;
+    /* private */
+    struct queue_domain *domain;
+    struct queue_job *next;
+    bool running;
+};
+
+/* Called when a job may start, from queue_add() or queue_remove() themselves:
+ * defer real work. */
+typedef void queue_on_start(struct queue_job *job, void *arg);
+
+struct queue *queue_new(uint32_t per_domain, uint32_t total, uint32_t tickets,
+                        queue_on_start *on_start, void *arg);
+void queue_free(struct queue *queue);
+
+/* New limits count for jobs that come later. */
+void queue_set_limits(struct queue *queue, uint32_t per_domain, uint32_t total,
+                      uint32_t tickets);
+
+/* ERR_BUSY, naming the limit, if the domain's queue or the whole is full. */
+bool queue_add(struct queue *queue, struct queue_job *job, struct error *err);
+
+/* A job that is done, or that gives up waiting.  Starts what can start now. */
+void queue_remove(struct queue *queue, struct queue_job *job);
+
+/* Jobs not yet removed, running or waiting. */
+size_t queue_length(const struct queue *queue);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The domains of this host, through libxl.
+ *
+ * `struct guests` owns the libxl context and binds it to the event loop.  What
+ * takes time is an asynchronous libxl operation (`struct guest_call`); what
+ * libxl only offers synchronously (look-ups: a few hypercalls and xenstore
+ * round trips) is used as it is.
+ *
+ * Every callback comes from the event loop, never from inside the call that
+ * asked for it, although libxl itself may complete at once (libxl.h, "libxl
+ * Asynchronous Operations"; libxl_event.h).
+ */
+#ifndef XENSNAPD_GUEST_GUESTS_H
+#define XENSNAPD_GUEST_GUESTS_H
+
+#include <event2/event.h>
+#include <libxl.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+
+#define GUEST_UUID_LENGTH 36
+
+struct guests;
+
+enum guest_type { GUEST_PV, GUEST_PVH, GUEST_HVM };
+
+struct guest {
+    uint32_t domid;
+    char uuid[GUEST_UUID_LENGTH + 1];
+    char name[256];
+    enum guest_type type;
+    bool paused;
+    bool shutdown; /* with a reason; a suspended domain is one */
+    bool dying;
+    libxl_shutdown_reason shutdown_reason; /* where `shutdown` */
+    uint64_t memory_kb;                    /* what it has now */
+};
+
+struct guests *guests_new(struct event_base *base, struct error *err);
+
+/* The operations under way must have ended.  NULL is allowed. */
+void guests_free(struct guests *guests);
+
+/* For code that calls libxl itself: only in agent/guest/. */
+libxl_ctx *guests_libxl(struct guests *guests);
+struct event_base *guests_loop(struct guests *guests);
+
+/*
+ * Finds a domain by name, domid or uuid (tried in the order uuid, domid, name,
+ * as xl does for the latter two).  ERR_NO_SUCH_DOMAIN if this host runs none.
+ */
+bool guests_find(struct guests *guests, const char *spec,
+                 struct guest *ret_guest, struct error *err);
+bool guests_find_domid(struct guests *guests, uint32_t domid,
+                       struct guest *ret_guest, struct error *err);
+
+/* Whether this hypervisor can track what a domain of that type dirties, which
+ * a live save needs: PV needs shadow paging, the others it or HAP. */
+bool guests_can_save_live(struct guests *guests, enum guest_type type);
+
+/* ---- operations that take time ---- */
+
+struct guest_call;
+
+/* `err` NULL: done. */
+typedef void guest_on_done(const struct error *err, void *arg);
+
+/*
+ * libxl_domain_suspend: asks the guest to suspend, and writes a libxl stream
+ * to `fd`.  On success the domain is left suspended.  On failure it may be
+ * running or suspended: look.  ERR_GUEST_UNRESPONSIVE if the guest did not
+ * answer; ERR_CANCELLED after guest_call_abort(); otherwise ERR_LIBXL with
+ * libxl's first complaint.  libxl makes `fd` blocking.
+ */
+struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
+                              bool live, guest_on_done *on_done, void *arg);
+
+/*
+ * libxl_domain_resume(suspend_cancel=1): lets a suspended domain go on where
+ * it was.  A domain that is not suspended is left alone, and that is success:
+ * safe to repeat.
+ */
+struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
+                                guest_on_done *on_done, void *arg);
+
+struct guest_call *guest_destroy(struct guests *guests, uint32_t domid,
+                                 guest_on_done *on_done, void *arg);
+struct guest_call *guest_unpause(struct guests *guests, uint32_t domid,
+                                 guest_on_done *on_done, void *arg);
+struct guest_call *guest_pause(struct guests *guests, uint32_t domid,
+                               guest_on_done *on_done, void *arg);
+
+/* A new domain from its configuration (borrowed until the callback), left
+ * paused; `restore_fd` >= 0: from the libxl stream found there (its position
+ * just behind the xl header).  After a failure no half-built domain is left. */
+typedef void guest_on_created(uint32_t domid, const struct error *err,
+                              void *arg);
+struct guest_call *guest_create(struct guests *guests,
+                                libxl_domain_config *config, int restore_fd,
+                                guest_on_created *on_created, void *arg);
+
+/* libxl_retrieve_domain_configuration: the stored configuration brought up to
+ * date.  `config` is the callee's to libxl_domain_config_dispose() and free();
+ * NULL with `err` set. */
+typedef void guest_on_config(libxl_domain_config *config,
+                             const struct error *err, void *arg);
+struct guest_call *guest_config_fetch(struct guests *guests, uint32_t domid,
+                                      guest_on_config *on_config, void *arg);
+
+/* Asks libxl to give up; the callback still comes, with whatever came of it. */
+void guest_call_abort(struct guest_call *call);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The head of an xl save file (xl.h, xl_saverestore.c): magic, byte order,
+ * flags and the domain's configuration as JSON; libxl's stream follows it.
+ * What is written here is what `xl restore FILE` takes.  Pure.
+ */
+#ifndef XENSNAPD_GUEST_SAVEFILE_H
+#define XENSNAPD_GUEST_SAVEFILE_H
+
+#include <stddef.h>
+
+#include "agent/base/error.h"
+
+/*
+ * Encodes the head for `config_json`.  `*ret_data` is the caller's to free().
+ */
+bool savefile_encode(const char *config_json, void **ret_data,
+                     size_t *ret_length, struct error *err);
+
+/*
+ * Decodes the head found at the start of `data` (`length` bytes of the file;
+ * a megabyte is more than enough).  On success `*ret_config_json` is the
+ * caller's to free() and `*ret_head_length` is where the stream begins.
+ * ERR_NO_MEMORY_STATE if it is not such a file, or one that this program
+ * cannot restore, saying why.
+ */
+bool savefile_decode(const void *data, size_t length, char **ret_config_json,
+                     size_t *ret_head_length, struct error *err);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine: runs an operation, a table of named steps each with its undo.
+ * Knows deadlines and cancelling, and no Xen.  Pure: clock, timer and deferred
+ * calls come through `struct operation_host`.
+ *
+ *   running --failure, deadline or cancel before the commit--> undoing
+ *   running --last step done--> finished     undoing --first undone--> finished
+ *
+ * Before the committing step is done a failure undoes in reverse order, the
+ * failing step included (its effect is unknown): an undo looks at what is
+ * there instead of assuming, and is called at most once.  After it there is
+ * only forward: cancel and the request's time limit are no longer heard, and a
+ * failing step is noted (operation->late_error) but the others still run.
+ *
+ * A step's run() starts work and returns; later, from the event loop and never
+ * from inside run(), exactly one operation_step_done() follows.  The same for
+ * undo().  When a step's time is up or the operation is cancelled, its abort()
+ * is called once (never after operation_step_done()) and the step ends as soon
+ * as it can, itself; a step without abort() is waited for.
+ */
+#ifndef XENSNAPD_OPERATION_H
+#define XENSNAPD_OPERATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+
+struct operation;
+
+typedef void operation_act(struct operation *operation);
+
+struct step {
+    const char *name;  /* "save-memory": stable, appears in logs and errors */
+    const char *words; /* "saving memory": for people */
+    operation_act *run;
+    operation_act *undo;  /* NULL: nothing to undo */
+    operation_act *abort; /* NULL: cannot be hurried */
+    uint32_t deadline_ms; /* 0: none but the request's */
+    uint8_t progress;     /* percent of the whole reached when it is done */
+    bool commits;         /* when it is done there is no way back */
+};
+
+struct operation_host {
+    /* Milliseconds of a clock that never jumps. */
+    uint64_t (*now_ms)(struct operation *operation);
+    /* One timer for each operation: operation_on_timer() after `ms`; a new
+     * call replaces the old one; UINT64_MAX stops it. */
+    void (*arm_timer)(struct operation *operation, uint64_t ms);
+    /* operation_on_deferred() soon, from the event loop. */
+    void (*defer)(struct operation *operation);
+    /* Something to tell: a step began, progress moved. */
+    void (*on_progress)(struct operation *operation);
+    /* The end: operation->outcome tells how.  The operation may be freed. */
+    void (*on_finished)(struct operation *operation);
+};
+
+enum operation_state {
+    OPERATION_IDLE,
+    OPERATION_RUNNING,
+    OPERATION_UNDOING,
+    OPERATION_FINISHED
+};
+
+struct operation {
+    /* caller fills */
+    const struct operation_host *host;
+    const struct step *steps; /* ends with a step whose name is NULL */
+    const char *label;        /* for log lines: "dom=7 req=ab12 op=create" */
+    uint64_t timeout_ms;      /* for the whole; 0: none */
+
+    /* read-only */
+    enum operation_state state;
+    size_t current; /* index of the step under way */
+    bool committed;
+    uint8_t progress;        /* 0 to 100, never going back */
+    struct error error;      /* why it failed; ERR_NONE: it did not */
+    const char *failed_step; /* where, or NULL */
+    struct error undo_error; /* what could not be put back */
+    struct error late_error; /* what failed after the commit */
+
+    /* private */
+    struct error pending;
+    bool step_ended;
+    bool abort_sent;
+    bool stop_wanted; /* cancelled or out of time */
+    bool deferred;
+    uint64_t step_began_ms;
+    uint64_t operation_deadline_ms;
+    uint64_t step_deadline_ms;
+};
+
+void operation_start(struct operation *operation);
+
+/* `err` NULL or ERR_NONE: success.  Copied. */
+void operation_step_done(struct operation *operation, const struct error *err);
+
+/* Gives up, unless committed; `code` says why (ERR_CANCELLED, ERR_TIMEOUT,
+ * ERR_INTERRUPTED). False if it is too late. */
+bool operation_cancel(struct operation *operation, enum error_code code,
+                      const char *message);
+
+/* Progress within the step under way, 0 to 100. */
+void operation_report(struct operation *operation, unsigned int percent);
+
+void operation_on_timer(struct operation *operation);
+void operation_on_deferred(struct operation *operation);
+
+#endif
