@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "agent/base/error.h"
 
@@ -25,24 +26,29 @@ struct queue_job {
     bool needs_ticket;
     void *owner;
     /* private */
-    struct queue_domain *domain;
-    struct queue_job *next;
+    struct queue_domain *domain; /* NULL: in no queue */
+    STAILQ_ENTRY(queue_job) link;
     bool running;
 };
 
-/* Called when a job may start, from queue_add() or queue_remove() themselves:
- * defer real work. */
+/*
+ * Called when a job may start, from queue_add() or queue_remove() themselves:
+ * defer real work.  It may add jobs and remove any, this one too.
+ */
 typedef void queue_on_start(struct queue_job *job, void *arg);
 
 struct queue *queue_new(uint32_t per_domain, uint32_t total, uint32_t tickets,
                         queue_on_start *on_start, void *arg);
 void queue_free(struct queue *queue);
 
-/* New limits count for jobs that come later. */
+/* New limits count for jobs that come, or start, later. */
 void queue_set_limits(struct queue *queue, uint32_t per_domain, uint32_t total,
                       uint32_t tickets);
 
-/* ERR_BUSY, naming the limit, if the domain's queue or the whole is full. */
+/*
+ * ERR_BUSY, naming the limit, if `per_domain` jobs of the domain wait already
+ * (the running one does not count) or there are `total` jobs altogether.
+ */
 bool queue_add(struct queue *queue, struct queue_job *job, struct error *err);
 
 /* A job that is done, or that gives up waiting.  Starts what can start now. */

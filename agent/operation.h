@@ -13,11 +13,16 @@
  * only forward: cancel and the request's time limit are no longer heard, and a
  * failing step is noted (operation->late_error) but the others still run.
  *
- * A step's run() starts work and returns; later, from the event loop and never
- * from inside run(), exactly one operation_step_done() follows.  The same for
- * undo().  When a step's time is up or the operation is cancelled, its abort()
- * is called once (never after operation_step_done()) and the step ends as soon
- * as it can, itself; a step without abort() is waited for.
+ * A step's run() starts work and returns; exactly one operation_step_done()
+ * follows, from inside run() already or later: what comes next is deferred to
+ * the event loop either way.  The same for undo().  When a step's time is up or
+ * the operation is cancelled, its abort() is called once (never after
+ * operation_step_done(), which it may call itself) and the step ends as soon as
+ * it can, itself; a step without abort() is waited for.  Before the commit such
+ * a step counts as failed even if it then succeeds, except the committing one:
+ * once done it is done.
+ *
+ * An operation that gave up before its first step ran has nothing to undo.
  */
 #ifndef XENSNAPD_OPERATION_H
 #define XENSNAPD_OPERATION_H
@@ -51,9 +56,9 @@ struct operation_host {
     void (*arm_timer)(struct operation *operation, uint64_t ms);
     /* operation_on_deferred() soon, from the event loop. */
     void (*defer)(struct operation *operation);
-    /* Something to tell: a step began, progress moved. */
+    /* Something to tell: a step or an undo began, progress moved. */
     void (*on_progress)(struct operation *operation);
-    /* The end: operation->outcome tells how.  The operation may be freed. */
+    /* The end: operation->error tells how.  The operation may be freed. */
     void (*on_finished)(struct operation *operation);
 };
 
@@ -82,23 +87,26 @@ struct operation {
     struct error late_error; /* what failed after the commit */
 
     /* private */
-    struct error pending;
-    bool step_ended;
-    bool abort_sent;
-    bool stop_wanted; /* cancelled or out of time */
+    struct error pending; /* how the act under way ended */
+    struct error stop;    /* why it is to be given up; ERR_NONE: it is not */
+    bool started;         /* run() or undo() of `current` was called ... */
+    bool inside;          /* ... and has not returned yet */
+    bool ended;           /* operation_step_done() was called */
     bool deferred;
     uint64_t step_began_ms;
     uint64_t operation_deadline_ms;
     uint64_t step_deadline_ms;
 };
 
+/* The first step begins from the event loop. */
 void operation_start(struct operation *operation);
 
 /* `err` NULL or ERR_NONE: success.  Copied. */
 void operation_step_done(struct operation *operation, const struct error *err);
 
 /* Gives up, unless committed; `code` says why (ERR_CANCELLED, ERR_TIMEOUT,
- * ERR_INTERRUPTED). False if it is too late. */
+ * ERR_INTERRUPTED).  False if it is too late: committed, failed or given up
+ * already.  Not from inside run(), undo() or on_progress(). */
 bool operation_cancel(struct operation *operation, enum error_code code,
                       const char *message);
 

@@ -68,7 +68,7 @@ struct request {
     char id[REQUEST_ID_MAX + 1];
     uint32_t requester;
     enum request_operation operation;
-    char domain[256];     /* name, domid or uuid */
+    char domain[256];     /* name, domid or uuid; default: the requester */
     uint32_t timeout_ms;  /* 0 = not given */
     uint32_t notify_port; /* 0 = not given: no event channel has port 0 */
     char name[SNAPSHOT_NAME_MAX + 1]; /* "" = not given (create only) */
@@ -89,7 +89,7 @@ struct request {
 
     /* rescan */
     enum request_phase phase;
-    uint32_t hold_ms;
+    uint32_t hold_ms; /* 0 = not given */
 
     /* create, rescan: in the order of `disks`.  `disks_named` tells whether
      * the key `disks` was there: without it every disk is meant, and `disks`
@@ -108,8 +108,9 @@ bool request_id_is_valid(const char *id);
  */
 bool snapshot_name_is_valid(const char *name);
 
-/* A plain absolute path: begins with '/', no empty, "." or ".." part, no
- * control byte, at most 1023 bytes (what a qcow2 header can name). */
+/* A plain absolute path: begins with '/', no empty, "." or ".." part, UTF-8
+ * without control characters (it goes into JSON), at most 1023 bytes (what a
+ * qcow2 header can name). */
 bool request_path_is_plain(const char *path);
 
 /*

@@ -8,8 +8,13 @@
  * after by it from then on, unless another toolstack (a living xl watcher,
  * libvirt, xapi) does; that is decided anew at each shutdown.
  *
- * Which domains those are is kept in the run folder, one file for each uuid,
- * so that it survives a restart of the agent and ends with the boot.
+ * Which domains those are is kept in the run folder (supervise_notes.h), so
+ * that it survives a restart of the agent and ends with the boot.
+ *
+ * A domain is: watched -> [held -> watched]* -> shut down -> reaction ->
+ * watched under its new domid, or forgotten.  A shutdown for suspend (another
+ * program's save) and one that somebody else will see to are looked at again,
+ * at growing intervals, until they are over.
  */
 #ifndef XENSNAPD_SUPERVISE_H
 #define XENSNAPD_SUPERVISE_H
@@ -19,17 +24,23 @@
 
 struct supervisor;
 
-/* Takes up the domains noted in the run folder that still run.  `config` must
- * outlive the supervisor. */
+/* Takes up the domains noted in the run folder that still run, and the
+ * restarts that were under way.  `config` must outlive the supervisor. */
 struct supervisor *supervisor_new(struct guests *guests,
                                   const struct config *config,
                                   struct error *err);
+
+/* Not while supervisor_is_busy().  The notes stay.  NULL is allowed. */
 void supervisor_free(struct supervisor *supervisor);
+
+/* Whether it is in the middle of destroying or making a domain. */
+bool supervisor_is_busy(const struct supervisor *supervisor);
 
 /*
  * From now on (and over a restart of the agent) this domain is looked after.
  * Call it before the domain is suspended: if the agent dies then, the next one
- * knows.  Again for a domain already known: no harm.
+ * knows.  Again for a domain already known: no harm.  ERR_BUSY while that
+ * domain is being restarted.
  */
 bool supervisor_adopt(struct supervisor *supervisor, const struct guest *guest,
                       struct error *err);
@@ -37,9 +48,21 @@ bool supervisor_adopt(struct supervisor *supervisor, const struct guest *guest,
 /*
  * libxl's death event reports one shutdown only, and a checkpoint's suspend
  * uses it up (libxl_domain.c, shutdown_reported): so stop listening before the
- * suspend, and listen afresh after the resume.
+ * suspend, and listen afresh after the resume.  What happened to the domain
+ * meanwhile is seen to after the release, from the event loop.  Of a domain
+ * not adopted: nothing.
  */
 void supervisor_hold(struct supervisor *supervisor, const char *uuid);
 void supervisor_release(struct supervisor *supervisor, const char *uuid);
+
+/*
+ * No longer looks after the domain, since it is about to be destroyed on
+ * purpose.  ERR_BUSY while it is being restarted.
+ */
+bool supervisor_forget(struct supervisor *supervisor, const char *uuid,
+                       struct error *err);
+
+/* After guests_reopen(). */
+void supervisor_reattach(struct supervisor *supervisor);
 
 #endif

@@ -3,9 +3,12 @@
  * The settings of conf/agent.yaml, read with libyaml.
  *
  * config_load() fills every setting that the file leaves out with its default.
- * An unknown key, a wrong type or a value out of bounds is an error whose
- * message names file, line and key.  Pure apart from reading the file:
- * config_parse() takes the text itself.
+ * An unknown or repeated key, a wrong type or a value out of bounds is
+ * ERR_INVALID_REQUEST with a message that names file, line and key.  Pure apart
+ * from reading the file: config_parse() takes the text itself.
+ *
+ * A duration is a number and ms, s, min or h, and without a unit in seconds; a
+ * size is a number and KiB, MiB or GiB, and without a unit in bytes.
  */
 #ifndef XENSNAPD_BASE_CONFIG_H
 #define XENSNAPD_BASE_CONFIG_H
@@ -38,8 +41,7 @@ struct config {
     struct {
         char root[256];            /* "/tool/xensnapd" */
         uint32_t reconnect_max_ms; /* longest pause between attempts */
-        uint32_t
-            keep_finished_ms; /* finished requests removed after; 0: never */
+        uint32_t keep_finished_ms; /* then they are removed; 0: never */
     } xenstore;
     struct {
         uint32_t per_domain;   /* waiting requests of one domain */
@@ -59,10 +61,14 @@ struct config {
 
 void config_set_defaults(struct config *config);
 
-/* `*ret_config` is untouched on failure. */
+/* `*ret_config` is untouched on failure.  A file that cannot be read is
+ * ERR_INTERNAL. */
 bool config_load(const char *path, struct config *ret_config,
                  struct error *err);
 bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err);
+
+/* The settings' names ("log.level"), one for each index from 0; then NULL. */
+const char *config_key(size_t index);
 
 #endif

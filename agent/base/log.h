@@ -3,8 +3,8 @@
  * Logging, at libxentoollog's levels, to stderr or syslog.
  *
  * libxl logs through the same logger (log_xentoollog()), so its words stand in
- * the same stream as ours and the last complaint of a libxl call can be quoted
- * in an error (log_last_complaint()).
+ * the same stream as ours and the first complaint of a libxl call can be quoted
+ * in an error (log_first_complaint()).
  *
  * One process-wide logger: the toollog interface that libxl calls has no room
  * for a context of ours, and there is one stream to write to.
@@ -17,7 +17,11 @@
 
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
-/* May be called again (SIGHUP) to change target or level. */
+/*
+ * May be called again (SIGHUP) to change target or level; until the first call
+ * it is stderr and info.  A line on stderr begins with the time, or with the
+ * syslog priority ("<6>") where journald reads it and adds the time itself.
+ */
 void log_configure(enum log_target target, xentoollog_level level);
 
 /* "debug", "verbose", "detail", "info", "notice", "warn", "error",
@@ -30,11 +34,12 @@ xentoollog_logger *log_xentoollog(void);
 /*
  * The first error-level line that libxl wrote since log_forget_complaint(), or
  * NULL: the first names the cause, the ones behind it only its consequences.
- * Valid until the next logged line.
+ * Without libxl's file, line and function.  Valid until the next logged line.
  */
 const char *log_first_complaint(void);
 void log_forget_complaint(void);
 
+/* One line: control and non-ASCII bytes become '?'.  Keeps errno. */
 void log_write(xentoollog_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -3,9 +3,11 @@
  * What QEMU has open: for each virtual disk the node its device uses and the
  * chain of images under it.
  *
- * Built from query-block, query-named-block-nodes and, for each device, the
- * xen-block property "vdev" (qom-get): node names alone do not tell the disk,
- * because after an active commit a disk's root is a node that QEMU named.
+ * Built from query-block, query-named-block-nodes, x-debug-query-block-graph
+ * and, for each device, the xen-block property "vdev" (qom-get): node names
+ * alone do not tell the disk, because after an active commit a disk's root is
+ * a node that QEMU named.  Emulated disks are told by the drive ids that libxl
+ * gives them; devices that are neither are left out.
  */
 #ifndef XENSNAPD_DISK_BLOCK_GRAPH_H
 #define XENSNAPD_DISK_BLOCK_GRAPH_H
@@ -17,22 +19,25 @@
 #include "agent/disk/qmp.h"
 
 struct block_image {
-    char *path;   /* of the file or block device, never a json: name */
+    char *path;   /* of the file or block device, never a json: name; "" if it
+                     is neither (a network image) */
     char *format; /* QEMU's driver: "qcow2", "raw" ... */
-    char *node;   /* node name; "" where QEMU does not tell */
+    char *node;   /* node name */
     uint64_t virtual_bytes;
     char **snapshots; /* names of its internal snapshots */
     size_t snapshot_count;
 };
 
 struct block_disk {
-    char vdev[32];
-    char *qdev; /* QOM path of the device */
-    char *node; /* the device's root node: what a snapshot names */
+    char vdev[32]; /* "xvda" */
+    char *qdev;    /* QOM path or id of the device */
+    char *node;    /* the device's root node: what a snapshot names */
     bool read_only;
     bool emulated; /* an IDE, SCSI or other emulated device, not xen-block */
-    struct block_image *chain; /* chain[0] is the active image */
-    size_t depth;              /* how many images: 1 without a backing file */
+    /* chain[0] is the active image.  `depth` is how many there are: 1 without
+     * a backing file, 0 where a placeholder stands in for the disk. */
+    struct block_image *chain;
+    size_t depth;
 };
 
 struct block_graph {
@@ -50,8 +55,8 @@ void block_graph_query(struct qmp *qmp, block_graph_on_ready *on_ready,
 
 /*
  * The disk that the guest uses under that vdev.  An HVM guest's disk is there
- * twice until its PV drivers unplug the emulated one; `emulated` picks.  NULL
- * if there is none.
+ * twice until its PV drivers unplug the emulated one; `emulated` picks: the
+ * twin of "xvda" and of "hda" is the first IDE disk.  NULL if there is none.
  */
 const struct block_disk *block_graph_find(const struct block_graph *graph,
                                           const char *vdev, bool emulated);

@@ -9,12 +9,12 @@
 #include "agent/base/error.h"
 
 struct format_rule {
-    const char *backend; /* libxl's: "qdisk", "phy", "tap" */
-    const char *format;  /* of the active image: "raw", "qcow2", ... */
-    const char
-        *external;       /* format of an external snapshot's overlay, or NULL */
-    bool internal;       /* can hold internal snapshots */
-    const char *why_not; /* where neither: what the user can do */
+    const char *backend;     /* libxl's: "qdisk", "phy", "tap" */
+    const char *format;      /* of the active image: libxl's or QEMU's name */
+    const char *external;    /* format of an external snapshot's overlay */
+    bool internal;           /* can hold internal snapshots */
+    const char *why_not;     /* where neither: what the user can do */
+    const char *no_internal; /* where not internal: what the user can do */
 };
 
 /*

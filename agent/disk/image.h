@@ -22,11 +22,11 @@
 
 struct image_info {
     char path[PATH_MAX];
-    char format[16]; /* "qcow2" or "raw" ... as given to image_inspect() */
+    char format[16]; /* QEMU's name, as given to image_inspect() */
     uint64_t virtual_bytes;
     char backing_path[PATH_MAX]; /* absolute; "" if there is none */
     char backing_format[16];     /* "" if the header does not record it */
-    bool dirty;                  /* qcow2 "dirty" or "corrupt" bit */
+    bool dirty; /* not closed cleanly (qcow2 with lazy refcounts, qed) */
 };
 
 struct image_chain {
@@ -40,16 +40,20 @@ struct image_chain {
  * of `backing_format`, both recorded in the header; flushes the file and its
  * folder; reads it back and compares.  After a failure no file is left.
  * Owner, group and mode are those of the backing image where it is a file, so
- * that whoever could open that can open this; else root's and 0600.
+ * that whoever could open that can open this (the owner may always write);
+ * else root's and 0600.
  */
 bool image_create_overlay(const char *path, uint64_t virtual_bytes,
                           const char *backing_path, const char *backing_format,
                           struct error *err);
 
 /*
- * Reads an image's header.  The format is told, never guessed: a guest can
- * write any header into a raw disk.  ERR_CHAIN_BROKEN, naming the image, if it
- * is missing, not of that format or damaged.
+ * Reads an image's header: "raw", "qcow2", or one of "qcow", "qed" and "vpc",
+ * which can lie under an overlay.  The format is told, never guessed: a guest
+ * can write any header into a raw disk.  ERR_CHAIN_BROKEN, naming the image,
+ * if it is missing, not of that format or damaged; ERR_UNSUPPORTED_DISK if it
+ * is encrypted, keeps its data elsewhere or names a backing file by anything
+ * but a path.
  */
 bool image_inspect(const char *path, const char *format,
                    struct image_info *ret_info, struct error *err);

@@ -13,6 +13,8 @@
  * callback comes from the event loop, never from inside the call that asked
  * for it.  Once broken (connection lost, a time limit passed) every
  * outstanding and later command is answered with ERR_QMP.
+ *
+ * The process must ignore SIGPIPE: QEMU may end at any moment.
  */
 #ifndef XENSNAPD_DISK_QMP_H
 #define XENSNAPD_DISK_QMP_H
@@ -48,7 +50,8 @@ typedef void qmp_on_event(const char *name, struct json_object *data,
 
 /*
  * Begins a session.  `settings` must outlive it.  Never fails on the spot;
- * `on_open` says how it went.
+ * `on_open` says how it went: ERR_BUSY if libxl's lock was not free in time,
+ * else ERR_QMP.  Commands may be sent from then on, not earlier.
  */
 struct qmp *qmp_open(struct event_base *base,
                      const struct qmp_settings *settings, uint32_t domid,

@@ -43,13 +43,32 @@ struct guests *guests_new(struct event_base *base, struct error *err);
 /* The operations under way must have ended.  NULL is allowed. */
 void guests_free(struct guests *guests);
 
-/* For code that calls libxl itself: only in agent/guest/. */
+/*
+ * A libxl context does not outlive the xenstored that it was connected to:
+ * call this once xenstored is back.  The context is replaced, so what
+ * guests_libxl() returned and every evgen (libxl_evenable_domain_death()) is
+ * gone: ask again, enable again.  ERR_BUSY while an operation is under way:
+ * try again when it has ended.  After a failure the old context is kept.
+ */
+bool guests_reopen(struct guests *guests, struct error *err);
+
+/* For code that calls libxl itself: only in agent/guest/.  Do not keep it. */
 libxl_ctx *guests_libxl(struct guests *guests);
 struct event_base *guests_loop(struct guests *guests);
 
 /*
- * Finds a domain by name, domid or uuid (tried in the order uuid, domid, name,
- * as xl does for the latter two).  ERR_NO_SUCH_DOMAIN if this host runs none.
+ * Who hears the events of the evgens (a domain's shutdown and death).  `event`
+ * is borrowed for the call.  At most one listener; NULL stops listening.
+ * Nobody else calls libxl_event_register_callbacks(), _check() or _wait().
+ */
+typedef void guests_on_event(const libxl_event *event, void *arg);
+void guests_listen(struct guests *guests, guests_on_event *on_event, void *arg);
+
+/*
+ * Finds a domain by name, domid or uuid (tried in the order uuid, domid, name;
+ * digits alone are a domid and nothing else, as for xl).  Where two have the
+ * uuid, one of them dying, it is the other.  ERR_NO_SUCH_DOMAIN if this host
+ * runs none; domain 0 is not a guest.
  */
 bool guests_find(struct guests *guests, const char *spec,
                  struct guest *ret_guest, struct error *err);
@@ -70,9 +89,13 @@ typedef void guest_on_done(const struct error *err, void *arg);
 /*
  * libxl_domain_suspend: asks the guest to suspend, and writes a libxl stream
  * to `fd`.  On success the domain is left suspended.  On failure it may be
- * running or suspended: look.  ERR_GUEST_UNRESPONSIVE if the guest did not
- * answer; ERR_CANCELLED after guest_call_abort(); otherwise ERR_LIBXL with
- * libxl's first complaint.  libxl makes `fd` blocking.
+ * running or suspended: look, with guest_resume(); no request to suspend is
+ * left behind that the guest could still follow afterwards.
+ * ERR_GUEST_UNRESPONSIVE if the guest did not answer; ERR_CANCELLED after
+ * guest_call_abort(); ERR_NO_SPACE if the file is full; ERR_LIVE_NOT_SUPPORTED
+ * if `live` and the hypervisor cannot; ERR_NO_SUCH_DOMAIN if it went away;
+ * otherwise ERR_LIBXL with libxl's first complaint.  libxl makes `fd`
+ * blocking.
  */
 struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
                               bool live, guest_on_done *on_done, void *arg);
@@ -92,9 +115,10 @@ struct guest_call *guest_unpause(struct guests *guests, uint32_t domid,
 struct guest_call *guest_pause(struct guests *guests, uint32_t domid,
                                guest_on_done *on_done, void *arg);
 
-/* A new domain from its configuration (borrowed until the callback), left
- * paused; `restore_fd` >= 0: from the libxl stream found there (its position
- * just behind the xl header).  After a failure no half-built domain is left. */
+/* A new domain from its configuration (borrowed until the callback; libxl
+ * fills in defaults), left paused; `restore_fd` >= 0: from the libxl stream
+ * found there (its position just behind the xl header).  After a failure no
+ * half-built domain is left. */
 typedef void guest_on_created(uint32_t domid, const struct error *err,
                               void *arg);
 struct guest_call *guest_create(struct guests *guests,

@@ -11,15 +11,19 @@
 
 #include "agent/base/error.h"
 
+/* No head is longer: what to read from a file for savefile_decode(). */
+#define SAVEFILE_HEAD_MAX (1024 * 1024)
+
 /*
  * Encodes the head for `config_json`.  `*ret_data` is the caller's to free().
+ * ERR_INTERNAL if it would be longer than SAVEFILE_HEAD_MAX.
  */
 bool savefile_encode(const char *config_json, void **ret_data,
                      size_t *ret_length, struct error *err);
 
 /*
- * Decodes the head found at the start of `data` (`length` bytes of the file;
- * a megabyte is more than enough).  On success `*ret_config_json` is the
+ * Decodes the head found at the start of `data` (`length` bytes of the file,
+ * SAVEFILE_HEAD_MAX or all of it).  On success `*ret_config_json` is the
  * caller's to free() and `*ret_head_length` is where the stream begins.
  * ERR_NO_MEMORY_STATE if it is not such a file, or one that this program
  * cannot restore, saying why.

@@ -19,7 +19,6 @@
 #define XENSNAPD_GUEST_STORED_CONFIG_H
 
 #include <stddef.h>
-#include <xenstore.h>
 
 #include "agent/guest/guests.h"
 
@@ -39,9 +38,12 @@ struct stored_config_change;
  * failure nothing has changed.
  */
 struct stored_config_change *stored_config_set_disks(
-    struct guests *guests, struct xs_handle *xs, const struct guest *guest,
+    struct guests *guests, const struct guest *guest,
     const struct disk_location *disks, size_t count, uint32_t lock_ms,
     guest_on_done *on_done, void *arg);
+
+/* Whether the domain has a configuration pending from `xl config-update`. */
+bool stored_config_is_overridden(const struct guest *guest);
 
 /* Gives up waiting for the lock: no callback comes.  Only before the callback
  * has come. */

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The services that everything on a request's way shares; made and ended by
+ * main.c.
+ */
+#ifndef XENSNAPD_AGENT_H
+#define XENSNAPD_AGENT_H
+
+#include <event2/event.h>
+
+#include "agent/base/clock.h"
+#include "agent/base/config.h"
+#include "agent/disk/qmp.h"
+#include "agent/guest/guests.h"
+#include "agent/journal/records.h"
+#include "agent/supervise.h"
+#include "agent/watch.h"
+
+struct dispatcher;
+
+struct agent {
+    struct event_base *loop;
+    struct config config;
+    struct qmp_settings qmp;
+    struct watch *watch; /* and with it the xenstore connection */
+    struct guests *guests;
+    struct supervisor *supervisor;
+    struct records *records;
+    struct dispatcher *dispatcher;
+    char started_at[CLOCK_UTC_LENGTH + 1];
+};
+
+#endif

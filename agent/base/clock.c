@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reading the clocks. */
+#include "agent/base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+uint64_t clock_monotonic_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_monotonic_ms(void)
+{
+    return clock_monotonic_ns() / 1000000u;
+}
+
+void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1])
+{
+    struct timespec now;
+    struct tm utc;
+    char seconds[20];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(buffer, CLOCK_UTC_LENGTH + 1, "%s.%03uZ", seconds,
+             (unsigned int)(now.tv_nsec / 1000000) % 1000u);
+}
+
+void clock_utc_name(char buffer[CLOCK_NAME_LENGTH + 1])
+{
+    time_t now = time(NULL);
+    struct tm utc;
+
+    gmtime_r(&now, &utc);
+    strftime(buffer, CLOCK_NAME_LENGTH + 1, "%Y%m%dT%H%M%SZ", &utc);
+}
+
+struct timeval clock_timeval(uint64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Two clocks: a monotonic one for durations and time limits, and UTC for what
+ * people and records see.  They are never mixed: the UTC clock may jump.
+ */
+#ifndef XENSNAPD_BASE_CLOCK_H
+#define XENSNAPD_BASE_CLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/time.h>
+
+#define CLOCK_UTC_LENGTH 24 /* "2026-11-24T07:12:03.123Z" */
+
+uint64_t clock_monotonic_ns(void);
+uint64_t clock_monotonic_ms(void);
+
+/* Now, in UTC, RFC 3339 with milliseconds. */
+void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1]);
+
+/* Now as a snapshot's default name: "20261124T071203Z". */
+#define CLOCK_NAME_LENGTH 16
+void clock_utc_name(char buffer[CLOCK_NAME_LENGTH + 1]);
+
+struct timeval clock_timeval(uint64_t ms);
+
+#endif

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reads conf/agent.yaml: sections of settings, two levels and no more. */
+#include "agent/base/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/config_setting.h"
+
+#define FILE_MAX ((size_t)1 << 20)
+
+struct reader {
+    yaml_parser_t yaml;
+    yaml_event_t event; /* the one being looked at */
+    const char *path;
+    struct config *config;
+    bool seen[CONFIG_SETTINGS_MAX];
+    struct error *err;
+};
+
+void config_set_defaults(struct config *config)
+{
+    const struct setting *setting;
+    struct error err;
+
+    memset(config, 0, sizeof(*config));
+    for (setting = config_settings; setting->key; setting++) {
+        if (setting->kind != SETTING_SECTION &&
+            !setting_store(setting, setting->by_default, config, &err))
+            abort(); /* the table contradicts itself */
+    }
+}
+
+const char *config_key(size_t index)
+{
+    const struct setting *setting;
+
+    for (setting = config_settings; setting->key; setting++) {
+        if (setting->kind != SETTING_SECTION && index-- == 0)
+            return setting->key;
+    }
+    return NULL;
+}
+
+/* Puts file and line in front of the message; returns false. */
+static bool at_mark(struct reader *reader, yaml_mark_t mark)
+{
+    return error_prefix(reader->err, "%s:%zu: ", reader->path, mark.line + 1);
+}
+
+static bool refuse(struct reader *reader, const char *reason)
+{
+    error_set(reader->err, ERR_INVALID_REQUEST, "%s", reason);
+    return at_mark(reader, reader->event.start_mark);
+}
+
+static bool refuse_syntax(struct reader *reader)
+{
+    const char *problem = reader->yaml.problem;
+
+    error_set(reader->err, ERR_INVALID_REQUEST, "%s",
+              problem ? problem : "cannot be read");
+    return at_mark(reader, reader->yaml.problem_mark);
+}
+
+/* Those let a small file grow without end, and no setting needs them. */
+static bool has_anchor(const yaml_event_t *event)
+{
+    switch (event->type) {
+    case YAML_ALIAS_EVENT:
+        return true;
+    case YAML_SCALAR_EVENT:
+        return event->data.scalar.anchor != NULL;
+    case YAML_SEQUENCE_START_EVENT:
+        return event->data.sequence_start.anchor != NULL;
+    case YAML_MAPPING_START_EVENT:
+        return event->data.mapping_start.anchor != NULL;
+    default:
+        return false;
+    }
+}
+
+static bool next_event(struct reader *reader)
+{
+    yaml_event_delete(&reader->event);
+    if (!yaml_parser_parse(&reader->yaml, &reader->event))
+        return refuse_syntax(reader);
+    if (has_anchor(&reader->event))
+        return refuse(reader, "anchors and aliases are not allowed here");
+    return true;
+}
+
+/* The scalar's text, or NULL if it holds a zero byte. */
+static const char *scalar_text(const yaml_event_t *event)
+{
+    const char *text = (const char *)event->data.scalar.value;
+
+    return strlen(text) == event->data.scalar.length ? text : NULL;
+}
+
+/* "log:" with every line under it commented out, or an empty document. */
+static bool is_nothing(const yaml_event_t *event)
+{
+    return event->type == YAML_SCALAR_EVENT && event->data.scalar.length == 0 &&
+           event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+}
+
+static const struct setting *find_setting(const char *section, const char *name)
+{
+    const struct setting *setting;
+    char *key = section ? xasprintf("%s.%s", section, name) : xstrdup(name);
+
+    /* "log.level" written at the top level is not the setting's name. */
+    if (!section && strchr(name, '.'))
+        key[0] = '\0';
+    for (setting = config_settings; setting->key; setting++) {
+        if (!strcmp(setting->key, key))
+            break;
+    }
+    free(key);
+    return setting->key ? setting : NULL;
+}
+
+/* The setting that the key just read names. */
+static const struct setting *identify(struct reader *reader,
+                                      const char *section)
+{
+    const struct setting *setting;
+    const char *name;
+    char shown[80];
+
+    if (reader->event.type != YAML_SCALAR_EVENT ||
+        !(name = scalar_text(&reader->event))) {
+        refuse(reader, "a setting's name is expected");
+        return NULL;
+    }
+    error_sanitise(shown, sizeof(shown), name);
+    setting = find_setting(section, name);
+    if (!setting)
+        error_set(reader->err, ERR_INVALID_REQUEST,
+                  "%s%s%s: there is no such setting", section ? section : "",
+                  section ? "." : "", shown);
+    else if (reader->seen[setting - config_settings])
+        error_set(reader->err, ERR_INVALID_REQUEST,
+                  "%s: stands here a second time", setting->key);
+    else
+        return setting;
+    at_mark(reader, reader->event.start_mark);
+    return NULL;
+}
+
+static bool read_value(struct reader *reader, const struct setting *setting)
+{
+    const char *text;
+
+    if (reader->event.type != YAML_SCALAR_EVENT ||
+        !(text = scalar_text(&reader->event)))
+        error_set(reader->err, ERR_INVALID_REQUEST,
+                  "a single value is expected");
+    else if (setting_store(setting, text, reader->config, reader->err))
+        return true;
+    error_prefix(reader->err, "%s: ", setting->key);
+    return at_mark(reader, reader->event.start_mark);
+}
+
+static bool read_settings(struct reader *reader, const char *section);
+
+static bool read_setting(struct reader *reader, const char *section)
+{
+    const struct setting *setting = identify(reader, section);
+
+    if (!setting)
+        return false;
+    reader->seen[setting - config_settings] = true;
+    if (!next_event(reader))
+        return false;
+    if (setting->kind != SETTING_SECTION)
+        return read_value(reader, setting);
+    if (reader->event.type == YAML_MAPPING_START_EVENT)
+        return read_settings(reader, setting->key);
+    return is_nothing(&reader->event) || read_value(reader, setting);
+}
+
+/* From behind a mapping's start up to its end. */
+static bool read_settings(struct reader *reader, const char *section)
+{
+    for (;;) {
+        if (!next_event(reader))
+            return false;
+        if (reader->event.type == YAML_MAPPING_END_EVENT)
+            return true;
+        if (!read_setting(reader, section))
+            return false;
+    }
+}
+
+static bool read_document(struct reader *reader)
+{
+    if (!next_event(reader))
+        return false;
+    if (reader->event.type == YAML_MAPPING_START_EVENT) {
+        if (!read_settings(reader, NULL))
+            return false;
+    } else if (!is_nothing(&reader->event)) {
+        return refuse(reader, "settings are expected, as \"name: value\"");
+    }
+    return next_event(reader); /* the document's end */
+}
+
+static bool read_stream(struct reader *reader)
+{
+    /* The stream's start, then a document's or the stream's end. */
+    if (!next_event(reader) || !next_event(reader))
+        return false;
+    if (reader->event.type == YAML_STREAM_END_EVENT)
+        return true;
+    if (!read_document(reader) || !next_event(reader))
+        return false;
+    if (reader->event.type != YAML_STREAM_END_EVENT)
+        return refuse(reader, "a second document is not allowed here");
+    return true;
+}
+
+bool config_parse(const char *text, size_t length, const char *path,
+                  struct config *ret_config, struct error *err)
+{
+    struct config config;
+    struct reader reader = {.path = path, .config = &config, .err = err};
+    bool ok;
+
+    if (!yaml_parser_initialize(&reader.yaml))
+        return error_set(err, ERR_INTERNAL, "%s: libyaml does not start", path);
+    yaml_parser_set_input_string(&reader.yaml, (const unsigned char *)text,
+                                 length);
+    config_set_defaults(&config);
+    ok = read_stream(&reader);
+    if (ok)
+        *ret_config = config;
+    yaml_event_delete(&reader.event);
+    yaml_parser_delete(&reader.yaml);
+    return ok;
+}
+
+bool config_load(const char *path, struct config *ret_config, struct error *err)
+{
+    FILE *file = fopen(path, "re");
+    char *text;
+    size_t length;
+    bool ok;
+
+    if (!file)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot open %s",
+                               path);
+    text = xcalloc(FILE_MAX + 1, 1);
+    length = fread(text, 1, FILE_MAX + 1, file);
+    if (ferror(file))
+        ok = error_set_errno(err, ERR_INTERNAL, errno, "cannot read %s", path);
+    else if (length > FILE_MAX)
+        ok = error_set(err, ERR_INVALID_REQUEST, "%s: is larger than 1 MiB",
+                       path);
+    else
+        ok = config_parse(text, length, path, ret_config, err);
+    free(text);
+    fclose(file);
+    return ok;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Step bodies that deal with disks: see agent/snapshot_ops.c for their order.
+ */
+#ifndef XENSNAPD_DISK_DISK_STEPS_H
+#define XENSNAPD_DISK_DISK_STEPS_H
+
+#include "agent/operation.h"
+#include "agent/snapshot.h"
+
+/* Which disks take part, by request and configuration alone. */
+operation_act disks_choose;
+
+/* What QEMU has open for them; leaves a QMP session open for the switch if
+ * nothing stands in between that needs QEMU itself. */
+operation_act disks_inspect;
+
+operation_act overlays_make;
+operation_act overlays_remove;
+
+/* One QMP transaction over all disks, and back from it. */
+operation_act disks_switch;
+operation_act disks_switch_back;
+
+/*
+ * Brings the domain, as `snapshot->guest` says it is now, back from the
+ * overlays that its QEMU has open, whichever way it came to open them.
+ * `err->code` is ERR_NONE if that worked; else the disks that stay on their
+ * overlay are marked.
+ */
+void disks_bring_back(struct snapshot *snapshot, snapshot_then *then);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Undoing the switch, one disk after the other.
+ *
+ * What the transaction did is looked up in QEMU, not assumed: its reply may
+ * have been lost.  An overlay that QEMU uses is merged back into the image
+ * under it, whether the guest stands still or runs on it already; an internal
+ * snapshot is deleted.  An overlay that cannot be brought back holds the
+ * guest's data: it stays, and the configuration goes on naming it.
+ */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/base/log.h"
+#include "agent/disk/block_job.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/snapshot.h"
+
+static void next_disk(struct snapshot *snapshot);
+
+static void end_undo(struct snapshot *snapshot)
+{
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    block_graph_free(snapshot->graph);
+    snapshot->graph = NULL;
+    snapshot->then(snapshot, &snapshot->undo_error);
+}
+
+static void note_failure(struct snapshot *snapshot, struct snapshot_disk *disk,
+                         const struct error *err)
+{
+    disk->overlay_stays = disk->external;
+    error_set(&snapshot->undo_error, err->code, "disk %s stays on %s: %.300s",
+              disk->vdev, disk->external ? disk->overlay : disk->path,
+              err->message);
+}
+
+static void disk_is_back(struct snapshot *snapshot, const struct error *err)
+{
+    struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
+
+    if (err != NULL) {
+        note_failure(snapshot, disk, err);
+    }
+    snapshot->undo_disk++;
+    next_disk(snapshot);
+}
+
+static void on_merged(const struct error *err, void *arg)
+{
+    disk_is_back(arg, err);
+}
+
+static void on_deleted(struct json_object *ret, const struct error *err,
+                       void *arg)
+{
+    (void)ret;
+    disk_is_back(arg, err);
+}
+
+static bool holds_snapshot(const struct block_disk *open, const char *name)
+{
+    const struct block_image *active = &open->chain[0];
+
+    for (size_t i = 0; i < active->snapshot_count; i++) {
+        if (strcmp(active->snapshots[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void merge_overlay(struct snapshot *snapshot,
+                          const struct block_disk *open)
+{
+    char id[64];
+
+    snprintf(id, sizeof(id), "xensnapd-undo-%s", open->vdev);
+    block_job_commit_active(snapshot->agent->loop, snapshot->qmp, id,
+                            open->node, on_merged, snapshot);
+}
+
+static void delete_internal(struct snapshot *snapshot,
+                            const struct snapshot_disk *disk,
+                            const struct block_disk *open)
+{
+    struct json_object *arguments = json_object_new_object();
+
+    json_object_object_add(arguments, "device",
+                           json_object_new_string(open->node));
+    json_object_object_add(arguments, "name",
+                           json_object_new_string(disk->internal_name));
+    qmp_execute(snapshot->qmp, "blockdev-snapshot-delete-internal-sync",
+                arguments, 0, on_deleted, snapshot);
+}
+
+/* True if something was begun for this disk. */
+static bool bring_back(struct snapshot *snapshot,
+                       const struct snapshot_disk *disk)
+{
+    const struct block_disk *open =
+        block_graph_find(snapshot->graph, disk->vdev, false);
+
+    if (open == NULL || open->depth == 0) {
+        return false; /* unplugged meanwhile: nothing has it open */
+    }
+    if (disk->external) {
+        if (strcmp(open->chain[0].path, disk->overlay) != 0) {
+            return false;
+        }
+        merge_overlay(snapshot, open);
+        return true;
+    }
+    if (!holds_snapshot(open, disk->internal_name)) {
+        return false;
+    }
+    delete_internal(snapshot, disk, open);
+    return true;
+}
+
+static void next_disk(struct snapshot *snapshot)
+{
+    while (snapshot->undo_disk < snapshot->disk_count) {
+        const struct snapshot_disk *disk =
+            &snapshot->disks[snapshot->undo_disk];
+
+        if (snapshot_takes(disk) && bring_back(snapshot, disk)) {
+            return;
+        }
+        snapshot->undo_disk++;
+    }
+    end_undo(snapshot);
+}
+
+/* QEMU cannot be asked: whatever the guest may have written to stays. */
+static void give_up(struct snapshot *snapshot, const struct error *err)
+{
+    struct guest guest;
+    struct error lookup;
+    bool gone = !guests_find(snapshot->agent->guests, snapshot->guest.uuid,
+                             &guest, &lookup) ||
+                guest.domid != snapshot->guest.domid;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (snapshot_takes(disk) && !(gone && !snapshot->guest_ran_on)) {
+            note_failure(snapshot, disk, err);
+        }
+    }
+    end_undo(snapshot);
+}
+
+static void begin(struct snapshot *snapshot)
+{
+    snapshot->undo_disk = 0;
+    next_disk(snapshot);
+}
+
+static void on_continued(struct json_object *ret, const struct error *err,
+                         void *arg)
+{
+    (void)ret;
+    if (err != NULL) {
+        give_up(arg, err);
+    } else {
+        begin(arg);
+    }
+}
+
+static void on_graph(struct block_graph *graph, const struct error *err,
+                     void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    if (err != NULL) {
+        give_up(snapshot, err);
+        return;
+    }
+    snapshot->graph = graph;
+    /* A suspended HVM domain's images may be inactive, and a merge into them
+     * would be refused; see disks_switch.c. */
+    if (snapshot->guest.type == GUEST_HVM && snapshot->request.memory) {
+        qmp_execute(snapshot->qmp, "cont", NULL, 0, on_continued, snapshot);
+    } else {
+        begin(snapshot);
+    }
+}
+
+static void on_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    if (err != NULL) {
+        give_up(arg, err);
+    } else {
+        block_graph_query(qmp, on_graph, arg);
+    }
+}
+
+void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
+{
+    struct agent *agent = snapshot->agent;
+
+    qmp_close(snapshot->qmp);
+    snapshot->undo_error = (struct error){0};
+    snapshot->then = then;
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_open, snapshot);
+}
+
+static void end_step(struct snapshot *snapshot, const struct error *err)
+{
+    operation_step_done(&snapshot->operation, err);
+}
+
+void disks_switch_back(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (snapshot->switch_sent) {
+        disks_bring_back(snapshot, end_step);
+        return;
+    }
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    operation_step_done(operation, NULL);
+}

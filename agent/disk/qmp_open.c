@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a QMP session begins: libxl's lock, the socket, the greeting. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/clock.h"
+#include "agent/disk/qmp_session.h"
+
+/* Other clients may fill the socket's backlog; how often to look again. */
+#define CONNECT_RETRY_MS 50
+
+static bool socket_address(const struct qmp *qmp, struct sockaddr_un *address,
+                           struct error *err)
+{
+    int length;
+
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    length =
+        snprintf(address->sun_path, sizeof(address->sun_path),
+                 "%s/qmp-libxl-%u", qmp->settings->socket_folder, qmp->domid);
+    if (length < 0 || (size_t)length >= sizeof(address->sun_path))
+        return error_set(err, ERR_QMP,
+                         "the QMP socket's path in %s is too long",
+                         qmp->settings->socket_folder);
+    return true;
+}
+
+/* A local connect is done at once, fails at once, or (EAGAIN) finds the backlog
+ * full.  `*ret_fd` is -1 in the last case. */
+static bool try_connect(const struct qmp *qmp, int *ret_fd, struct error *err)
+{
+    struct sockaddr_un address;
+    int errnum, fd;
+
+    if (!socket_address(qmp, &address, err))
+        return false;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set_errno(err, ERR_QMP, errno, "cannot make a socket");
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
+        *ret_fd = fd;
+        return true;
+    }
+    errnum = errno;
+    close(fd);
+    *ret_fd = -1;
+    if (errnum == EAGAIN || errnum == EINTR)
+        return true;
+    return error_set_errno(err, ERR_QMP, errnum,
+                           "cannot reach QEMU of domain %u at %s", qmp->domid,
+                           address.sun_path);
+}
+
+static void begin_greeting(struct qmp *qmp, int fd)
+{
+    qmp->fd = fd;
+    qmp->stream = bufferevent_socket_new(qmp->base, fd, 0);
+    if (!qmp->stream)
+        abort();
+    bufferevent_setcb(qmp->stream, qmp_on_readable, NULL, qmp_on_lost, qmp);
+    bufferevent_enable(qmp->stream, EV_READ | EV_WRITE);
+    qmp->state = STATE_GREETING;
+    qmp_arm_timer(qmp);
+}
+
+void qmp_connect(struct qmp *qmp)
+{
+    struct error err;
+    int fd = -1;
+
+    if (!try_connect(qmp, &fd, &err))
+        qmp_break(qmp, &err);
+    else if (fd >= 0)
+        begin_greeting(qmp, fd);
+    else
+        qmp_arm_for(qmp, clock_monotonic_ms() + CONNECT_RETRY_MS);
+}
+
+/* The greeting, then the reply to qmp_capabilities. */
+void qmp_take_greeting(struct qmp *qmp, const struct qmp_message *message)
+{
+    if (message->kind == QMP_MESSAGE_EVENT)
+        return;
+    if (!qmp->greeted && message->kind == QMP_MESSAGE_GREETING) {
+        qmp->greeted = true;
+        qmp_send(qmp, "qmp_capabilities", NULL, qmp->next_id++);
+    } else if (qmp->greeted && message->kind == QMP_MESSAGE_RETURN) {
+        qmp->state = STATE_READY;
+        qmp_arm_timer(qmp);
+        qmp_report_open(qmp, NULL);
+    } else {
+        qmp_refuse(qmp, "no proper greeting");
+    }
+}
+
+static void on_lock(const struct error *err, void *arg)
+{
+    struct qmp *qmp = arg;
+
+    if (err) {
+        qmp_break(qmp, err);
+        return;
+    }
+    qmp->state = STATE_CONNECTING;
+    qmp->greeting_deadline_ms =
+        clock_monotonic_ms() + qmp->settings->greeting_ms;
+    qmp_connect(qmp);
+}
+
+struct qmp *qmp_open(struct event_base *base,
+                     const struct qmp_settings *settings, uint32_t domid,
+                     const char *uuid, qmp_on_open *on_open, void *arg)
+{
+    struct qmp *qmp = xcalloc(1, sizeof(*qmp));
+    char *path;
+
+    qmp->base = base;
+    qmp->settings = settings;
+    qmp->domid = domid;
+    qmp->fd = -1;
+    qmp->last = &qmp->first;
+    qmp->on_open = on_open;
+    qmp->open_arg = arg;
+    qmp->parser = qmp_parser_new();
+    qmp->timer = evtimer_new(base, qmp_on_timer, qmp);
+    qmp->deferred = event_new(base, -1, 0, qmp_on_deferred, qmp);
+    if (!qmp->timer || !qmp->deferred)
+        abort();
+    path = xasprintf("%s/userdata-l.%u.%s.qmp-socket-lock",
+                     settings->lock_folder, domid, uuid);
+    qmp->lock = qmp_lock_new(base, path, settings->lock_ms, on_lock, qmp);
+    free(path);
+    return qmp;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The domain of a request, and its configuration. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/guest/guest_steps.h"
+#include "agent/guest/stored_config.h"
+#include "agent/snapshot.h"
+
+bool guest_is_active(const struct guest *guest, struct error *err)
+{
+    if (guest->domid == 0) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "domain 0 runs this agent and cannot be snapshotted");
+    }
+    if (guest->dying) {
+        return error_set(err, ERR_DOMAIN_INACTIVE,
+                         "domain \"%s\" is being destroyed", guest->name);
+    }
+    if (guest->shutdown) {
+        return error_set(
+            err, ERR_DOMAIN_INACTIVE,
+            "domain \"%s\" has shut down (%s): there is nothing "
+            "that can be snapshotted",
+            guest->name,
+            libxl_shutdown_reason_to_string(guest->shutdown_reason));
+    }
+    return true;
+}
+
+static bool choose_name(struct snapshot *snapshot, struct error *err)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    char made[CLOCK_NAME_LENGTH + 1];
+
+    clock_utc(snapshot->created_at);
+    if (snapshot->request.name[0] != '\0') {
+        snprintf(snapshot->name, sizeof(snapshot->name), "%s",
+                 snapshot->request.name);
+        if (records_find(records, uuid, snapshot->name) != NULL) {
+            return error_set(err, ERR_SNAPSHOT_EXISTS,
+                             "domain \"%s\" has a snapshot named \"%s\" "
+                             "already; choose another name or delete it",
+                             snapshot->guest.name, snapshot->name);
+        }
+        return true;
+    }
+    clock_utc_name(made);
+    snprintf(snapshot->name, sizeof(snapshot->name), "%s", made);
+    for (unsigned int n = 2;
+         records_find(records, uuid, snapshot->name) != NULL; n++) {
+        snprintf(snapshot->name, sizeof(snapshot->name), "%s-%u", made, n);
+    }
+    return true;
+}
+
+/* Time may have passed in the queue: the domain is looked up by its uuid. */
+static bool find_again(struct snapshot *snapshot, struct error *err)
+{
+    struct guest guest;
+
+    if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                     err)) {
+        return err->code != ERR_NO_SUCH_DOMAIN
+                   ? false
+                   : error_set(err, ERR_DOMAIN_INACTIVE,
+                               "domain \"%s\" went away while its request "
+                               "waited",
+                               snapshot->guest.name);
+    }
+    snapshot->guest = guest;
+    return guest_is_active(&guest, err);
+}
+
+void domain_find(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+
+    if (find_again(snapshot, &err)) {
+        choose_name(snapshot, &err);
+    }
+    operation_step_done(operation, &err);
+}
+
+static void on_config(libxl_domain_config *config, const struct error *err,
+                      void *arg)
+{
+    struct snapshot *snapshot = arg;
+    libxl_ctx *ctx = guests_libxl(snapshot->agent->guests);
+    struct error own = {0};
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        own = *err;
+    } else {
+        snapshot->config = config;
+        snapshot->config_json = libxl_domain_config_to_json(ctx, config);
+        if (snapshot->config_json == NULL) {
+            error_set(&own, ERR_LIBXL,
+                      "libxl cannot write the configuration of domain \"%s\" "
+                      "as JSON",
+                      snapshot->guest.name);
+        }
+    }
+    operation_step_done(&snapshot->operation, &own);
+}
+
+void config_read(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    snapshot->call = guest_config_fetch(
+        snapshot->agent->guests, snapshot->guest.domid, on_config, snapshot);
+}
+
+/* ---- the adjustments ---- */
+
+static void on_adjusted(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    free(snapshot->locations);
+    snapshot->locations = NULL;
+    snapshot->change = NULL;
+    operation_step_done(&snapshot->operation, err);
+}
+
+/* Makes the configuration name each external disk's overlay (`forward`), or
+ * the image under it unless the overlay could not be brought back. */
+static void set_locations(struct snapshot *snapshot, bool forward)
+{
+    struct agent *agent = snapshot->agent;
+    size_t count = 0;
+
+    snapshot->locations =
+        xcalloc(snapshot->disk_count + 1, sizeof(*snapshot->locations));
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+        struct disk_location *location = &snapshot->locations[count];
+        bool overlay = forward || disk->overlay_stays;
+
+        if (!snapshot_takes(disk) || !disk->external) {
+            continue;
+        }
+        snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
+        location->path = overlay ? disk->overlay : disk->path;
+        location->format = overlay ? disk->rule->external : disk->format;
+        count++;
+    }
+    if (count == 0) {
+        on_adjusted(NULL, snapshot);
+        return;
+    }
+    snapshot->change = stored_config_set_disks(
+        agent->guests, &snapshot->guest, snapshot->locations, count,
+        agent->config.timeouts.lock_ms, on_adjusted, snapshot);
+}
+
+void config_adjust(struct operation *operation)
+{
+    set_locations(snapshot_of(operation), true);
+}
+
+void config_adjust_abort(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err;
+
+    stored_config_change_cancel(snapshot->change);
+    error_set(&err, ERR_CANCELLED, "given up while waiting for libxl's lock");
+    on_adjusted(&err, snapshot);
+}
+
+static void put_back(struct snapshot *snapshot, const struct error *err)
+{
+    snapshot->undo_error = *err;
+    set_locations(snapshot, false);
+}
+
+/* A domain that is gone has no stored configuration to mend.  One that has
+ * rebooted since the configuration named the overlays has opened them. */
+void config_put_back(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    uint32_t domid_before = snapshot->guest.domid;
+    struct error err = {0};
+
+    if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid,
+                     &snapshot->guest, &err)) {
+        operation_step_done(operation, NULL);
+    } else if (snapshot->guest.domid != domid_before) {
+        disks_bring_back(snapshot, put_back);
+    } else {
+        set_locations(snapshot, false);
+    }
+}

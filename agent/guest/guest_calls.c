@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Asynchronous libxl operations: what they have in common; the short ones. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/container_of.h"
+#include "agent/base/log.h"
+#include "agent/guest/guests.h"
+#include "agent/guest/guests_private.h"
+
+/* ---- what all have in common ---- */
+
+/*
+ * The complaints are one stream for all calls, so where several were under way
+ * only one that names the domain is surely this call's.
+ */
+static void note_complaint(struct guest_call *call)
+{
+    const char *words = log_first_complaint();
+    unsigned int domid = 0;
+    int prefix = 0;
+
+    if (!words)
+        return;
+    if (sscanf(words, "Domain %u:%n", &domid, &prefix) < 1)
+        prefix = 0;
+    if (call->overlapped && (prefix == 0 || domid != call->domid))
+        return;
+    snprintf(call->complaint, sizeof(call->complaint), "%s", words + prefix);
+}
+
+static void on_libxl_done(libxl_ctx *ctx, int rc, void *for_callback)
+{
+    (void)ctx;
+    guest_call_end(for_callback, rc);
+}
+
+void guest_call_init(struct guest_call *call, struct guests *guests,
+                     uint32_t domid, const char *what,
+                     void (*on_ended)(struct guest_call *call))
+{
+    struct guest_call *other;
+
+    call->guests = guests;
+    call->domid = domid;
+    call->what = what;
+    call->on_ended = on_ended;
+    call->how.callback = on_libxl_done;
+    call->how.u.for_callback = call;
+    call->abortable = true;
+    call->overlapped = !LIST_EMPTY(&guests->calls);
+    LIST_FOREACH(other, &guests->calls, entry)
+    other->overlapped = true;
+    LIST_INSERT_HEAD(&guests->calls, call, entry);
+    log_forget_complaint();
+}
+
+void guest_call_begun(struct guest_call *call, int rc)
+{
+    if (rc)
+        guest_call_end(call, rc);
+}
+
+void guest_call_end(struct guest_call *call, int rc)
+{
+    call->rc = rc;
+    call->abortable = false;
+    if (rc)
+        note_complaint(call);
+    TAILQ_INSERT_TAIL(&call->guests->ended, call, ended_entry);
+    guests_deliver_soon(call->guests);
+}
+
+void guest_call_dispose(struct guest_call *call)
+{
+    LIST_REMOVE(call, entry);
+}
+
+void guest_call_describe(const struct guest_call *call, struct error *err)
+{
+    const char *name = libxl_error_to_string(call->rc);
+
+    switch (call->rc) {
+    case ERROR_ABORTED:
+        error_set(err, ERR_CANCELLED, "%s domain %u was cancelled", call->what,
+                  call->domid);
+        break;
+    case ERROR_DOMAIN_NOTFOUND:
+    case ERROR_DOMAIN_DESTROYED:
+        error_set(err, ERR_NO_SUCH_DOMAIN, "domain %u has gone", call->domid);
+        break;
+    default:
+        error_set(err, ERR_LIBXL, "libxl: %s (%s)",
+                  *call->complaint ? call->complaint : "it gave no reason",
+                  name ? name : "unknown error");
+    }
+}
+
+void guest_call_abort(struct guest_call *call)
+{
+    if (call->abortable)
+        libxl_ao_abort(call->guests->context.libxl, &call->how);
+}
+
+/* ---- resume, pause, unpause, destroy ---- */
+
+struct plain_call {
+    struct guest_call call;
+    guest_on_done *on_done;
+    void *arg;
+};
+
+static void on_plain_ended(struct guest_call *call)
+{
+    struct plain_call *plain = container_of(call, struct plain_call, call);
+    guest_on_done *on_done = plain->on_done;
+    void *arg = plain->arg;
+    int rc = call->rc;
+    struct error err;
+
+    if (rc)
+        guest_call_describe(call, &err);
+    guest_call_dispose(call);
+    free(plain);
+    on_done(rc ? &err : NULL, arg);
+}
+
+static struct guest_call *plain_call_new(struct guests *guests, uint32_t domid,
+                                         const char *what,
+                                         guest_on_done *on_done, void *arg)
+{
+    struct plain_call *plain = xcalloc(1, sizeof(*plain));
+
+    plain->on_done = on_done;
+    plain->arg = arg;
+    guest_call_init(&plain->call, guests, domid, what, on_plain_ended);
+    return &plain->call;
+}
+
+static bool is_suspended(const libxl_dominfo *info)
+{
+    return info->shutdown && !info->dying &&
+           info->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
+}
+
+/* Looks first: for an HVM guest libxl would let QEMU go on before it finds out
+ * that the domain was not suspended at all (libxl__domain_resume). */
+struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
+                                guest_on_done *on_done, void *arg)
+{
+    struct guest_call *call =
+        plain_call_new(guests, domid, "resuming", on_done, arg);
+    libxl_dominfo info;
+    int rc = guest_look(guests, domid, &info);
+
+    if (rc || !is_suspended(&info))
+        guest_call_end(call, rc);
+    else
+        guest_call_begun(call, libxl_domain_resume(guests->context.libxl, domid,
+                                                   1, &call->how));
+    libxl_dominfo_dispose(&info);
+    return call;
+}
+
+struct guest_call *guest_destroy(struct guests *guests, uint32_t domid,
+                                 guest_on_done *on_done, void *arg)
+{
+    struct guest_call *call =
+        plain_call_new(guests, domid, "destroying", on_done, arg);
+
+    guest_call_begun(
+        call, libxl_domain_destroy(guests->context.libxl, domid, &call->how));
+    return call;
+}
+
+struct guest_call *guest_unpause(struct guests *guests, uint32_t domid,
+                                 guest_on_done *on_done, void *arg)
+{
+    struct guest_call *call =
+        plain_call_new(guests, domid, "unpausing", on_done, arg);
+
+    guest_call_begun(
+        call, libxl_domain_unpause(guests->context.libxl, domid, &call->how));
+    return call;
+}
+
+struct guest_call *guest_pause(struct guests *guests, uint32_t domid,
+                               guest_on_done *on_done, void *arg)
+{
+    struct guest_call *call =
+        plain_call_new(guests, domid, "pausing", on_done, arg);
+
+    guest_call_begun(
+        call, libxl_domain_pause(guests->context.libxl, domid, &call->how));
+    return call;
+}
+
+/* ---- the stored configuration ---- */
+
+struct config_call {
+    struct guest_call call;
+    libxl_domain_config *config;
+    guest_on_config *on_config;
+    void *arg;
+};
+
+static void on_config_ended(struct guest_call *call)
+{
+    struct config_call *fetch = container_of(call, struct config_call, call);
+    struct config_call ended = *fetch;
+    struct error err;
+
+    if (call->rc)
+        guest_call_describe(call, &err);
+    guest_call_dispose(call);
+    free(fetch);
+    if (!ended.call.rc) {
+        ended.on_config(ended.config, NULL, ended.arg);
+        return;
+    }
+    libxl_domain_config_dispose(ended.config);
+    free(ended.config);
+    ended.on_config(NULL, &err, ended.arg);
+}
+
+struct guest_call *guest_config_fetch(struct guests *guests, uint32_t domid,
+                                      guest_on_config *on_config, void *arg)
+{
+    struct config_call *fetch = xcalloc(1, sizeof(*fetch));
+    struct guest_call *call = &fetch->call;
+
+    fetch->config = xcalloc(1, sizeof(*fetch->config));
+    libxl_domain_config_init(fetch->config);
+    fetch->on_config = on_config;
+    fetch->arg = arg;
+    guest_call_init(call, guests, domid, "reading the configuration of",
+                    on_config_ended);
+    guest_call_begun(
+        call, libxl_retrieve_domain_configuration(guests->context.libxl, domid,
+                                                  fetch->config, &call->how));
+    return call;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Step bodies that deal with the domain, its memory and its configuration: see
+ * agent/snapshot_ops.c for their order. */
+#ifndef XENSNAPD_GUEST_GUEST_STEPS_H
+#define XENSNAPD_GUEST_GUEST_STEPS_H
+
+#include "agent/guest/guests.h"
+#include "agent/operation.h"
+
+struct snapshot;
+
+/* ERR_DOMAIN_INACTIVE for a domain that has shut down or is going away,
+ * ERR_INVALID_REQUEST for domain 0. */
+bool guest_is_active(const struct guest *guest, struct error *err);
+
+/* The domain as it is now, and a name for the snapshot that is free. */
+operation_act domain_find;
+operation_act config_read;
+
+/* Makes the stored configuration name the overlays, and back. */
+operation_act config_adjust;
+operation_act config_put_back;
+operation_act config_adjust_abort;
+
+/* Whether it can work: room for the file, live or not, a guest that answers. */
+operation_act memory_check;
+
+/* Leaves the guest suspended, its memory in a temporary file. */
+operation_act memory_save;
+operation_act memory_save_abort;
+
+/* Lets the guest go on, if it is suspended, and removes the file. */
+operation_act memory_discard;
+
+operation_act guest_go_on;
+
+/* Makes the file durable under its final name, and removes that again. */
+operation_act memory_keep;
+operation_act memory_drop;
+
+/* Some domain changed its state: the moment of suspension is noted, for
+ * `downtime-ms`. */
+void memory_note_suspend(struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The record of one snapshot, and its YAML form.  Pure.
+ *
+ * A record holds everything that going back needs: where memory and disk
+ * states are, and the domain's configuration, so that nothing of libxl's is
+ * needed once the domain is gone.
+ */
+#ifndef XENSNAPD_JOURNAL_RECORD_H
+#define XENSNAPD_JOURNAL_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+
+struct record_disk {
+    char *vdev;
+    bool external;
+    char *path;     /* the image that holds the snapshot's state */
+    char *format;   /* its format */
+    char *snapshot; /* the internal snapshot in it; NULL where external */
+    char *overlay;  /* made by us over `path`, then active; NULL: internal */
+    char *restore_overlay; /* what the memory file's configuration names, for
+                              `xl restore`; made by us; NULL: none */
+    uint64_t virtual_bytes;
+};
+
+struct record {
+    char *vm_uuid; /* lower case */
+    char *name;
+    char *domain_name;
+    char *created_at;  /* UTC, RFC 3339, milliseconds */
+    char *parent;      /* NULL: the first of its tree */
+    char *description; /* NULL: none */
+    char *consistency; /* "full", "quiesced", "crash" */
+    bool memory;
+    bool live;
+    char *memory_path;     /* NULL where !memory */
+    uint64_t memory_bytes; /* size of that file */
+    char *config; /* libxl_domain_config as JSON, naming the images active when
+                     the snapshot was taken */
+    struct record_disk *disks;
+    size_t disk_count;
+};
+
+/* Everything freed, all zero; fine on an all-zero record. */
+void record_dispose(struct record *record);
+
+/* A copy with texts of its own, to change and give to records_replace(). */
+void record_copy(const struct record *record, struct record *ret_copy);
+
+/*
+ * `*ret_text` is the caller's to free().  ERR_STORE, naming the key, for a
+ * record that record_decode() would not take, or that is not UTF-8.
+ */
+bool record_encode(const struct record *record, char **ret_text,
+                   size_t *ret_length, struct error *err);
+
+/* ERR_STORE, naming `path`, line and key, for what is no record, is damaged or
+ * of a newer version.  `*ret_record` untouched on failure. */
+bool record_decode(const char *text, size_t length, const char *path,
+                   struct record *ret_record, struct error *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The records in memory: a tree of VMs by uuid, each with a tree of its records
+ * by name (tsearch(3)).  Pure.
+ */
+#ifndef XENSNAPD_JOURNAL_RECORD_INDEX_H
+#define XENSNAPD_JOURNAL_RECORD_INDEX_H
+
+#include "agent/journal/record.h"
+
+struct record_vm {
+    char *uuid;
+    char *current; /* name of one of the records, or NULL */
+    size_t count;
+    void *records; /* private: the tree */
+};
+
+struct record_index {
+    void *vms; /* private: the tree */
+};
+
+void record_index_dispose(struct record_index *index);
+
+/* NULL if there is none. */
+struct record_vm *record_index_find(const struct record_index *index,
+                                    const char *uuid);
+
+/* The VM of that uuid, made if there is none. */
+struct record_vm *record_index_add(struct record_index *index,
+                                   const char *uuid);
+
+/* Frees the VM with all its records. */
+void record_index_remove(struct record_index *index, struct record_vm *vm);
+
+/* In the order of the uuids. */
+typedef void record_vm_visit(const struct record_vm *vm, void *arg);
+void record_index_each(const struct record_index *index, record_vm_visit *visit,
+                       void *arg);
+
+/* NULL if there is none. */
+struct record *record_vm_find(const struct record_vm *vm, const char *name);
+
+/* Takes the content over; no record of that name may be there. */
+void record_vm_insert(struct record_vm *vm, struct record *record);
+
+/* Frees the record. */
+void record_vm_remove(struct record_vm *vm, struct record *record);
+
+/* `name` NULL: none.  Copied. */
+void record_vm_set_current(struct record_vm *vm, const char *name);
+
+/* The VM's records, oldest first; only the array is the caller's to free(). */
+const struct record **record_vm_by_creation(const struct record_vm *vm);
+
+#endif

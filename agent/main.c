@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The program: options, services, signals, the loop, the end. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/base/alloc.h"
+#include "agent/base/folder.h"
+#include "agent/dispatch.h"
+#include "agent/notify.h"
+#include "agent/publish.h"
+
+#define DEFAULT_CONFIG "/etc/xensnapd/agent.yaml"
+
+/* How often the end asks whether a domain is still being restarted. */
+#define LINGER_MS 100u
+
+struct options {
+    const char *config;
+    bool foreground;
+    bool check;
+};
+
+struct program {
+    struct agent agent;
+    const struct options *options;
+    struct event *signals[3];
+    struct event *drain_limit;
+    struct event *linger;
+    int lock_fd;
+};
+
+static const char usage[] =
+    "Usage: xensnapd [OPTION]...\n"
+    "Snapshots of Xen domains, asked for through xenstore.\n"
+    "\n"
+    "  -c, --config FILE   read the settings from FILE\n"
+    "                      (default: " DEFAULT_CONFIG ")\n"
+    "  -f, --foreground    stay in the foreground\n"
+    "      --check-config  read the settings, say whether they are valid, "
+    "exit\n"
+    "  -V, --version       print the version and exit\n"
+    "  -h, --help          print this help and exit\n"
+    "\n"
+    "Signals: TERM and INT let running operations end, then exit (a second "
+    "one\n"
+    "rolls them back); HUP reads the settings again.\n";
+
+static _Noreturn void exit_with_usage_error(void)
+{
+    fputs("Try 'xensnapd --help'.\n", stderr);
+    exit(2);
+}
+
+static void parse_options(int argc, char **argv, struct options *options)
+{
+    static const struct option table[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"foreground", no_argument, NULL, 'f'},
+        {"check-config", no_argument, NULL, 'C'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:fVh", table, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            options->config = optarg;
+            break;
+        case 'f':
+            options->foreground = true;
+            break;
+        case 'C':
+            options->check = true;
+            break;
+        case 'V':
+            puts("xensnapd " XENSNAPD_VERSION);
+            exit(0);
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            exit_with_usage_error();
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "xensnapd: unexpected argument '%s'\n", argv[optind]);
+        exit_with_usage_error();
+    }
+}
+
+static bool fail(const struct error *err)
+{
+    LOG_ERROR("%s", err->message);
+    return false;
+}
+
+/* ---- the end ---- */
+
+static void on_linger(evutil_socket_t fd, short events, void *arg)
+{
+    struct program *program = arg;
+    struct timeval later = clock_timeval(LINGER_MS);
+
+    (void)fd;
+    (void)events;
+    if (supervisor_is_busy(program->agent.supervisor)) {
+        event_add(program->linger, &later);
+    } else {
+        event_base_loopbreak(program->agent.loop);
+    }
+}
+
+static void on_idle(void *arg)
+{
+    on_linger(-1, 0, arg);
+}
+
+static void on_drain_limit(evutil_socket_t fd, short events, void *arg)
+{
+    struct program *program = arg;
+
+    (void)fd;
+    (void)events;
+    LOG_WARN("operations are still under way after %u ms: rolling them back",
+             program->agent.config.timeouts.drain_ms);
+    dispatcher_interrupt(program->agent.dispatcher);
+}
+
+static void on_stop(evutil_socket_t number, short events, void *arg)
+{
+    struct program *program = arg;
+    struct agent *agent = &program->agent;
+    struct timeval limit = clock_timeval(agent->config.timeouts.drain_ms);
+
+    (void)events;
+    if (event_pending(program->drain_limit, EV_TIMEOUT, NULL)) {
+        dispatcher_interrupt(agent->dispatcher);
+        return;
+    }
+    LOG_NOTICE("%s: ending once running operations have ended",
+               strsignal((int)number));
+    sd_notify(0, "STOPPING=1");
+    event_add(program->drain_limit, &limit);
+    publish_state(agent, "draining");
+    dispatcher_drain(agent->dispatcher, on_idle, program);
+}
+
+/* ---- reading the settings again ---- */
+
+static void apply_timeouts(struct agent *agent)
+{
+    const struct config *config = &agent->config;
+
+    agent->qmp.lock_ms = config->timeouts.lock_ms;
+    agent->qmp.greeting_ms = config->timeouts.qmp_greeting_ms;
+    agent->qmp.reply_ms = config->timeouts.qmp_reply_ms;
+}
+
+static void on_reload(evutil_socket_t number, short events, void *arg)
+{
+    struct program *program = arg;
+    struct agent *agent = &program->agent;
+    struct config config;
+    struct error err;
+
+    (void)number;
+    (void)events;
+    if (!config_load(program->options->config, &config, &err)) {
+        LOG_ERROR("the settings stay as they are: %s", err.message);
+        return;
+    }
+    if (memcmp(&config.store, &agent->config.store, sizeof(config.store)) !=
+            0 ||
+        strcmp(config.xenstore.root, agent->config.xenstore.root) != 0) {
+        LOG_WARN("store and xenstore.root change only with a restart");
+    }
+    config.store = agent->config.store;
+    memcpy(config.xenstore.root, agent->config.xenstore.root,
+           sizeof(config.xenstore.root));
+    agent->config = config;
+    log_configure(config.log.target, config.log.level);
+    apply_timeouts(agent);
+    dispatcher_reconfigure(agent->dispatcher);
+    LOG_NOTICE("settings read again from %s", program->options->config);
+}
+
+/* ---- the beginning ---- */
+
+/* Two agents on one xenstore would both carry out each request. */
+static bool take_lock(struct program *program, struct error *err)
+{
+    const char *folder = program->agent.config.store.run_folder;
+    char *path = xasprintf("%s/lock", folder);
+    bool ok = folder_make(folder, 0755, NULL, err);
+
+    if (ok) {
+        program->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        ok = program->lock_fd >= 0 &&
+             flock(program->lock_fd, LOCK_EX | LOCK_NB) == 0;
+        if (!ok && errno == EWOULDBLOCK) {
+            error_set(err, ERR_BUSY, "another xensnapd holds %s", path);
+        } else if (!ok) {
+            error_set_errno(err, ERR_STORE, errno, "cannot lock %s", path);
+        }
+    }
+    free(path);
+    return ok;
+}
+
+static void add_signal(struct program *program, int slot, int number,
+                       event_callback_fn callback)
+{
+    program->signals[slot] =
+        evsignal_new(program->agent.loop, number, callback, program);
+    event_add(program->signals[slot], NULL);
+}
+
+static bool start_services(struct program *program, struct error *err)
+{
+    struct agent *agent = &program->agent;
+
+    clock_utc(agent->started_at);
+    agent->qmp.socket_folder = "/var/run/xen";
+    agent->qmp.lock_folder = "/var/lib/xen";
+    apply_timeouts(agent);
+    agent->loop = event_base_new();
+    if (agent->loop == NULL) {
+        return error_set(err, ERR_INTERNAL, "cannot make an event loop");
+    }
+    agent->records = records_open(agent->config.store.folder, err);
+    if (agent->records == NULL) {
+        return false;
+    }
+    agent->guests = guests_new(agent->loop, err);
+    if (agent->guests == NULL) {
+        return false;
+    }
+    agent->supervisor = supervisor_new(agent->guests, &agent->config, err);
+    if (agent->supervisor == NULL) {
+        return false;
+    }
+    agent->dispatcher = dispatcher_new(agent);
+    agent->watch =
+        watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
+    add_signal(program, 0, SIGTERM, on_stop);
+    add_signal(program, 1, SIGINT, on_stop);
+    add_signal(program, 2, SIGHUP, on_reload);
+    program->drain_limit = evtimer_new(agent->loop, on_drain_limit, program);
+    program->linger = evtimer_new(agent->loop, on_linger, program);
+    return true;
+}
+
+static void event_free_if(struct event *event)
+{
+    if (event != NULL) {
+        event_free(event);
+    }
+}
+
+static void stop_services(struct program *program)
+{
+    struct agent *agent = &program->agent;
+
+    if (agent->watch != NULL) {
+        publish_gone(agent);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        event_free_if(program->signals[i]);
+    }
+    event_free_if(program->drain_limit);
+    event_free_if(program->linger);
+    watch_free(agent->watch);
+    dispatcher_free(agent->dispatcher);
+    supervisor_free(agent->supervisor);
+    guests_free(agent->guests);
+    if (agent->records != NULL) {
+        records_close(agent->records);
+    }
+    notify_close();
+    if (agent->loop != NULL) {
+        event_base_free(agent->loop);
+    }
+    libevent_global_shutdown();
+    if (program->lock_fd >= 0) {
+        close(program->lock_fd);
+    }
+}
+
+static bool run(const struct options *options)
+{
+    struct program program = {.options = options, .lock_fd = -1};
+    struct agent *agent = &program.agent;
+    struct error err = {0};
+    bool ok;
+
+    if (!config_load(options->config, &agent->config, &err)) {
+        return fail(&err);
+    }
+    if (options->check) {
+        printf("%s: valid\n", options->config);
+        return true;
+    }
+    log_configure(agent->config.log.target, agent->config.log.level);
+    if (!options->foreground && daemon(0, 0) != 0) {
+        error_set_errno(&err, ERR_INTERNAL, errno, "cannot become a daemon");
+        return fail(&err);
+    }
+    /* QEMU, xenstored and the log may hang up on us at any moment. */
+    signal(SIGPIPE, SIG_IGN);
+    ok = take_lock(&program, &err) && start_services(&program, &err);
+    if (ok) {
+        event_base_dispatch(agent->loop);
+        LOG_NOTICE("ended");
+    } else {
+        fail(&err);
+    }
+    stop_services(&program);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.config = DEFAULT_CONFIG};
+
+    parse_options(argc, argv, &options);
+    return run(&options) ? 0 : 1;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The engine that runs an operation's steps, and undoes them. */
+#include "agent/operation.h"
+
+#include <assert.h>
+#include <inttypes.h>
+
+#include "agent/base/log.h"
+
+#define NEVER UINT64_MAX
+
+static void begin_step(struct operation *operation);
+static void undo_next(struct operation *operation, size_t left);
+
+static const struct step *current_step(const struct operation *operation)
+{
+    return &operation->steps[operation->current];
+}
+
+static bool is_under_way(const struct operation *operation)
+{
+    return operation->started && !operation->ended;
+}
+
+static bool is_stopped(const struct operation *operation)
+{
+    return operation->stop.code != ERR_NONE;
+}
+
+static uint64_t now_ms(struct operation *operation)
+{
+    return operation->host->now_ms(operation);
+}
+
+static uint64_t elapsed_ms(struct operation *operation)
+{
+    return now_ms(operation) - operation->step_began_ms;
+}
+
+/* ---- time limits and cancelling ---- */
+
+static void arm_timer(struct operation *operation)
+{
+    uint64_t now = now_ms(operation);
+    uint64_t deadline = NEVER;
+
+    if (operation->state == OPERATION_RUNNING && !is_stopped(operation)) {
+        if (is_under_way(operation))
+            deadline = operation->step_deadline_ms;
+        if (!operation->committed &&
+            operation->operation_deadline_ms < deadline)
+            deadline = operation->operation_deadline_ms;
+    }
+    if (deadline != NEVER)
+        deadline = deadline > now ? deadline - now : 0;
+    operation->host->arm_timer(operation, deadline);
+}
+
+/* Gives up, for the reason in operation->stop: a step under way is told. */
+static void stop(struct operation *operation)
+{
+    const struct step *step = current_step(operation);
+
+    arm_timer(operation);
+    if (is_under_way(operation) && step->abort)
+        step->abort(operation);
+}
+
+static bool has_failed(const struct operation *operation)
+{
+    return operation->ended && operation->pending.code != ERR_NONE;
+}
+
+static bool can_stop(const struct operation *operation)
+{
+    return operation->state == OPERATION_RUNNING && !is_stopped(operation) &&
+           !has_failed(operation);
+}
+
+bool operation_cancel(struct operation *operation, enum error_code code,
+                      const char *message)
+{
+    assert(!operation->inside);
+    if (operation->committed || !can_stop(operation))
+        return false;
+    error_set(&operation->stop, code, "%s", message);
+    stop(operation);
+    return true;
+}
+
+void operation_on_timer(struct operation *operation)
+{
+    const struct step *step = current_step(operation);
+    uint64_t now = now_ms(operation);
+
+    if (!can_stop(operation))
+        return;
+    if (is_under_way(operation) && now >= operation->step_deadline_ms) {
+        error_set(&operation->stop, ERR_TIMEOUT,
+                  "the step %s took longer than the %g s it is allowed",
+                  step->name, step->deadline_ms / 1000.0);
+        stop(operation);
+    } else if (!operation->committed &&
+               now >= operation->operation_deadline_ms) {
+        error_set(&operation->stop, ERR_TIMEOUT,
+                  "the request took longer than the %g s it is allowed; it was "
+                  "at the step %s",
+                  (double)operation->timeout_ms / 1000.0, step->name);
+        stop(operation);
+    } else {
+        arm_timer(operation);
+    }
+}
+
+/* ---- progress ---- */
+
+static uint8_t progress_before(const struct operation *operation)
+{
+    return operation->current
+               ? operation->steps[operation->current - 1].progress
+               : 0;
+}
+
+static void raise_progress(struct operation *operation, unsigned int progress)
+{
+    if (progress <= operation->progress)
+        return;
+    operation->progress = (uint8_t)progress;
+    operation->host->on_progress(operation);
+}
+
+void operation_report(struct operation *operation, unsigned int percent)
+{
+    unsigned int from = progress_before(operation);
+    unsigned int to = current_step(operation)->progress;
+
+    if (operation->state != OPERATION_RUNNING || !is_under_way(operation))
+        return;
+    if (percent > 100)
+        percent = 100;
+    if (to > from)
+        raise_progress(operation, from + (to - from) * percent / 100);
+}
+
+/* ---- one act: a step or its undo ---- */
+
+static void call_act(struct operation *operation, operation_act *act)
+{
+    operation->pending.code = ERR_NONE;
+    operation->ended = false;
+    operation->started = true;
+    operation->step_began_ms = now_ms(operation);
+    operation->inside = true;
+    act(operation);
+    operation->inside = false;
+}
+
+static void defer(struct operation *operation)
+{
+    operation->deferred = true;
+    operation->host->defer(operation);
+}
+
+void operation_step_done(struct operation *operation, const struct error *err)
+{
+    assert(is_under_way(operation));
+    operation->ended = true;
+    if (err)
+        operation->pending = *err;
+    /* Here and not when the deferred call comes: a cancel in between would be
+     * too late. */
+    if (operation->state == OPERATION_RUNNING &&
+        current_step(operation)->commits && !has_failed(operation))
+        operation->committed = true;
+    defer(operation);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct operation *operation)
+{
+    operation->state = OPERATION_FINISHED;
+    arm_timer(operation);
+    operation->host->on_finished(operation);
+}
+
+/* ---- undoing ---- */
+
+static void begin_undo(struct operation *operation, size_t left)
+{
+    operation->state = OPERATION_UNDOING;
+    arm_timer(operation);
+    undo_next(operation, left);
+}
+
+/* The first `left` steps are still to be undone, the last of them first. */
+static void undo_next(struct operation *operation, size_t left)
+{
+    operation->started = false;
+    while (left > 0 && !operation->steps[left - 1].undo)
+        left--;
+    if (left == 0) {
+        finish(operation);
+        return;
+    }
+    operation->current = left - 1;
+    operation->host->on_progress(operation);
+    call_act(operation, current_step(operation)->undo);
+}
+
+static void undo_ended(struct operation *operation)
+{
+    const char *name = current_step(operation)->name;
+
+    if (has_failed(operation)) {
+        LOG_ERROR("%s step=%s undo failed: %s", operation->label, name,
+                  operation->pending.message);
+        if (operation->undo_error.code == ERR_NONE)
+            operation->undo_error = operation->pending;
+    } else {
+        LOG_INFO("%s step=%s undo done ms=%" PRIu64, operation->label, name,
+                 elapsed_ms(operation));
+    }
+    undo_next(operation, operation->current);
+}
+
+/* ---- running ---- */
+
+/* Before the commit: `ran` of the steps were begun and are to be undone. */
+static void fail(struct operation *operation, const struct error *reason,
+                 size_t ran)
+{
+    operation->error = *reason;
+    operation->failed_step = current_step(operation)->name;
+    LOG_WARN("%s step=%s failed: %s", operation->label, operation->failed_step,
+             reason->message);
+    begin_undo(operation, ran);
+}
+
+/* The step's own words only matter if nobody had told it to give up. */
+static const struct error *reason_of_failure(const struct operation *operation)
+{
+    return is_stopped(operation) ? &operation->stop : &operation->pending;
+}
+
+static void note_success(struct operation *operation)
+{
+    LOG_INFO("%s step=%s done ms=%" PRIu64, operation->label,
+             current_step(operation)->name, elapsed_ms(operation));
+    raise_progress(operation, current_step(operation)->progress);
+}
+
+static void note_late_error(struct operation *operation)
+{
+    const struct error *reason = reason_of_failure(operation);
+
+    LOG_WARN("%s step=%s failed after the commit: %s", operation->label,
+             current_step(operation)->name, reason->message);
+    if (operation->late_error.code == ERR_NONE)
+        operation->late_error = *reason;
+}
+
+static void step_ended(struct operation *operation)
+{
+    bool failed = has_failed(operation);
+
+    if (!operation->committed && (failed || is_stopped(operation))) {
+        fail(operation, reason_of_failure(operation), operation->current + 1);
+        return;
+    }
+    if (failed)
+        note_late_error(operation);
+    else
+        note_success(operation);
+    operation->stop.code = ERR_NONE; /* the commit came first */
+    operation->current++;
+    begin_step(operation);
+}
+
+static void begin_step(struct operation *operation)
+{
+    const struct step *step = current_step(operation);
+
+    operation->started = false;
+    operation->ended = false;
+    if (!step->name) {
+        raise_progress(operation, 100);
+        finish(operation);
+        return;
+    }
+    if (is_stopped(operation)) {
+        fail(operation, &operation->stop, operation->current);
+        return;
+    }
+    operation->host->on_progress(operation);
+    operation->step_deadline_ms =
+        step->deadline_ms ? now_ms(operation) + step->deadline_ms : NEVER;
+    call_act(operation, step->run);
+    arm_timer(operation);
+}
+
+void operation_start(struct operation *operation)
+{
+    assert(operation->state == OPERATION_IDLE && operation->steps[0].name);
+    operation->state = OPERATION_RUNNING;
+    operation->operation_deadline_ms =
+        operation->timeout_ms ? now_ms(operation) + operation->timeout_ms
+                              : NEVER;
+    defer(operation);
+}
+
+void operation_on_deferred(struct operation *operation)
+{
+    if (!operation->deferred)
+        return;
+    operation->deferred = false;
+    if (!operation->started)
+        begin_step(operation);
+    else if (operation->state == OPERATION_UNDOING)
+        undo_ended(operation);
+    else
+        step_ended(operation);
+}

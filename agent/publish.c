@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Publishing status and snapshots. */
+#include "agent/publish.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/store/keys.h"
+#include "agent/store/paths.h"
+
+#define PROTOCOL_VERSION "1"
+#define OPERATIONS       "create"
+
+/* One transaction may touch 1024 nodes of a domU's, dom0 has no such limit,
+ * but a commit that large keeps xenstored from everybody else. */
+struct vm_keys {
+    const char *vm_uuid;
+    struct keys keys;
+};
+
+static void add(struct keys *keys, const char *name, const char *key,
+                const char *value)
+{
+    char *path;
+
+    if (value == NULL) {
+        return;
+    }
+    path = xasprintf("%s/%s", name, key);
+    keys_add(keys, path, "%s", value);
+    free(path);
+}
+
+static void add_disk(struct keys *keys, const char *name,
+                     const struct record_disk *disk)
+{
+    char *below = xasprintf("%s/disks/%s", name, disk->vdev);
+
+    add(keys, below, "external", disk->external ? "1" : "0");
+    add(keys, below, "path", disk->path);
+    add(keys, below, "format", disk->format);
+    add(keys, below, "snapshot", disk->snapshot);
+    add(keys, below, "overlay", disk->overlay);
+    add(keys, below, "restore-overlay", disk->restore_overlay);
+    free(below);
+}
+
+static void add_record(const struct record *record, void *arg)
+{
+    struct vm_keys *vm = arg;
+    const char *name = record->name;
+
+    if (strcmp(record->vm_uuid, vm->vm_uuid) != 0) {
+        return;
+    }
+    add(&vm->keys, name, "created-at", record->created_at);
+    add(&vm->keys, name, "parent", record->parent);
+    add(&vm->keys, name, "memory", record->memory ? "1" : "0");
+    add(&vm->keys, name, "memory-path", record->memory_path);
+    add(&vm->keys, name, "live", record->live ? "1" : "0");
+    add(&vm->keys, name, "consistency", record->consistency);
+    add(&vm->keys, name, "description", record->description);
+    add(&vm->keys, name, "domain-name", record->domain_name);
+    for (size_t i = 0; i < record->disk_count; i++) {
+        add_disk(&vm->keys, name, &record->disks[i]);
+    }
+}
+
+bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+{
+    struct vm_keys vm = {.vm_uuid = vm_uuid};
+    const char *current = records_current(agent->records, vm_uuid);
+    char *folder = path_vm_snapshots(agent->config.xenstore.root, vm_uuid);
+    bool ok;
+
+    records_each(agent->records, add_record, &vm);
+    if (current != NULL) {
+        keys_add(&vm.keys, "current", "%s", current);
+    }
+    ok = keys_commit(watch_xs(agent->watch), folder, &vm.keys, NULL, folder,
+                     NULL, err);
+    keys_dispose(&vm.keys);
+    free(folder);
+    return ok;
+}
+
+struct all_vms {
+    struct agent *agent;
+    const char *last; /* records come in the order of their VM */
+};
+
+static void publish_next_vm(const struct record *record, void *arg)
+{
+    struct all_vms *all = arg;
+    struct error err;
+
+    if (all->last != NULL && strcmp(all->last, record->vm_uuid) == 0) {
+        return;
+    }
+    all->last = record->vm_uuid;
+    if (!publish_vm(all->agent, record->vm_uuid, &err)) {
+        LOG_ERROR("cannot publish the snapshots of %s: %s", record->vm_uuid,
+                  err.message);
+    }
+}
+
+static void let_all_read(struct agent *agent, char *folder)
+{
+    struct xs_permissions everybody = {.id = 0, .perms = XS_PERM_READ};
+    struct xs_handle *xs = watch_xs(agent->watch);
+
+    if (!xs_mkdir(xs, XBT_NULL, folder) ||
+        !xs_set_permissions(xs, XBT_NULL, folder, &everybody, 1)) {
+        LOG_WARN("cannot open %s to readers", folder);
+    }
+    free(folder);
+}
+
+static void publish_status(struct agent *agent, const char *state)
+{
+    char *folder = path_status(agent->config.xenstore.root);
+    struct keys keys = {0};
+    struct error err;
+
+    keys_add(&keys, "version", "%s", XENSNAPD_VERSION);
+    keys_add(&keys, "protocol", "%s", PROTOCOL_VERSION);
+    keys_add(&keys, "pid", "%d", (int)getpid());
+    keys_add(&keys, "domid", "0");
+    keys_add(&keys, "operations", "%s", OPERATIONS);
+    keys_add(&keys, "started-at", "%s", agent->started_at);
+    keys_add(&keys, "state", "%s", state);
+    if (!keys_commit(watch_xs(agent->watch), folder, &keys, NULL, NULL, NULL,
+                     &err)) {
+        LOG_ERROR("cannot publish the status: %s", err.message);
+    }
+    keys_dispose(&keys);
+    free(folder);
+}
+
+void publish_everything(struct agent *agent)
+{
+    const char *root = agent->config.xenstore.root;
+    struct all_vms all = {.agent = agent};
+    char *snapshots = path_snapshots(root);
+
+    publish_status(agent, "starting");
+    xs_rm(watch_xs(agent->watch), XBT_NULL, snapshots);
+    let_all_read(agent, path_status(root));
+    let_all_read(agent, snapshots);
+    records_each(agent->records, publish_next_vm, &all);
+}
+
+void publish_state(struct agent *agent, const char *state)
+{
+    if (watch_xs(agent->watch) != NULL) {
+        publish_status(agent, state);
+    }
+}
+
+void publish_gone(struct agent *agent)
+{
+    char *folder = path_status(agent->config.xenstore.root);
+    struct xs_handle *xs = watch_xs(agent->watch);
+
+    if (xs != NULL) {
+        xs_rm(xs, XBT_NULL, folder);
+    }
+    free(folder);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From a finished snapshot to its record. */
+#include "agent/record_steps.h"
+
+#include <stdlib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/publish.h"
+#include "agent/snapshot.h"
+
+static char *copy(const char *text)
+{
+    return text == NULL ? NULL : xstrdup(text);
+}
+
+static void fill_disk(struct record_disk *to, const struct snapshot_disk *from)
+{
+    to->vdev = xstrdup(from->vdev);
+    to->external = from->external;
+    to->path = xstrdup(from->path);
+    to->format = xstrdup(from->format);
+    to->snapshot = copy(from->internal_name);
+    to->overlay = copy(from->overlay);
+    to->restore_overlay = copy(from->restore_overlay);
+    to->virtual_bytes = from->virtual_bytes;
+}
+
+static void fill(struct record *record, const struct snapshot *snapshot)
+{
+    const struct request *request = &snapshot->request;
+
+    record->vm_uuid = xstrdup(snapshot->guest.uuid);
+    record->name = xstrdup(snapshot->name);
+    record->domain_name = xstrdup(snapshot->guest.name);
+    record->created_at = xstrdup(snapshot->created_at);
+    record->parent =
+        copy(records_current(snapshot->agent->records, snapshot->guest.uuid));
+    if (request->description[0] != '\0') {
+        record->description = xstrdup(request->description);
+    }
+    record->consistency = xstrdup(snapshot->consistency);
+    record->memory = request->memory;
+    record->live = snapshot->live;
+    record->memory_path = copy(snapshot->memory_path);
+    record->memory_bytes = snapshot->memory_bytes;
+    record->disks = xcalloc(snapshot->disk_count, sizeof(*record->disks));
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (snapshot_takes(&snapshot->disks[i])) {
+            fill_disk(&record->disks[record->disk_count++],
+                      &snapshot->disks[i]);
+        }
+    }
+}
+
+void record_write(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct record record = {0};
+    struct error err = {0};
+
+    fill(&record, snapshot);
+    record.config = snapshot->config_json;
+    snapshot->config_json = NULL;
+    records_add(snapshot->agent->records, &record, &err);
+    record_dispose(&record);
+    operation_step_done(operation, &err);
+}
+
+void record_publish(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+
+    publish_vm(snapshot->agent, snapshot->guest.uuid, &err);
+    operation_step_done(operation, &err);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Composing and writing the answers. */
+#include "agent/result.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/notify.h"
+#include "agent/store/paths.h"
+
+/* The key whose presence makes a folder a request. */
+#define GUARD "operation"
+
+static bool commit(struct snapshot *snapshot, const struct keys *keys)
+{
+    struct agent *agent = snapshot->agent;
+    char *folder = path_request(agent->config.xenstore.root, snapshot->id);
+    struct error err = {0};
+    bool gone;
+    bool ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, NULL,
+                          &gone, &err);
+
+    if (!ok) {
+        LOG_ERROR("%s: %s", snapshot->label, err.message);
+    }
+    free(folder);
+    return ok && !gone;
+}
+
+bool result_write_state(struct snapshot *snapshot, const char *state)
+{
+    struct keys keys = {0};
+    bool ok;
+
+    keys_add(&keys, "state", "%s", state);
+    keys_add(&keys, "queued-at", "%s", snapshot->queued_at);
+    if (snapshot->started_at[0] != '\0') {
+        keys_add(&keys, "started-at", "%s", snapshot->started_at);
+    }
+    ok = commit(snapshot, &keys);
+    keys_dispose(&keys);
+    return ok;
+}
+
+void result_write_progress(struct snapshot *snapshot)
+{
+    const struct operation *operation = &snapshot->operation;
+    const char *words = operation->steps[operation->current].words;
+    struct keys keys = {0};
+
+    if (words == NULL || (words == snapshot->told_step &&
+                          operation->progress == snapshot->told_progress)) {
+        return;
+    }
+    snapshot->told_step = words;
+    snapshot->told_progress = operation->progress;
+    keys_add(&keys, "step", "%s%s",
+             operation->state == OPERATION_UNDOING ? "undoing: " : "", words);
+    keys_add(&keys, "progress", "%u", operation->progress);
+    commit(snapshot, &keys);
+    keys_dispose(&keys);
+}
+
+static void add_disk_key(struct keys *keys, const struct snapshot_disk *disk,
+                         const char *key, const char *value)
+{
+    char *path = xasprintf("result/disks/%s/%s", disk->vdev, key);
+
+    keys_add(keys, path, "%s", value);
+    free(path);
+}
+
+static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
+{
+    char depth[24];
+
+    if (!snapshot_takes(disk)) {
+        add_disk_key(keys, disk, "skipped", disk->skipped);
+        return;
+    }
+    snprintf(depth, sizeof(depth), "%zu", disk->depth);
+    add_disk_key(keys, disk, "external", disk->external ? "1" : "0");
+    add_disk_key(keys, disk, "depth", depth);
+    add_disk_key(keys, disk, "base", disk->path);
+    if (disk->external) {
+        add_disk_key(keys, disk, "path", disk->overlay);
+        add_disk_key(keys, disk, "format", disk->rule->external);
+    } else {
+        add_disk_key(keys, disk, "path", disk->path);
+        add_disk_key(keys, disk, "format", disk->format);
+        add_disk_key(keys, disk, "snapshot", disk->internal_name);
+    }
+}
+
+static void add_create_result(struct keys *keys,
+                              const struct snapshot *snapshot)
+{
+    keys_add(keys, "result/name", "%s", snapshot->name);
+    keys_add(keys, "result/consistency", "%s", snapshot->consistency);
+    keys_add(keys, "result/downtime-ms", "%" PRIu64, snapshot->downtime_ms);
+    if (snapshot->request.memory) {
+        keys_add(keys, "result/memory-path", "%s", snapshot->memory_path);
+        keys_add(keys, "result/memory-bytes", "%" PRIu64,
+                 snapshot->memory_bytes);
+        keys_add(keys, "result/live", "%d", snapshot->live);
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        add_disk(keys, &snapshot->disks[i]);
+    }
+}
+
+static void add_error(struct keys *keys, const struct error *err,
+                      const char *step)
+{
+    keys_add(keys, "error/code", "%s", error_code_name(err->code));
+    keys_add(keys, "error/message", "%s", err->message);
+    if (step != NULL) {
+        keys_add(keys, "error/step", "%s", step);
+    }
+}
+
+static const char *final_state(const struct error *err)
+{
+    if (err == NULL) {
+        return "done";
+    }
+    return err->code == ERR_CANCELLED ? "cancelled" : "failed";
+}
+
+void result_write_final(struct snapshot *snapshot, const struct error *err)
+{
+    const struct operation *operation = &snapshot->operation;
+    struct keys keys = {0};
+    char now[CLOCK_UTC_LENGTH + 1];
+
+    clock_utc(now);
+    if (err == NULL) {
+        add_create_result(&keys, snapshot);
+        keys_add(&keys, "progress", "100");
+        if (operation->late_error.code != ERR_NONE) {
+            keys_add(&keys, "result/warning", "%s",
+                     operation->late_error.message);
+        }
+    } else {
+        add_error(&keys, err, operation->failed_step);
+    }
+    keys_add(&keys, "queued-at", "%s", snapshot->queued_at);
+    if (snapshot->started_at[0] != '\0') {
+        keys_add(&keys, "started-at", "%s", snapshot->started_at);
+    }
+    keys_add(&keys, "finished-at", "%s", now);
+    keys_add(&keys, "state", "%s", final_state(err));
+    if (commit(snapshot, &keys) && snapshot->request.notify_port != 0) {
+        notify_requester(snapshot->requester, snapshot->request.notify_port);
+    }
+    keys_dispose(&keys);
+}
+
+void result_write_refusal(struct agent *agent, const char *id,
+                          const struct error *err)
+{
+    char *folder = path_request(agent->config.xenstore.root, id);
+    struct keys keys = {0};
+    struct error write_err = {0};
+    char now[CLOCK_UTC_LENGTH + 1];
+
+    clock_utc(now);
+    add_error(&keys, err, NULL);
+    keys_add(&keys, "finished-at", "%s", now);
+    keys_add(&keys, "state", "failed");
+    if (!keys_commit(watch_xs(agent->watch), folder, &keys, GUARD, NULL, NULL,
+                     &write_err)) {
+        LOG_ERROR("%s", write_err.message);
+    }
+    keys_dispose(&keys);
+    free(folder);
+}

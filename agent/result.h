@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is written into a request's folder: states, progress, the result. */
+#ifndef XENSNAPD_RESULT_H
+#define XENSNAPD_RESULT_H
+
+#include "agent/snapshot.h"
+#include "agent/store/keys.h"
+
+/* `queued`, or, once its recipe runs, `running`. */
+bool result_write_state(struct snapshot *snapshot, const char *state);
+
+/* Step and progress, if they changed since last time. */
+void result_write_progress(struct snapshot *snapshot);
+
+/*
+ * The final state and everything that belongs to it, in one transaction;
+ * nothing if the requester removed the request.  `err` NULL: done.  Then the
+ * requester's event channel is rung.
+ */
+void result_write_final(struct snapshot *snapshot, const struct error *err);
+
+/* The same for a folder that is no request. */
+void result_write_refusal(struct agent *agent, const char *id,
+                          const struct error *err);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Freeing all that a request under way holds. */
+#include "agent/snapshot.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void disk_dispose(struct snapshot_disk *disk)
+{
+    free(disk->path);
+    free(disk->format);
+    free(disk->skipped);
+    free(disk->wanted_path);
+    free(disk->internal_name);
+    free(disk->node);
+    free(disk->overlay);
+    free(disk->restore_overlay);
+}
+
+static void event_free_if(struct event *event)
+{
+    if (event != NULL) {
+        event_free(event);
+    }
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        disk_dispose(&snapshot->disks[i]);
+    }
+    free(snapshot->disks);
+    if (snapshot->config != NULL) {
+        libxl_domain_config_dispose(snapshot->config);
+        free(snapshot->config);
+    }
+    free(snapshot->config_json);
+    block_graph_free(snapshot->graph);
+    qmp_close(snapshot->qmp);
+    if (snapshot->memory_fd >= 0) {
+        close(snapshot->memory_fd);
+    }
+    free(snapshot->memory_path);
+    free(snapshot->memory_temporary);
+    event_free_if(snapshot->timer);
+    event_free_if(snapshot->deferred);
+    event_free_if(snapshot->teller);
+    event_free_if(snapshot->meter);
+    request_dispose(&snapshot->request);
+    free(snapshot);
+}
+
+bool snapshot_takes_any(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (snapshot_takes(&snapshot->disks[i])) {
+            return true;
+        }
+    }
+    return false;
+}

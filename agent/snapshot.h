@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request under way: what the steps of a recipe hand on to each other.
+ *
+ * dispatch.c makes it and owns it; the step bodies in agent/disk/ and
+ * agent/guest/ fill it in; result.c reads it.  Strings are owned by it unless
+ * said otherwise and freed by snapshot_free().
+ */
+#ifndef XENSNAPD_SNAPSHOT_H
+#define XENSNAPD_SNAPSHOT_H
+
+#include <libxl.h>
+#include <sys/queue.h>
+
+#include "agent/agent.h"
+#include "agent/base/clock.h"
+#include "agent/base/container_of.h"
+#include "agent/disk/block_graph.h"
+#include "agent/disk/format_table.h"
+#include "agent/disk/image.h"
+#include "agent/domain_queue.h"
+#include "agent/operation.h"
+#include "agent/request.h"
+
+struct guest_call;
+struct stored_config_change;
+struct disk_location;
+
+struct snapshot_disk {
+    /* from the domain's configuration */
+    char vdev[32];
+    char *path;          /* the active image before the snapshot */
+    char *format;        /* its format */
+    const char *backend; /* "qdisk", "phy", "tap"; static */
+    uint32_t backend_domid;
+    bool writable;
+    bool cdrom;
+
+    /* what is to be done with it */
+    char *skipped; /* why it is left out; NULL: it is taken */
+    bool external;
+    const struct format_rule *rule; /* where it is taken */
+    char *wanted_path;              /* NULL: default */
+    char *internal_name;            /* NULL where external */
+
+    /* what QEMU says */
+    char *node; /* the device's root node before the snapshot */
+    uint64_t virtual_bytes;
+    size_t depth; /* of the active chain */
+
+    /* what was made */
+    char *overlay; /* NULL where internal */
+    char overlay_node[32];
+    char *restore_overlay; /* NULL: none */
+    bool overlay_made;
+    bool restore_overlay_made;
+
+    /* After a failed undo: QEMU still has the overlay open, or may have; it
+     * holds data and must stay, and be named by the configuration. */
+    bool overlay_stays;
+};
+
+struct snapshot;
+
+typedef void snapshot_then(struct snapshot *snapshot, const struct error *err);
+
+struct snapshot {
+    struct agent *agent;
+    struct request request;
+    struct operation operation;
+    struct queue_job job;
+
+    /* the request's life, see dispatch.c */
+    TAILQ_ENTRY(snapshot) link;
+    bool orphaned; /* its folder is gone: nothing is written any more */
+    char id[REQUEST_ID_MAX + 1];
+    uint32_t requester;
+    char label[192];
+    struct event *timer;
+    struct event *deferred;
+    struct event *teller;
+    char queued_at[CLOCK_UTC_LENGTH + 1];
+    char started_at[CLOCK_UTC_LENGTH + 1];
+    uint64_t deadline_ms;  /* monotonic; 0: none */
+    const char *told_step; /* what was last written to `step` */
+    unsigned int told_progress;
+
+    /* the domain */
+    struct guest guest;
+    libxl_domain_config *config; /* NULL until read */
+    char *config_json;           /* the same, as text */
+
+    /* the snapshot */
+    char name[SNAPSHOT_NAME_MAX + 1];
+    char created_at[CLOCK_UTC_LENGTH + 1];
+    struct snapshot_disk *disks;
+    size_t disk_count;
+    const char *consistency; /* "full", "crash"; static */
+    bool adjusted;           /* the configuration may name the overlays */
+
+    /* memory */
+    bool live;
+    char *memory_path;
+    char *memory_temporary; /* what is written until it is complete */
+    bool memory_linked;     /* it has its own name */
+    int memory_fd;          /* -1: not open */
+    uint64_t memory_expected_bytes;
+    uint64_t memory_bytes;
+    uint64_t suspended_ns; /* monotonic; 0: not seen suspended */
+    uint64_t downtime_ms;
+    bool supervision_held;
+
+    /* under way */
+    struct qmp *qmp;
+    struct block_graph *graph;
+    struct guest_call *call;
+    struct stored_config_change *change;
+    struct disk_location *locations; /* what the change is given */
+    bool switch_sent;        /* the transaction went out: its effect counts */
+    bool guest_ran_on;       /* the guest ran since: overlays may hold data */
+    struct error undo_error; /* of the undo under way */
+    snapshot_then *then;     /* what follows disks_bring_back() */
+    struct event *meter;     /* watches the memory file grow */
+    size_t undo_disk;        /* which disk an undo is at */
+};
+
+static inline struct snapshot *snapshot_of(struct operation *operation)
+{
+    return container_of(operation, struct snapshot, operation);
+}
+
+void snapshot_free(struct snapshot *snapshot);
+
+/* Whether a disk takes part. */
+static inline bool snapshot_takes(const struct snapshot_disk *disk)
+{
+    return disk->skipped == NULL;
+}
+
+bool snapshot_takes_any(const struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The connection to xenstored: opening, draining watches, noticing its end. */
+#include "agent/store/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <xenstore_lib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+
+#define RECONNECT_FIRST_MS 50u
+
+struct store {
+    struct event_base *loop;
+    const struct store_listener *listener;
+    void *arg;
+    uint32_t reconnect_max_ms;
+    uint32_t pause_ms; /* before the next attempt */
+    bool complained;   /* one log line for one outage */
+    struct xs_handle *xs;
+    struct event *readable; /* watch events on xs */
+    struct event *hang_up;  /* the silent connection */
+    struct event *retry;
+};
+
+static void store_close(struct store *store)
+{
+    if (store->readable != NULL) {
+        event_free(store->readable);
+        store->readable = NULL;
+    }
+    if (store->hang_up != NULL) {
+        int fd = event_get_fd(store->hang_up);
+
+        event_free(store->hang_up);
+        store->hang_up = NULL;
+        close(fd);
+    }
+    if (store->xs != NULL) {
+        xs_close(store->xs);
+        store->xs = NULL;
+    }
+}
+
+static void schedule_attempt(struct store *store)
+{
+    struct timeval pause = clock_timeval(store->pause_ms);
+
+    event_add(store->retry, &pause);
+    store->pause_ms *= 2;
+    if (store->pause_ms > store->reconnect_max_ms) {
+        store->pause_ms = store->reconnect_max_ms;
+    }
+}
+
+static void on_hang_up(evutil_socket_t fd, short events, void *arg)
+{
+    struct store *store = arg;
+    char byte;
+    ssize_t r = recv(fd, &byte, sizeof(byte), MSG_DONTWAIT);
+
+    (void)events;
+    if (r < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    LOG_WARN("xenstored has gone; trying to reach it again");
+    store->complained = true;
+    store_close(store);
+    store->pause_ms = RECONNECT_FIRST_MS;
+    schedule_attempt(store);
+    store->listener->on_lost(store->arg);
+}
+
+/* One read of the pipe may stand for several events: take all there are. */
+static void on_readable(evutil_socket_t fd, short events, void *arg)
+{
+    struct store *store = arg;
+    char **event;
+
+    (void)fd;
+    (void)events;
+    while (store->xs != NULL && (event = xs_check_watch(store->xs)) != NULL) {
+        store->listener->on_watch(event[XS_WATCH_PATH], event[XS_WATCH_TOKEN],
+                                  store->arg);
+        free(event);
+    }
+}
+
+/* A connection that says nothing.  -1 where xenstored has no socket. */
+static int connect_silently(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = xs_daemon_socket();
+    int fd;
+
+    if (path == NULL || strlen(path) >= sizeof(address.sun_path)) {
+        return -1;
+    }
+    strcpy(address.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static bool store_open(struct store *store)
+{
+    int silent;
+
+    /* The silent connection first: should xenstored die in between, it is
+     * this one that tells. */
+    silent = connect_silently();
+    store->xs = xs_open(0);
+    if (store->xs == NULL) {
+        if (silent >= 0) {
+            close(silent);
+        }
+        return false;
+    }
+    if (silent >= 0) {
+        store->hang_up = event_new(store->loop, silent, EV_READ | EV_PERSIST,
+                                   on_hang_up, store);
+        event_add(store->hang_up, NULL);
+    }
+    store->readable = event_new(store->loop, xs_fileno(store->xs),
+                                EV_READ | EV_PERSIST, on_readable, store);
+    event_add(store->readable, NULL);
+    return true;
+}
+
+static void on_retry(evutil_socket_t fd, short events, void *arg)
+{
+    struct store *store = arg;
+
+    (void)fd;
+    (void)events;
+    if (!store_open(store)) {
+        if (!store->complained) {
+            LOG_WARN("cannot reach xenstored: %s; trying on", strerror(errno));
+            store->complained = true;
+        }
+        schedule_attempt(store);
+        return;
+    }
+    if (store->complained) {
+        LOG_NOTICE("connected to xenstored again");
+    }
+    store->complained = false;
+    store->pause_ms = RECONNECT_FIRST_MS;
+    store->listener->on_connected(store->arg);
+}
+
+struct store *store_new(struct event_base *loop, uint32_t reconnect_max_ms,
+                        const struct store_listener *listener, void *arg)
+{
+    struct store *store = xcalloc(1, sizeof(*store));
+    struct timeval at_once = {0};
+
+    store->loop = loop;
+    store->listener = listener;
+    store->arg = arg;
+    store->reconnect_max_ms = reconnect_max_ms;
+    store->pause_ms = RECONNECT_FIRST_MS;
+    store->retry = evtimer_new(loop, on_retry, store);
+    event_add(store->retry, &at_once);
+    return store;
+}
+
+void store_free(struct store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    store_close(store);
+    event_free(store->retry);
+    free(store);
+}
+
+struct xs_handle *store_xs(const struct store *store)
+{
+    return store->xs;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A set of xenstore keys to be written together, in one transaction.
+ */
+#ifndef XENSNAPD_STORE_KEYS_H
+#define XENSNAPD_STORE_KEYS_H
+
+#include <stddef.h>
+#include <xenstore.h>
+
+#include "agent/base/error.h"
+
+struct key {
+    char *path; /* relative to the folder they are written to */
+    char *value;
+};
+
+struct keys {
+    struct key *items;
+    size_t count;
+    size_t room;
+};
+
+/* A longer value is cut: xenstored takes 2048 bytes at most from a domain, and
+ * what we write must stay readable for everybody. */
+#define KEYS_VALUE_MAX 2000
+
+void keys_add(struct keys *keys, const char *path, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void keys_dispose(struct keys *keys);
+
+/*
+ * Writes all of them below `folder`, or none.  With `guard`, only while that
+ * key exists below `folder`: what was removed must not come back half.  Then
+ * `*ret_gone` is true and nothing was written; that is success.
+ * `clear` is removed with everything below it in the same transaction first
+ * (NULL: nothing).
+ */
+bool keys_commit(struct xs_handle *xs, const char *folder,
+                 const struct keys *keys, const char *guard, const char *clear,
+                 bool *ret_gone, struct error *err);
+
+#endif

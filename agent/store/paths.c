@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The xenstore paths. */
+#include "agent/store/paths.h"
+
+#include <string.h>
+
+#include "agent/base/alloc.h"
+
+char *path_requests(const char *root)
+{
+    return xasprintf("%s/requests", root);
+}
+
+char *path_request(const char *root, const char *id)
+{
+    return xasprintf("%s/requests/%s", root, id);
+}
+
+char *path_status(const char *root)
+{
+    return xasprintf("%s/status", root);
+}
+
+char *path_snapshots(const char *root)
+{
+    return xasprintf("%s/snapshots", root);
+}
+
+char *path_vm_snapshots(const char *root, const char *vm_uuid)
+{
+    return xasprintf("%s/snapshots/%s", root, vm_uuid);
+}
+
+bool path_split_request(const char *requests, const char *path,
+                        char ret_id[PATH_ID_SIZE], const char **ret_key)
+{
+    size_t length = strlen(requests);
+    size_t id_length;
+
+    if (strncmp(path, requests, length) != 0) {
+        return false;
+    }
+    path += length;
+    ret_id[0] = '\0';
+    *ret_key = path;
+    if (*path == '\0') {
+        return true;
+    }
+    if (*path != '/') {
+        return false;
+    }
+    path++;
+    id_length = strcspn(path, "/");
+    if (id_length >= PATH_ID_SIZE) {
+        return false;
+    }
+    memcpy(ret_id, path, id_length);
+    ret_id[id_length] = '\0';
+    path += id_length;
+    *ret_key = *path == '/' ? path + 1 : path;
+    return true;
+}

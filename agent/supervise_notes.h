@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the supervisor has to remember over a restart of the agent: files in
+ * <run_folder>/supervised, which end with the boot, like the domains.
+ *
+ *   <uuid>        the domid of a domain that is looked after
+ *   <uuid>.json   its configuration, from before it is destroyed to be started
+ *                 anew until the new one runs
+ */
+#ifndef XENSNAPD_SUPERVISE_NOTES_H
+#define XENSNAPD_SUPERVISE_NOTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/error.h"
+#include "agent/guest/guests.h"
+
+struct supervise_note {
+    char uuid[GUEST_UUID_LENGTH + 1];
+    uint32_t domid;
+};
+
+/* Makes the folder.  The caller's to free(); NULL with `err` set. */
+char *notes_open(const char *run_folder, struct error *err);
+
+bool note_write(const char *folder, const char *uuid, uint32_t domid,
+                struct error *err);
+/* With the configuration.  That there is none is no error. */
+void note_remove(const char *folder, const char *uuid);
+
+/* All of them; a file that is none is left alone.  `*ret_notes` is the
+ * caller's to free(). */
+size_t notes_read(const char *folder, struct supervise_note **ret_notes);
+
+/* The caller's to free(). */
+char *note_config_path(const char *folder, const char *uuid);
+/* The text, the caller's to free(), or NULL. */
+char *note_read_config(const char *folder, const char *uuid);
+bool note_write_config(const char *folder, const char *uuid, const char *json,
+                       struct error *err);
+void note_remove_config(const char *folder, const char *uuid);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Carrying out what a domain's configuration says about its shutdown, as xl
+ * does (xl_vmcontrol.c, handle_domain_death()): one reaction is one domain.
+ *
+ *   fetch configuration -> [dump core] -> keep | destroy | reset
+ *                                      -> destroy or rename -> create ->
+ * unpause
+ *
+ * Before the old domain goes, its configuration is kept in the notes; if the
+ * agent dies, the next one goes on from there (reaction_resume()).  A domain
+ * that cannot be created (the old one's memory and devices may be slow to come
+ * free, an image may be missing) is tried again, in growing intervals, until
+ * it runs, somebody else has started it, or its kept configuration is removed.
+ *
+ * xl also makes room by shrinking dom0; here the memory is that of the domain
+ * that has just gone.
+ */
+#ifndef XENSNAPD_SUPERVISE_REACTION_H
+#define XENSNAPD_SUPERVISE_REACTION_H
+
+#include "agent/guest/guests.h"
+
+struct reaction;
+
+enum reaction_end {
+    REACTION_KEPT,      /* the domain stays as it is */
+    REACTION_GONE,      /* it is destroyed, or somebody else restarted it */
+    REACTION_RESTARTED, /* it runs, under the domid told */
+    REACTION_FAILED     /* see the error: it is still there, as it is */
+};
+
+/* The reaction is freed after the callback.  `err` NULL but for a failure. */
+typedef void reaction_on_end(enum reaction_end end, uint32_t domid,
+                             const struct error *err, void *arg);
+
+/* `notes_folder` must outlive the reaction.  The callback comes from the event
+ * loop. */
+struct reaction *reaction_begin(struct guests *guests, const char *notes_folder,
+                                const struct guest *guest,
+                                reaction_on_end *on_end, void *arg);
+
+/* Goes on with a restart whose domain is gone and whose configuration is in
+ * the notes as `json` (borrowed).  `leftover` (or NULL) is a half-built domain
+ * that an earlier agent left behind: it is destroyed first. */
+struct reaction *reaction_resume(struct guests *guests,
+                                 const char *notes_folder, const char *uuid,
+                                 const char *json, const struct guest *leftover,
+                                 reaction_on_end *on_end, void *arg);
+
+/* Whether it pauses between two attempts to create the domain. */
+bool reaction_is_waiting(const struct reaction *reaction);
+
+/* Stops one that is waiting: then true, it is freed, no callback comes, and
+ * the notes stay as they are. */
+bool reaction_cancel(struct reaction *reaction);
+
+#endif

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures of the native tier; see README.md."""
+
+import glob
+import os
+
+import pytest
+
+from native.agent import Agent
+from native.world import World
+
+LOG_TAIL = 60
+
+
+def pytest_configure(config):
+    if not os.environ.get("NATIVE_SHIMS"):
+        raise pytest.UsageError(
+            "start these tests with tests/native/run: they need namespaces "
+            "of their own and the shims")
+    config.addinivalue_line(
+        "markers", "agent: needs the agent that BUILD names")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows the ends of all logs of a failed test's world."""
+    outcome = yield
+    report = outcome.get_result()
+    folder = getattr(item, "world_folder", None)
+    if not report.failed or folder is None:
+        return
+    for path in sorted(glob.glob(f"{folder}/*.log")):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.readlines()[-LOG_TAIL:]
+        if lines:
+            report.sections.append((os.path.basename(path), "".join(lines)))
+    del call
+
+
+@pytest.fixture
+def world(tmp_path, request):
+    """A pretended Xen host, up, with no domain but dom0."""
+    request.node.world_folder = str(tmp_path)
+    instance = World(tmp_path, os.environ["NATIVE_SHIMS"])
+    try:
+        instance.start()
+        yield instance
+    finally:
+        instance.stop()
+
+
+@pytest.fixture
+def agent_stopped(world):
+    """The agent, not started: for tests that set it up first."""
+    program = os.path.join(os.environ["NATIVE_BUILD"], "xensnapd")
+    if not os.path.exists(program):
+        pytest.skip(f"{program} is not built")
+    instance = Agent(world, program)
+    yield instance
+    instance.check_end()
+
+
+@pytest.fixture
+def agent(agent_stopped):
+    """The agent, ready for requests."""
+    return agent_stopped.start()

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* conf/agent.yaml: what it may say, and how it is told what is wrong.  Run in
+ * the project's folder. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/base/config.h"
+
+#define SHIPPED "conf/agent.yaml"
+
+static struct config config;
+static struct error err;
+
+static bool parse(const char *text)
+{
+    return config_parse(text, strlen(text), "x.yaml", &config, &err);
+}
+
+static void assert_refused(const char *text, const char *message)
+{
+    assert_false(parse(text));
+    assert_int_equal(err.code, ERR_INVALID_REQUEST);
+    assert_string_equal(err.message, message);
+}
+
+static void assert_defaults(void)
+{
+    struct config defaults;
+
+    config_set_defaults(&defaults);
+    assert_memory_equal(&config, &defaults, sizeof(config));
+}
+
+static void the_shipped_file_says_what_is_so_without_it(void **state)
+{
+    (void)state;
+    assert_true(config_load(SHIPPED, &config, &err));
+    assert_defaults();
+}
+
+/* Whether the shipped file has `key`, in its section. */
+static bool is_shipped(const char *key)
+{
+    FILE *file = fopen(SHIPPED, "re");
+    char line[512], section[64] = "", name[64], full[160];
+    bool found = false;
+
+    assert_non_null(file);
+    while (!found && fgets(line, sizeof(line), file)) {
+        if (sscanf(line, " %63[a-z-]:", name) != 1)
+            continue;
+        if (line[0] != ' ')
+            snprintf(section, sizeof(section), "%s", name);
+        snprintf(full, sizeof(full), line[0] == ' ' ? "%s.%s" : "%.0s%s",
+                 section, name);
+        found = !strcmp(full, key);
+    }
+    fclose(file);
+    return found;
+}
+
+static void the_shipped_file_names_every_setting(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; config_key(i); i++) {
+        if (!is_shipped(config_key(i)))
+            fail_msg("%s does not name %s", SHIPPED, config_key(i));
+    }
+    assert_true(i > 15);
+}
+
+static void an_empty_file_means_all_defaults(void **state)
+{
+    (void)state;
+    assert_true(parse(""));
+    assert_defaults();
+    assert_true(parse("# only a comment\n---\n"));
+    assert_defaults();
+    assert_true(parse("log:\n  # level: debug\n"));
+    assert_defaults();
+}
+
+static void settings_are_taken_over(void **state)
+{
+    (void)state;
+    assert_true(parse("log: {level: debug, target: syslog}\n"
+                      "store:\n  folder: /srv/x\n  reserve: 2 GiB\n"
+                      "xenstore: {root: \"/tool/other\"}\n"
+                      "limits: {memory-saves: 7}\n"
+                      "supervise: never\n"));
+    assert_int_equal(config.log.level, XTL_DEBUG);
+    assert_int_equal(config.log.target, LOG_TARGET_SYSLOG);
+    assert_string_equal(config.store.folder, "/srv/x");
+    assert_true(config.store.reserve_bytes == UINT64_C(2) << 30);
+    assert_string_equal(config.xenstore.root, "/tool/other");
+    assert_int_equal(config.limits.memory_saves, 7);
+    assert_int_equal(config.supervise, SUPERVISE_NEVER);
+    assert_int_equal(config.limits.per_domain, 16);
+}
+
+static void durations_take_units_and_mean_seconds_without(void **state)
+{
+    (void)state;
+    assert_true(parse("timeouts: {request: 2h, lock: 1500ms, qmp-reply: 3, "
+                      "drain: 2min, qmp-greeting: 4s}"));
+    assert_int_equal(config.timeouts.request_ms, 7200000);
+    assert_int_equal(config.timeouts.lock_ms, 1500);
+    assert_int_equal(config.timeouts.qmp_reply_ms, 3000);
+    assert_int_equal(config.timeouts.drain_ms, 120000);
+    assert_int_equal(config.timeouts.qmp_greeting_ms, 4000);
+}
+
+static void a_value_that_is_no_choice_is_refused_with_the_choices(void **state)
+{
+    (void)state;
+    assert_refused("log:\n  level: foo\n",
+                   "x.yaml:2: log.level: \"foo\" is not one of debug, verbose, "
+                   "detail, info, notice, warn, error, critical");
+    assert_refused("supervise: \"\\e[1m\"",
+                   "x.yaml:1: supervise: \"?[1m\" is not one of auto, always, "
+                   "never");
+    assert_refused("log: {level: }",
+                   "x.yaml:1: log.level: \"\" is not one of debug, verbose, "
+                   "detail, info, notice, warn, error, critical");
+}
+
+static void a_number_out_of_bounds_is_refused_with_the_bounds(void **state)
+{
+    (void)state;
+    assert_refused("\nlimits:\n\n  total: 0",
+                   "x.yaml:4: limits.total: \"0\" is out of bounds: from 1 to "
+                   "100000");
+    assert_refused("timeouts: {lock: 10ms}",
+                   "x.yaml:1: timeouts.lock: \"10ms\" is out of bounds: from "
+                   "100ms to 1h");
+    assert_refused("timeouts: {lock: 5124095576030432h}",
+                   "x.yaml:1: timeouts.lock: \"5124095576030432h\" is not a "
+                   "duration such as 500ms, 30s, 10min or 1h");
+}
+
+static void what_is_no_number_is_refused(void **state)
+{
+    static const char *const values[] = {
+        "fast", "-1",   "1.5s", "10 parsecs",           "''",
+        "s",    "0x10", "1e3",  "99999999999999999999s"};
+    char text[80];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        snprintf(text, sizeof(text), "timeouts: {lock: %s}", values[i]);
+        assert_false(parse(text));
+        assert_non_null(strstr(err.message, "timeouts.lock: \""));
+    }
+    assert_false(parse("limits: {total: 5s}"));
+    assert_false(parse("store: {reserve: 5MB}"));
+}
+
+static void folders_must_be_plain_absolute_paths(void **state)
+{
+    static const char *const values[] = {"var", "/var/", "/a//b",    "/a/../b",
+                                         "/",   "''",    "\"/a\\n\""};
+    char text[80];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        snprintf(text, sizeof(text), "store: {folder: %s}", values[i]);
+        assert_false(parse(text));
+        assert_non_null(strstr(err.message, "is not a plain absolute path"));
+    }
+    assert_false(parse("xenstore: {root: /tool/a.b}"));
+    assert_non_null(strstr(err.message, "xenstore path"));
+}
+
+static void a_folder_that_is_too_long_is_refused(void **state)
+{
+    char text[PATH_MAX + 64];
+
+    (void)state;
+    snprintf(text, sizeof(text), "store: {folder: /%0*d}", PATH_MAX - 1, 0);
+    assert_false(parse(text));
+    assert_non_null(strstr(err.message, "is longer than 4095 bytes"));
+}
+
+static void an_unknown_setting_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("log:\n  colour: red\n",
+                   "x.yaml:2: log.colour: there is no such setting");
+    assert_refused("logging: {}",
+                   "x.yaml:1: logging: there is no such setting");
+    assert_refused("log.level: debug",
+                   "x.yaml:1: log.level: there is no such setting");
+    assert_refused("supervise: auto\nlevel: debug",
+                   "x.yaml:2: level: there is no such setting");
+}
+
+static void a_repeated_setting_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("log:\n  level: info\n  level: debug\n",
+                   "x.yaml:3: log.level: stands here a second time");
+    assert_refused("log: {level: info}\nlog: {target: stderr}\n",
+                   "x.yaml:2: log: stands here a second time");
+}
+
+static void a_wrong_type_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("log:\n  level: {a: b}\n",
+                   "x.yaml:2: log.level: a single value is expected");
+    assert_refused("supervise: [auto]\n",
+                   "x.yaml:1: supervise: a single value is expected");
+    assert_refused("log: info\n",
+                   "x.yaml:1: log: is a section: its settings follow, each on "
+                   "a line of its own");
+    assert_refused("log: [level]\n",
+                   "x.yaml:1: log: a single value is expected");
+    assert_refused("- log\n",
+                   "x.yaml:1: settings are expected, as \"name: value\"");
+    assert_refused("? [a]\n: b\n", "x.yaml:1: a setting's name is expected");
+    assert_refused("supervise: \"auto\\0\"",
+                   "x.yaml:1: supervise: a single value is expected");
+}
+
+static void anchors_and_a_second_document_are_refused(void **state)
+{
+    (void)state;
+    assert_refused("log: &a {level: info}\n",
+                   "x.yaml:1: anchors and aliases are not allowed here");
+    assert_refused("log: *a\n",
+                   "x.yaml:1: anchors and aliases are not allowed here");
+    assert_refused("supervise: auto\n---\nsupervise: never\n",
+                   "x.yaml:2: a second document is not allowed here");
+}
+
+static void broken_yaml_is_refused_with_its_line(void **state)
+{
+    (void)state;
+    assert_false(parse("log:\n  level: \"info\n"));
+    assert_memory_equal(err.message, "x.yaml:", 7);
+    assert_false(parse("log:\n\tlevel: info\n"));
+    assert_memory_equal(err.message, "x.yaml:2: ", 10);
+    assert_false(parse("\xff\xfe\x01"));
+}
+
+static void a_refused_file_changes_nothing(void **state)
+{
+    (void)state;
+    assert_true(parse(""));
+    assert_false(parse("limits: {total: 5}\nsupervise: x"));
+    assert_defaults();
+}
+
+static void a_missing_file_is_named(void **state)
+{
+    (void)state;
+    assert_false(config_load("/nonexistent/agent.yaml", &config, &err));
+    assert_string_equal(err.message, "cannot open /nonexistent/agent.yaml: No "
+                                     "such file or directory");
+    assert_false(config_load("/", &config, &err));
+    assert_string_equal(err.message, "cannot read /: Is a directory");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_shipped_file_says_what_is_so_without_it),
+        cmocka_unit_test(the_shipped_file_names_every_setting),
+        cmocka_unit_test(an_empty_file_means_all_defaults),
+        cmocka_unit_test(settings_are_taken_over),
+        cmocka_unit_test(durations_take_units_and_mean_seconds_without),
+        cmocka_unit_test(a_value_that_is_no_choice_is_refused_with_the_choices),
+        cmocka_unit_test(a_number_out_of_bounds_is_refused_with_the_bounds),
+        cmocka_unit_test(what_is_no_number_is_refused),
+        cmocka_unit_test(folders_must_be_plain_absolute_paths),
+        cmocka_unit_test(a_folder_that_is_too_long_is_refused),
+        cmocka_unit_test(an_unknown_setting_is_refused),
+        cmocka_unit_test(a_repeated_setting_is_refused),
+        cmocka_unit_test(a_wrong_type_is_refused),
+        cmocka_unit_test(anchors_and_a_second_document_are_refused),
+        cmocka_unit_test(broken_yaml_is_refused_with_its_line),
+        cmocka_unit_test(a_refused_file_changes_nothing),
+        cmocka_unit_test(a_missing_file_is_named),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures of the scenarios. They only work in the dom0 of a host that
+`tests/xen/host test` boots: elsewhere every scenario is skipped."""
+
+import os
+
+import pytest
+
+import xenhost
+
+IN_DOM0 = os.path.exists("/proc/xen/capabilities")
+
+
+def pytest_collection_modifyitems(items):
+    if not IN_DOM0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="runs only in `tests/xen/host test`"))
+
+
+@pytest.fixture
+def store():
+    connection = xenhost.Store()
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def guests(request):
+    """guests(NAME, kind=..., disks=[...]) makes a guest that ends with the test."""
+    made = xenhost.Guests()
+    request.node.reporters = [*getattr(request.node, "reporters", []), made.report]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def agent(request):
+    """A running agent, stopped at the end of the test."""
+    one = xenhost.Agent()
+    request.node.reporters = [*getattr(request.node, "reporters", []),
+                              lambda: [("agent's log", one.log.tail(60))]]
+    one.start()
+    yield one
+    one.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows what guests and agent said last, without asking for it."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for reporter in getattr(item, "reporters", []):
+            report.sections.extend(reporter())

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""All that a scenario needs, in one import."""
+
+from agent import FINAL, REQUESTS, SNAPSHOTS, STATUS, Agent, Request
+from guest import CONSOLES, IMAGES, Disk, Guest, Guests, xl
+from waiting import Deadline, GrowingFile, WaitFailed
+from xenstore import Store, StoreError
+
+__all__ = [
+    "Agent", "CONSOLES", "Deadline", "Disk", "FINAL", "GrowingFile", "Guest", "Guests",
+    "IMAGES", "REQUESTS", "Request", "SNAPSHOTS", "STATUS", "Store", "StoreError",
+    "WaitFailed", "xl",
+]
