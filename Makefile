@@ -5,7 +5,12 @@
 # make check      everything: unit, native and Xen tests, format, lint
 #
 # SANITIZE=1 builds with ASan and UBSan into build/asan; WERROR=1 makes
-# warnings errors.
+# warnings errors; V=1 shows the commands.
+
+V        ?= 0
+ifeq ($(V),0)
+Q        := @
+endif
 
 SANITIZE ?= 0
 WERROR   ?= 0
@@ -54,19 +59,23 @@ all: $(BUILD)/xensnapd
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(CPPFLAGS) $(AGENT_CFLAGS) $(WARNINGS) $(CFLAGS) \
+	@echo "  CC      $<"
+	$(Q)$(CC) $(STD) $(CPPFLAGS) $(AGENT_CFLAGS) $(WARNINGS) $(CFLAGS) \
 	    $(SANFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIBRARY): $(call objects,$(filter-out agent/main.c,$(AGENT_SOURCES)))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo "  AR      $@"
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/xensnapd: $(call objects,agent/main.c) $(LIBRARY)
-	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LDLIBS)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LDLIBS)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka \
+	@echo "  LD      $@"
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka \
 	    $(AGENT_LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -15,13 +15,6 @@
 #define PROTOCOL_VERSION "1"
 #define OPERATIONS       "create"
 
-/* One transaction may touch 1024 nodes of a domU's, dom0 has no such limit,
- * but a commit that large keeps xenstored from everybody else. */
-struct vm_keys {
-    const char *vm_uuid;
-    struct keys keys;
-};
-
 static void add(struct keys *keys, const char *name, const char *key,
                 const char *value)
 {
@@ -51,39 +44,38 @@ static void add_disk(struct keys *keys, const char *name,
 
 static void add_record(const struct record *record, void *arg)
 {
-    struct vm_keys *vm = arg;
-    const char *name = record->name;
+    struct keys *keys = arg;
+    char *name = path_snapshot_node(record->name);
 
-    if (strcmp(record->vm_uuid, vm->vm_uuid) != 0) {
-        return;
-    }
-    add(&vm->keys, name, "created-at", record->created_at);
-    add(&vm->keys, name, "parent", record->parent);
-    add(&vm->keys, name, "memory", record->memory ? "1" : "0");
-    add(&vm->keys, name, "memory-path", record->memory_path);
-    add(&vm->keys, name, "live", record->live ? "1" : "0");
-    add(&vm->keys, name, "consistency", record->consistency);
-    add(&vm->keys, name, "description", record->description);
-    add(&vm->keys, name, "domain-name", record->domain_name);
+    add(keys, name, "name", record->name);
+    add(keys, name, "created-at", record->created_at);
+    add(keys, name, "parent", record->parent);
+    add(keys, name, "memory", record->memory ? "1" : "0");
+    add(keys, name, "memory-path", record->memory_path);
+    add(keys, name, "live", record->live ? "1" : "0");
+    add(keys, name, "consistency", record->consistency);
+    add(keys, name, "description", record->description);
+    add(keys, name, "domain-name", record->domain_name);
     for (size_t i = 0; i < record->disk_count; i++) {
-        add_disk(&vm->keys, name, &record->disks[i]);
+        add_disk(keys, name, &record->disks[i]);
     }
+    free(name);
 }
 
 bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
 {
-    struct vm_keys vm = {.vm_uuid = vm_uuid};
+    struct keys keys = {0};
     const char *current = records_current(agent->records, vm_uuid);
     char *folder = path_vm_snapshots(agent->config.xenstore.root, vm_uuid);
     bool ok;
 
-    records_each(agent->records, add_record, &vm);
+    records_each_of_vm(agent->records, vm_uuid, add_record, &keys);
     if (current != NULL) {
-        keys_add(&vm.keys, "current", "%s", current);
+        keys_add(&keys, "current", "%s", current);
     }
-    ok = keys_commit(watch_xs(agent->watch), folder, &vm.keys, NULL, folder,
-                     NULL, err);
-    keys_dispose(&vm.keys);
+    ok = keys_commit(watch_xs(agent->watch), folder, &keys, NULL, folder, NULL,
+                     err);
+    keys_dispose(&keys);
     free(folder);
     return ok;
 }

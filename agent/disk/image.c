@@ -251,27 +251,24 @@ bool image_chain_read(const char *path, const char *format,
 {
     struct image_identity identities[CHAIN_MAX];
     struct image_chain chain = {0};
-    const struct image_info *last;
+    struct image_info info;
 
     do {
+        /* Before the array moves: `path` may point into it. */
+        if (!inspect(path, format, &info, &identities[chain.depth], err) ||
+            !check_link(&info, identities, chain.depth, err)) {
+            image_chain_dispose(&chain);
+            return false;
+        }
         chain.images =
             xrealloc(chain.images, chain.depth + 1, sizeof(*chain.images));
-        if (!inspect(path, format, &chain.images[chain.depth],
-                     &identities[chain.depth], err))
-            goto fail;
-        last = &chain.images[chain.depth];
-        if (!check_link(last, identities, chain.depth, err))
-            goto fail;
+        chain.images[chain.depth] = info;
+        path = chain.images[chain.depth].backing_path;
+        format = chain.images[chain.depth].backing_format;
         chain.depth++;
-        path = last->backing_path;
-        format = last->backing_format;
     } while (*path);
     *ret_chain = chain;
     return true;
-
-fail:
-    image_chain_dispose(&chain);
-    return false;
 }
 
 void image_chain_dispose(struct image_chain *chain)

@@ -3,8 +3,8 @@
  * Image files, looked at and made without QEMU.
  *
  * An overlay is a qcow2 file of a few metadata clusters; writing it here costs
- * a tenth of a millisecond where a qemu-img process costs ten.  Layout per
- * QEMU's docs/interop/qcow2.txt.
+ * a tenth of a millisecond where a qemu-img process costs ten (both besides
+ * what the disk takes to flush it).  Layout per QEMU's docs/interop/qcow2.txt.
  *
  * All functions block on file I/O, but only on a few kilobytes of it.
  */

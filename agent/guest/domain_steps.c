@@ -73,6 +73,7 @@ static bool find_again(struct snapshot *snapshot, struct error *err)
                                snapshot->guest.name);
     }
     snapshot->guest = guest;
+    snapshot->consistency = snapshot->request.memory ? "full" : "crash";
     return guest_is_active(&guest, err);
 }
 
@@ -87,6 +88,28 @@ void domain_find(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
+/* The stored configuration says of a disk's backend what its author said, often
+ * nothing; which one serves the disk stands in xenstore. */
+static void name_backends(libxl_ctx *ctx, uint32_t domid,
+                          libxl_domain_config *config)
+{
+    int count = 0;
+    libxl_device_disk *served = libxl_device_disk_list(ctx, domid, &count);
+
+    for (int i = 0; i < config->num_disks; i++) {
+        libxl_device_disk *disk = &config->disks[i];
+
+        for (int j = 0; served != NULL && j < count; j++) {
+            if (served[j].vdev != NULL && disk->vdev != NULL &&
+                strcmp(served[j].vdev, disk->vdev) == 0) {
+                disk->backend = served[j].backend;
+                disk->backend_domid = served[j].backend_domid;
+            }
+        }
+    }
+    libxl_device_disk_list_free(served, count);
+}
+
 static void on_config(libxl_domain_config *config, const struct error *err,
                       void *arg)
 {
@@ -99,6 +122,7 @@ static void on_config(libxl_domain_config *config, const struct error *err,
         own = *err;
     } else {
         snapshot->config = config;
+        name_backends(ctx, snapshot->guest.domid, config);
         snapshot->config_json = libxl_domain_config_to_json(ctx, config);
         if (snapshot->config_json == NULL) {
             error_set(&own, ERR_LIBXL,

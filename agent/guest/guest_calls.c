@@ -2,12 +2,17 @@
 /* Asynchronous libxl operations: what they have in common; the short ones. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/clock.h"
 #include "agent/base/container_of.h"
 #include "agent/base/log.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
+#include "agent/guest/savefile.h"
+
+#define ABORT_POLL_MS 10
 
 /* ---- what all have in common ---- */
 
@@ -49,11 +54,19 @@ void guest_call_init(struct guest_call *call, struct guests *guests,
     call->how.callback = on_libxl_done;
     call->how.u.for_callback = call;
     call->abortable = true;
+    call->stream_fd = -1;
     call->overlapped = !LIST_EMPTY(&guests->calls);
     LIST_FOREACH(other, &guests->calls, entry)
     other->overlapped = true;
     LIST_INSERT_HEAD(&guests->calls, call, entry);
     log_forget_complaint();
+}
+
+off_t guest_call_set_stream(struct guest_call *call, int fd)
+{
+    call->stream_fd = fd;
+    call->stream_begin = lseek(fd, 0, SEEK_CUR);
+    return call->stream_begin;
 }
 
 void guest_call_begun(struct guest_call *call, int rc)
@@ -66,6 +79,9 @@ void guest_call_end(struct guest_call *call, int rc)
 {
     call->rc = rc;
     call->abortable = false;
+    if (call->abort_timer)
+        event_free(call->abort_timer);
+    call->abort_timer = NULL;
     if (rc)
         note_complaint(call);
     TAILQ_INSERT_TAIL(&call->guests->ended, call, ended_entry);
@@ -97,10 +113,48 @@ void guest_call_describe(const struct guest_call *call, struct error *err)
     }
 }
 
+/* ---- giving up ---- */
+
+static void on_abort_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    guest_call_abort(arg);
+}
+
+static void abort_later(struct guest_call *call)
+{
+    const struct timeval pause = clock_timeval(ABORT_POLL_MS);
+
+    if (!call->abort_timer)
+        call->abort_timer =
+            evtimer_new(call->guests->base, on_abort_timer, call);
+    if (!call->abort_timer || evtimer_add(call->abort_timer, &pause) < 0)
+        LOG_ERROR("%s domain %u cannot be given up", call->what, call->domid);
+}
+
+/*
+ * libxl 4.17 calls a null pointer when a stream fails, also by an abort, before
+ * the helper was started (helper_done(), libxl_save_callout.c).  It is started
+ * when the head of the stream is through, by whoever moves the file's position
+ * past it, and moves the same position itself from then on.
+ */
+static bool is_safe_to_abort(const struct guest_call *call)
+{
+    if (call->stream_fd < 0)
+        return true;
+    return lseek(call->stream_fd, 0, SEEK_CUR) >=
+           call->stream_begin + SAVEFILE_STREAM_HEAD;
+}
+
 void guest_call_abort(struct guest_call *call)
 {
-    if (call->abortable)
+    if (!call->abortable)
+        return;
+    if (is_safe_to_abort(call))
         libxl_ao_abort(call->guests->context.libxl, &call->how);
+    else
+        abort_later(call);
 }
 
 /* ---- resume, pause, unpause, destroy ---- */

@@ -8,14 +8,17 @@
  * libxl destroys what it could not complete, except after an abort
  * (domcreate_complete(), libxl_create.c).
  */
+#include <errno.h>
 #include <libxl_utils.h>
 #include <libxl_uuid.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/container_of.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
+#include "agent/guest/savefile.h"
 
 /* libxl.h has it without a type. */
 #define NO_DOMID ((uint32_t)INVALID_DOMID)
@@ -65,12 +68,23 @@ static bool is_left_behind(struct create_call *create)
     return left;
 }
 
+static void describe(struct create_call *create)
+{
+    const char *name = create->config->c_info.name;
+    char clean[80];
+
+    guest_call_describe(&create->call, &create->err);
+    if (create->err.code == ERR_CANCELLED) /* which had no domid yet, perhaps */
+        error_set(&create->err, ERR_CANCELLED, "making domain %s was cancelled",
+                  error_sanitise(clean, sizeof(clean), name ? name : "?"));
+}
+
 static void on_create_ended(struct guest_call *call)
 {
     struct create_call *create = container_of(call, struct create_call, call);
 
-    if (call->rc)
-        guest_call_describe(call, &create->err);
+    if (call->rc && create->err.code == ERR_NONE)
+        describe(create);
     if (!call->rc || !is_left_behind(create)) {
         finish(create);
         return;
@@ -80,12 +94,26 @@ static void on_create_ended(struct guest_call *call)
                                                 call->domid, &call->how));
 }
 
+static bool check_stream(struct guest_call *call, int fd, struct error *err)
+{
+    char head[SAVEFILE_STREAM_HEAD];
+    off_t begin = guest_call_set_stream(call, fd);
+    ssize_t length = begin < 0 ? -1 : pread(fd, head, sizeof(head), begin);
+
+    if (length < 0)
+        return error_set_errno(err, ERR_NO_MEMORY_STATE, errno,
+                               "cannot read the memory file");
+    return savefile_check_stream(head, (size_t)length, err);
+}
+
 static int begin_restore(struct create_call *create, int fd)
 {
     struct guest_call *call = &create->call;
     libxl_domain_restore_params params;
     int rc;
 
+    if (!check_stream(call, fd, &create->err))
+        return ERROR_INVAL;
     libxl_domain_restore_params_init(&params);
     params.checkpointed_stream = LIBXL_CHECKPOINTED_STREAM_NONE;
     params.stream_version = 2;

@@ -21,6 +21,7 @@
 #include "agent/base/log.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
+#include "agent/guest/savefile.h"
 
 /* How long libxl waits for a guest (libxl_dom_suspend.c). */
 #define GUEST_LIMIT_MS 60000
@@ -184,7 +185,7 @@ static void on_save_ended(struct guest_call *call)
 {
     struct save_call *save = container_of(call, struct save_call, call);
 
-    if (!call->rc) {
+    if (!call->rc || save->err.code != ERR_NONE) {
         finish(save);
         return;
     }
@@ -206,6 +207,24 @@ static void remove_old_device_state(uint32_t domid)
         LOG_WARN("cannot remove %s: %s", path, strerror(errno));
 }
 
+/* So that libxl will not fail to write these bytes, for then it would crash
+ * (see guest_call_abort()). */
+static bool reserve_stream_head(struct guest_call *call, int fd,
+                                struct error *err)
+{
+    static const char head[SAVEFILE_STREAM_HEAD];
+    off_t begin = guest_call_set_stream(call, fd);
+    ssize_t written = begin < 0 ? -1 : pwrite(fd, head, sizeof(head), begin);
+
+    if (written >= 0 && (size_t)written < sizeof(head))
+        errno = ENOSPC;
+    if (written < (ssize_t)sizeof(head))
+        return error_set_errno(err, error_code_of_errno(errno, ERR_INTERNAL),
+                               errno, "cannot write the memory of domain %u",
+                               call->domid);
+    return true;
+}
+
 struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
                               bool live, guest_on_done *on_done, void *arg)
 {
@@ -220,7 +239,7 @@ struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
     save->arg = arg;
     save->timer = evtimer_new(guests->base, on_timer, save);
     guest_call_init(call, guests, domid, "saving", on_save_ended);
-    if (save->timer) {
+    if (save->timer && reserve_stream_head(call, fd, &save->err)) {
         remove_old_device_state(domid);
         rc = libxl_domain_suspend(guests->context.libxl, domid, fd,
                                   live ? LIBXL_SUSPEND_LIVE : 0, &call->how);

@@ -94,8 +94,8 @@ typedef void guest_on_done(const struct error *err, void *arg);
  * ERR_GUEST_UNRESPONSIVE if the guest did not answer; ERR_CANCELLED after
  * guest_call_abort(); ERR_NO_SPACE if the file is full; ERR_LIVE_NOT_SUPPORTED
  * if `live` and the hypervisor cannot; ERR_NO_SUCH_DOMAIN if it went away;
- * otherwise ERR_LIBXL with libxl's first complaint.  libxl makes `fd`
- * blocking.
+ * otherwise ERR_LIBXL with libxl's first complaint.  `fd` is a file, open for
+ * writing; libxl makes it blocking.
  */
 struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
                               bool live, guest_on_done *on_done, void *arg);
@@ -117,8 +117,8 @@ struct guest_call *guest_pause(struct guests *guests, uint32_t domid,
 
 /* A new domain from its configuration (borrowed until the callback; libxl
  * fills in defaults), left paused; `restore_fd` >= 0: from the libxl stream
- * found there (its position just behind the xl header).  After a failure no
- * half-built domain is left. */
+ * found there (its position just behind the xl header); ERR_NO_MEMORY_STATE if
+ * there is none.  After a failure no half-built domain is left. */
 typedef void guest_on_created(uint32_t domid, const struct error *err,
                               void *arg);
 struct guest_call *guest_create(struct guests *guests,
@@ -133,7 +133,8 @@ typedef void guest_on_config(libxl_domain_config *config,
 struct guest_call *guest_config_fetch(struct guests *guests, uint32_t domid,
                                       guest_on_config *on_config, void *arg);
 
-/* Asks libxl to give up; the callback still comes, with whatever came of it. */
+/* Asks libxl to give up, as soon as it safely can; the callback still comes,
+ * with whatever came of it. */
 void guest_call_abort(struct guest_call *call);
 
 #endif

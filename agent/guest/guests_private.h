@@ -15,6 +15,7 @@
 
 #include <libxl_event.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 #include <xenstore.h>
 
 #include "agent/guest/guests.h"
@@ -53,8 +54,11 @@ struct guest_call {
     libxl_asyncop_how how;
     int rc;
     bool abortable;
-    bool overlapped;     /* others were under way at the same time */
-    char complaint[256]; /* libxl's, about this call; "" if unknown */
+    int stream_fd; /* -1: none */
+    off_t stream_begin;
+    struct event *abort_timer; /* the abort waits for its moment */
+    bool overlapped;           /* others were under way at the same time */
+    char complaint[256];       /* libxl's, about this call; "" if unknown */
 };
 
 /* Tells from the loop what has ended or occurred. */
@@ -63,6 +67,13 @@ void guests_deliver_soon(struct guests *guests);
 void guest_call_init(struct guest_call *call, struct guests *guests,
                      uint32_t domid, const char *what,
                      void (*on_ended)(struct guest_call *call));
+
+/*
+ * The call is about a stream in `fd`, a file, from its present position on; an
+ * abort waits until libxl's helper has taken it over.  Returns that position,
+ * -1 with errno set if it has none.
+ */
+off_t guest_call_set_stream(struct guest_call *call, int fd);
 
 /* After libxl was asked, with call->how, and returned `rc`. */
 void guest_call_begun(struct guest_call *call, int rc);

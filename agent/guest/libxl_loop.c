@@ -8,6 +8,7 @@
  */
 #include "agent/guest/libxl_loop.h"
 
+#include <errno.h>
 #include <libxl_event.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
@@ -263,8 +265,44 @@ static void on_sigchld(evutil_socket_t signal_number, short what, void *arg)
                      (int)pid, (unsigned int)status);
 }
 
+static void forget_signal_handlers(void)
+{
+    const struct sigaction default_action = {.sa_handler = SIG_DFL};
+    struct sigaction action;
+
+    for (int number = 1; number < NSIG; number++)
+        if (sigaction(number, NULL, &action) == 0 &&
+            action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN)
+            sigaction(number, &default_action, NULL);
+}
+
+/*
+ * libevent's signal handlers write to a socket that a child shares with us: a
+ * SIGTERM that ends an operation's helper before it has called exec() would
+ * arrive here, as one meant for the agent.
+ */
+static pid_t fork_without_handlers(void *user)
+{
+    sigset_t all;
+    sigset_t before;
+    pid_t pid;
+    int saved_errno;
+    (void)user;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    saved_errno = errno;
+    if (pid == 0)
+        forget_signal_handlers();
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = saved_errno;
+    return pid;
+}
+
 static const libxl_childproc_hooks childproc_hooks = {
     .chldowner = libxl_sigchld_owner_mainloop,
+    .fork_replacement = fork_without_handlers,
 };
 
 /* ---- the binding ---- */

@@ -2,6 +2,7 @@
 /* The head of an xl save file: xl.h, xl_saverestore.c, xl_vmcontrol.c. */
 #include "agent/guest/savefile.h"
 
+#include <endian.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,5 +165,51 @@ bool savefile_decode(const void *data, size_t length, char **ret_config_json,
                        ret_config_json, err))
         return false;
     *ret_head_length = sizeof(head) + head.optional_length;
+    return true;
+}
+
+/* ---- the stream behind the head ---- */
+
+#define STREAM_VERSION    2u
+#define OPTION_BIG_ENDIAN 0x1u
+#define RECORD_LIBXC      1u /* "the memory follows": always the first record */
+
+/* Big-endian up to the options; the record has the stream's own order. */
+struct stream_head {
+    char ident[8];
+    uint32_t version;
+    uint32_t options;
+    uint32_t record_type;
+    uint32_t record_length;
+};
+
+_Static_assert(sizeof(struct stream_head) == SAVEFILE_STREAM_HEAD,
+               "the stream's layout has no padding");
+
+bool savefile_check_stream(const void *data, size_t length, struct error *err)
+{
+    struct stream_head head;
+
+    if (length < sizeof(head))
+        return error_set(err, ERR_NO_MEMORY_STATE,
+                         "the memory file ends before the domain's memory");
+    memcpy(&head, data, sizeof(head));
+    if (memcmp(head.ident, "LibxlFmt", sizeof(head.ident)) != 0)
+        return error_set(err, ERR_NO_MEMORY_STATE,
+                         "the memory file is damaged: no libxl stream follows "
+                         "its configuration");
+    if (be32toh(head.version) != STREAM_VERSION)
+        return error_set(err, ERR_NO_MEMORY_STATE,
+                         "the memory file's stream has version %u, and only "
+                         "%u can be restored",
+                         be32toh(head.version), STREAM_VERSION);
+    if (be32toh(head.options) & OPTION_BIG_ENDIAN)
+        return error_set(err, ERR_NO_MEMORY_STATE,
+                         "the memory file's stream was written on a machine "
+                         "of the other byte order");
+    if (head.record_type != RECORD_LIBXC || head.record_length != 0)
+        return error_set(err, ERR_NO_MEMORY_STATE,
+                         "the memory file is damaged: its stream does not "
+                         "begin with the domain's memory");
     return true;
 }

@@ -31,4 +31,15 @@ bool savefile_encode(const char *config_json, void **ret_data,
 bool savefile_decode(const void *data, size_t length, char **ret_config_json,
                      size_t *ret_head_length, struct error *err);
 
+/* How much of the stream savefile_check_stream() looks at. */
+#define SAVEFILE_STREAM_HEAD 24
+
+/*
+ * Checks that `data`, the first bytes behind the head, begins a libxl stream
+ * (docs/specs/libxl-migration-stream.pandoc); ERR_NO_MEMORY_STATE if not.
+ * Leave no other to libxl: 4.17 calls a null pointer when a stream turns out
+ * bad before the save helper runs (helper_done(), libxl_save_callout.c).
+ */
+bool savefile_check_stream(const void *data, size_t length, struct error *err);
+
 #endif

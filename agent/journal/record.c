@@ -86,6 +86,20 @@ static bool emit(struct writer *writer, yaml_event_t *event)
     return yaml_emitter_emit(&writer->yaml, event);
 }
 
+/* What libyaml takes for UTF-8 when it writes, but not when it reads: halves of
+ * surrogate pairs, and what is beyond the last code point, U+10FFFF. */
+static bool has_no_such_character(const char *text)
+{
+    const unsigned char *p;
+
+    for (p = (const unsigned char *)text; *p; p++) {
+        if ((p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90) ||
+            p[0] >= 0xf5)
+            return true;
+    }
+    return false;
+}
+
 /* Fails for what is not UTF-8. */
 static bool emit_scalar(struct writer *writer, const char *text,
                         yaml_scalar_style_t style)
@@ -93,7 +107,8 @@ static bool emit_scalar(struct writer *writer, const char *text,
     const yaml_char_t *value = (const yaml_char_t *)text;
     yaml_event_t event;
 
-    return yaml_scalar_event_initialize(&event, NULL, NULL, value,
+    return !has_no_such_character(text) &&
+           yaml_scalar_event_initialize(&event, NULL, NULL, value,
                                         (int)strlen(text), 1, 1, style) &&
            emit(writer, &event);
 }

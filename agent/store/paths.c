@@ -31,6 +31,22 @@ char *path_vm_snapshots(const char *root, const char *vm_uuid)
     return xasprintf("%s/snapshots/%s", root, vm_uuid);
 }
 
+char *path_snapshot_node(const char *name)
+{
+    char *node = xcalloc(strlen(name) * 3 + 1, 1);
+    char *end = node;
+
+    for (; *name != '\0'; name++) {
+        if (*name == '.') {
+            memcpy(end, "@2e", 3);
+            end += 3;
+        } else {
+            *end++ = *name;
+        }
+    }
+    return node;
+}
+
 bool path_split_request(const char *requests, const char *path,
                         char ret_id[PATH_ID_SIZE], const char **ret_key)
 {

@@ -15,6 +15,12 @@ char *path_status(const char *root);
 char *path_snapshots(const char *root);
 char *path_vm_snapshots(const char *root, const char *vm_uuid);
 
+/*
+ * A snapshot's name as the name of its node: xenstored takes letters, digits
+ * and "-/_@" only, so a '.' is written as "@2e".
+ */
+char *path_snapshot_node(const char *name);
+
 /* Room for a folder name that is no valid id, so that it can be answered. */
 #define PATH_ID_SIZE 256
 

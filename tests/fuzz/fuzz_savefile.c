@@ -27,6 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t head_length;
     size_t encoded_length;
 
+    if (!savefile_check_stream(data, size, &err))
+        require(err.code == ERR_NO_MEMORY_STATE);
     if (!savefile_decode(data, size, &config, &head_length, &err)) {
         require(err.code == ERR_NO_MEMORY_STATE);
         return 0;

@@ -12,13 +12,11 @@ from native.world import World
 LOG_TAIL = 60
 
 
-def pytest_configure(config):
+def pytest_configure():
     if not os.environ.get("NATIVE_SHIMS"):
         raise pytest.UsageError(
             "start these tests with tests/native/run: they need namespaces "
             "of their own and the shims")
-    config.addinivalue_line(
-        "markers", "agent: needs the agent that BUILD names")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -8,8 +8,10 @@ import subprocess
 
 import pytest
 
+from native import loop
 from native.hypervisor import POWEROFF, SUSPEND
 from native.qmp import Qmp, QmpError
+from native.ring import Denied
 from native.xenstore import XenstoreError
 
 
@@ -58,6 +60,40 @@ def test_a_node_can_be_given_only_to_a_domain_that_exists(world):
     assert world.store.permissions("/tool/x") == ["n0", f"r{domain.domid}"]
     with pytest.raises(XenstoreError):
         world.store.set_permissions("/tool/x", "n77")
+
+
+def test_a_guest_speaks_to_xenstored_as_itself(world):
+    domain = world.add_domain("guest", disks=[])
+    other = world.add_domain("other", disks=[])
+    guest = domain.xenstore()
+    assert guest.read("name") == "guest"
+    guest.write("data/x", "mine")
+    path = f"{domain.path}/data/x"
+    assert world.store.read(path) == "mine"
+    assert world.store.permissions(path) == [f"n{domain.domid}"]
+    for forbidden in ("/tool/x", f"{other.path}/data/x", "name"):
+        with pytest.raises(Denied) as denial:
+            guest.write(forbidden, "1")
+        assert denial.value.code == "EACCES"
+    with pytest.raises(Denied) as denial:
+        guest.write("data/big", "x" * 2200)
+    assert denial.value.code == "ENOSPC"
+
+
+def test_a_guest_watches_and_uses_transactions(world):
+    domain = world.add_domain("guest", disks=[])
+    guest = domain.xenstore()
+    guest.watch("data", "token")
+    assert guest.wait_event() == ("data", "token")
+    world.store.write(f"{domain.path}/data/y", "1")
+    assert guest.wait_event() == ("data/y", "token")
+    guest.write_all({"data/a": "1", "data/b": "2"})
+    assert world.store.read(f"{domain.path}/data/b") == "2"
+    assert sorted(guest.ls("data")) == ["a", "b", "y"]
+    guest.set_permissions("data/a", f"n{domain.domid}", "r0", "b7")
+    assert guest.permissions("data/a")[:2] == [f"n{domain.domid}", "r0"]
+    guest.rm("data/a")
+    assert guest.read("data/a") is None
 
 
 # -- libxl over the faked hypervisor ---------------------------------------
@@ -177,6 +213,16 @@ def test_disks_stand_in_qemu_and_xenstore_as_on_a_xen_host(world):
                                    if disk.path}
 
 
+def test_an_hvm_guest_may_still_have_its_emulated_disk(world):
+    domain = world.add_domain("guest", "hvm", emulated=True, vcpus=2)
+    devices = {entry["device"]: entry["inserted"]["image"]["filename"]
+               for entry in domain.qmp("query-block") if "inserted" in entry}
+    assert devices == {"ide0-hd0": domain.disks["xvda"].path,
+                       "": domain.disks["xvda"].path}
+    assert len(domain.qmp("query-cpus-fast")) == 2
+    assert "type=hvm" in probe(world, "facts", domain.domid)
+
+
 def test_a_transaction_snapshots_two_running_disks(world):
     domain = world.add_domain("guest", disks=[("xvda", "qcow2"),
                                               ("xvdb", "raw")])
@@ -208,10 +254,13 @@ def test_xl_takes_a_snapshotted_disk_away_cleanly(world):
     # libxl does not wait for QEMU to close the images.
     world.eventually(
         lambda: domain.open_files() == {domain.disks["xvda"].path})
+    # And libxl leaves the disk in the stored configuration, where whoever
+    # reads that has to ignore it.
+    lines = probe(world, "facts", domain.domid)
+    assert "stored=xvdb" in lines and "retrieved=xvdb" not in lines
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/loop-control"),
-                    reason="no loop devices")
+@pytest.mark.skipif(not loop.available(), reason="no loop devices")
 @pytest.mark.parametrize("format", ["raw", "qcow2"])
 def test_a_disk_can_lie_on_a_block_device(world, format):
     # pylint: disable=redefined-builtin
@@ -308,6 +357,17 @@ def test_the_relay_holds_answers_and_invents_errors(world):
     client.settimeout(10)
     while b"running" not in text:
         text += client.recv(4096)
+    client.close()
+
+
+def test_the_relay_changes_what_qemu_says(world):
+    domain = world.add_domain("guest")
+    domain.interpose().amend(
+        "query-block", lambda value: value + [{"device": "ide0-hd0"}])
+    client = Qmp(domain.qmp_path)
+    assert [entry["device"] for entry in client.command("query-block")] == [
+        "", "ide0-hd0"]
+    assert client.command("query-status")["running"]
     client.close()
 
 

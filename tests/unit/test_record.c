@@ -512,14 +512,35 @@ static void a_record_cut_short_anywhere_is_refused(void **state)
     record_dispose(&record);
 }
 
+static void a_description_that_is_not_utf8_is_not_written(void **state)
+{
+    static const char *const texts[] = {
+        "caf\xe9",
+        "\xc3",
+        "\xc0\x80",
+        "\xed\xa0\x80",
+        "\xed\xbf\xbf",
+        "\xf4\x90\x80\x80",
+        "\xf6\x91\x9e\x8d",
+        "\xf8\x88\x80\x80",
+        "\xff",
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct record record = full_record();
+
+        set(&record.description, texts[i]);
+        assert_not_encoded(&record, "description: it is not UTF-8");
+    }
+}
+
 static void what_cannot_be_read_back_is_not_written(void **state)
 {
     struct record record = full_record();
 
     (void)state;
-    set(&record.description, "caf\xe9");
-    assert_not_encoded(&record, "description: it is not UTF-8");
-    record = full_record();
     set(&record.disks[1].path, "/images/\xff");
     assert_not_encoded(&record, "path: it is not UTF-8");
     record = full_record();
@@ -557,6 +578,7 @@ int main(void)
         cmocka_unit_test(broken_yaml_is_refused_by_line),
         cmocka_unit_test(more_behind_the_end_is_refused),
         cmocka_unit_test(a_record_cut_short_anywhere_is_refused),
+        cmocka_unit_test(a_description_that_is_not_utf8_is_not_written),
         cmocka_unit_test(what_cannot_be_read_back_is_not_written),
     };
 

@@ -270,6 +270,55 @@ static void a_configuration_of_the_largest_size_survives(void **state)
     free(config);
 }
 
+/* The first record is little-endian, as everything since the options. */
+static const unsigned char stream[SAVEFILE_STREAM_HEAD] = {
+    'L', 'i', 'b', 'x', 'l', 'F', 'm', 't', 0, 0, 0, 2,
+    0,   0,   0,   0,   1,   0,   0,   0,   0, 0, 0, 0,
+};
+
+static void assert_stream_refused(size_t offset, unsigned char value,
+                                  const char *words)
+{
+    unsigned char damaged[sizeof(stream)];
+    struct error err;
+
+    memcpy(damaged, stream, sizeof(stream));
+    damaged[offset] = value;
+    assert_false(savefile_check_stream(damaged, sizeof(damaged), &err));
+    assert_int_equal(err.code, ERR_NO_MEMORY_STATE);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", err.message, words);
+}
+
+static void the_beginning_of_a_stream_is_recognised(void **state)
+{
+    struct error err;
+    (void)state;
+
+    assert_true(savefile_check_stream(stream, sizeof(stream), &err));
+}
+
+static void a_stream_that_libxl_would_crash_on_is_refused(void **state)
+{
+    (void)state;
+    assert_stream_refused(7, 'T', "no libxl stream");
+    assert_stream_refused(11, 3, "version 3");
+    assert_stream_refused(15, 1, "other byte order");
+    assert_stream_refused(16, 0, "does not begin with");
+    assert_stream_refused(20, 8, "does not begin with");
+}
+
+static void a_stream_cut_short_is_refused(void **state)
+{
+    struct error err;
+    (void)state;
+
+    for (size_t length = 0; length < sizeof(stream); length++) {
+        assert_false(savefile_check_stream(stream, length, &err));
+        assert_int_equal(err.code, ERR_NO_MEMORY_STATE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +340,9 @@ int main(void)
         cmocka_unit_test(a_configuration_with_a_nul_inside_is_refused),
         cmocka_unit_test(an_empty_configuration_is_refused),
         cmocka_unit_test(a_configuration_of_the_largest_size_survives),
+        cmocka_unit_test(the_beginning_of_a_stream_is_recognised),
+        cmocka_unit_test(a_stream_that_libxl_would_crash_on_is_refused),
+        cmocka_unit_test(a_stream_cut_short_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,18 +166,21 @@ class Agent:
 
     # -- requests ---------------------------------------------------------
 
-    def submit(self, operation, keys=None, root=f"{ROOT}/requests", id=None,
-               **more):
+    def submit(self, operation, keys=None, id=None, guest=None, **more):
         """Writes a request in one transaction, `operation` last. Keyword
         arguments are keys with '_' for '-'; `keys` holds paths such as
-        "disks/xvda/path"."""
+        "disks/xvda/path". With `guest`, a Domain, that domain itself asks,
+        over its own ring."""
         # pylint: disable=redefined-builtin
+        store, root = self.world.store, f"{ROOT}/requests"
+        if guest:
+            store, root = guest.xenstore(), f"{guest.path}/snapshot/requests"
         path = f"{root}/{id or f'test-{next(self._ids)}'}"
         values = {key.replace("_", "-"): value for key, value in more.items()}
         values.update(keys or {})
         values["operation"] = operation
-        self.world.store.write_all({f"{path}/{key}": value
-                                    for key, value in values.items()})
+        store.write_all({f"{path}/{key}": value
+                         for key, value in values.items()})
         return Request(self, path)
 
     def request(self, operation, keys=None, timeout=30, **more):

@@ -57,10 +57,12 @@ class BlkFront:
         self._store.write(f"{self._path}/state", 4)
 
     def _word(self, index, value=None):
+        # QEMU polls the ring meanwhile: native "I" is stored in one piece,
+        # "=I" byte by byte.
         offset = self._ring_ref * PAGE + 4 * index
         if value is None:
-            return struct.unpack_from("=I", self._memory, offset)[0]
-        struct.pack_into("=I", self._memory, offset, value)
+            return struct.unpack_from("I", self._memory, offset)[0]
+        struct.pack_into("I", self._memory, offset, value)
         return value
 
     def _request(self, operation, sector, length):
@@ -74,7 +76,7 @@ class BlkFront:
         self._serial += 1
         self._memory[entry:entry + _ENTRY] = struct.pack(
             "=BBHxxxxQQ", operation, len(segments) // 8, 0, self._serial,
-            sector).ljust(24, b"\0") + segments.ljust(_ENTRY - 24, b"\0")
+            sector) + segments.ljust(_ENTRY - 24, b"\0")
         # One request at a time: the answer to it is the next response.
         answered = self._word(2)
         self._word(3, answered + 1)

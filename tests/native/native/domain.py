@@ -17,6 +17,7 @@ from native.blkfront import BlkFront
 from native.hypervisor import REBOOT, POWEROFF, STORE_PORT, SUSPEND
 from native.qmp import Qmp, QmpError
 from native.relay import Relay
+from native.ring import GuestXenstore
 
 QEMU = "/usr/libexec/xen-qemu-system-i386"
 USERDATA = "/var/lib/xen/userdata-d"
@@ -101,6 +102,7 @@ class Domain:
         self.memory_kb = settings.pop("memory_kb", 131072)
         self.vcpus = settings.pop("vcpus", 1)
         self.responsive = settings.pop("responsive", True)
+        self.emulated = settings.pop("emulated", False)
         self.settings = settings
         self.disks = {}
         for disk in map(_as_disk, disks):
@@ -109,7 +111,9 @@ class Domain:
         self.qemu = None
         self.relay = None
         self._monitor = None
-        self._monitor_path = f"{world.folder}/monitor-{domid}"
+        self._xenstore = None
+        # Not in the test's folder: a socket's path has room for 107 bytes.
+        self._monitor_path = f"{world.xen.folder}/monitor-{domid}"
 
     # -- paths ------------------------------------------------------------
 
@@ -248,10 +252,21 @@ class Domain:
             arguments += ["-chardev",
                           f"socket,id={name},{where},server=on,wait=off",
                           "-mon", f"chardev={name},mode=control"]
-        return arguments + [
-            "-nodefaults", "-no-user-config", "-xen-attach", "-name",
-            self.name, "-vnc", "none", "-display", "none", "-nographic",
-            "-machine", "xenpv", "-m", "32"]
+        arguments += ["-nodefaults", "-no-user-config", "-name", self.name,
+                      "-vnc", "none", "-display", "none", "-nographic"]
+        if self.kind != "hvm":
+            return arguments + ["-xen-attach", "-machine", "xenpv", "-m", "32"]
+        arguments += ["-smp", f"{self.vcpus},maxcpus={self.vcpus}",
+                      "-machine", "xenfv,suppress-vmdesc=on",
+                      "-device", "VGA,vgamem_mb=8",
+                      "-m", str(self.memory_kb // 1024)]
+        for index, disk in enumerate(self.disks.values()):
+            # The emulated twin of each disk, gone once PV drivers unplug it.
+            if self.emulated and disk.format != "empty":
+                arguments += ["-drive", f"file={disk.path},if=ide,"
+                              f"index={index},media=disk,"
+                              f"format={disk.format},cache=writeback"]
+        return arguments
 
     def qmp(self, command, **arguments):
         """A command on the harness's own monitor; '_' stands for '-'."""
@@ -332,7 +347,12 @@ class Domain:
         store.wait(f"{back}/state", "5")
         store.write(f"{front}/state", 6)
         if detach.wait(30):
-            raise RuntimeError(f"xl block-detach gave {detach.returncode}")
+            # QEMU removes the backend's nodes right after it has closed. Where
+            # it does so before libxl has looked, libxl takes that for a
+            # failure and leaves its own nodes behind.
+            self.world.xl("block-detach", "--force", str(self.domid), vdev)
+        if store.read(self.libxl_path(vdev)) is not None:
+            raise RuntimeError(f"xl left {vdev} in xenstore")
         disk = self.disks.pop(vdev)
         disk.front.close()
         disk.front = None
@@ -382,6 +402,12 @@ class Domain:
 
     # -- the guest --------------------------------------------------------
 
+    def xenstore(self):
+        """The guest's own connection to xenstored."""
+        if self._xenstore is None:
+            self._xenstore = GuestXenstore(self.world.xen, self.domid)
+        return self._xenstore
+
     def on_control(self):
         """The guest's side of control/shutdown, see World's guest thread."""
         store = self.world.guest_store
@@ -413,6 +439,9 @@ class Domain:
         if self.relay:
             self.relay.close()
             self.relay = None
+        if self._xenstore:
+            self._xenstore.close()
+            self._xenstore = None
         if self._monitor:
             self._monitor.close()
             self._monitor = None

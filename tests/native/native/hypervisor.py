@@ -156,6 +156,15 @@ class GuestPorts:
         """Lets domain `remote` bind to `port`."""
         self._hypervisor.offer_port(self._domid, port, self._fifo, remote)
 
+    def take_over(self, port):
+        """Plays the guest's end of a port that somebody else bound."""
+        path = f"{self._hypervisor.folder}/evtchn/port.{self._domid}.{port}"
+        with self._hypervisor.lock():
+            with open(path, encoding="ascii") as file:
+                kind, _, *rest = file.read().split()
+            with open(path, "w", encoding="ascii") as file:
+                file.write(" ".join([kind, self._fifo, *rest]) + "\n")
+
     def notify(self, port):
         folder = f"{self._hypervisor.folder}/evtchn"
         with self._hypervisor.lock():

@@ -22,6 +22,10 @@ class Loop:
         os.close(self._fd)
 
 
+def available():
+    return os.access("/dev/loop-control", os.R_OK | os.W_OK)
+
+
 def attach(file):
     backing = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)

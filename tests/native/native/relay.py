@@ -76,6 +76,7 @@ class Relay:
       error            answers with an error (description=...), QEMU never
                        sees the command
       garbage          answers with text that is no JSON
+    amend(command, function) changes what QEMU returned, every time.
     """
 
     def __init__(self, path, kill=None):
@@ -86,6 +87,7 @@ class Relay:
         self.commands = []
         self._kill = kill
         self._faults = {}
+        self._amendments = {}
         self._lock = threading.Lock()
         os.rename(path, self.upstream_path)
         self._listener = socket.socket(socket.AF_UNIX)
@@ -116,6 +118,17 @@ class Relay:
         with self._lock:
             self._faults[command] = fault
         return fault
+
+    def amend(self, command, function):
+        """function(value) makes what clients get of what QEMU returned."""
+        self._amendments[command] = function
+
+    def amended(self, command, message):
+        """The message to pass on, None for QEMU's own bytes."""
+        function = self._amendments.get(command)
+        if function is None or "return" not in message:
+            return None
+        return {**message, "return": function(message["return"])}
 
     def _take_fault(self, command):
         with self._lock:
@@ -159,7 +172,7 @@ class _Session:
         self._qemu = qemu
         self._from_client = _Stream()
         self._from_qemu = _Stream()
-        self._awaiting = []  # faults (or None) of commands under way, in order
+        self._awaiting = []  # (command, fault or None) under way, in order
 
     def run(self):
         while True:
@@ -210,7 +223,7 @@ class _Session:
             return False
         if kind not in ("error", "garbage"):
             socket.send_fds(self._qemu, [raw], fds)
-            self._awaiting.append(fault)
+            self._awaiting.append((name, fault))
         return True
 
     def _answer(self, fault, message):
@@ -234,10 +247,13 @@ class _Session:
         for raw, message in self._from_qemu.feed(data):
             if "QMP" in message and self._relay.no_greeting:
                 continue
-            if "return" in message or "error" in message:
-                fault = self._awaiting.pop(0) if self._awaiting else None
+            if self._awaiting and ("return" in message or "error" in message):
+                name, fault = self._awaiting.pop(0)
                 if fault and not self._meet_reply(fault):
                     return False
+                amended = self._relay.amended(name, message)
+                if amended is not None:
+                    raw = json.dumps(amended).encode()
             self._client.sendall(raw.lstrip() + b"\r\n")
         return True
 

@@ -145,7 +145,8 @@ class World:
                    **settings):
         """A running domain. `disks`: Disk, its arguments, or a dict of them.
         Settings: uuid, domid, memory_kb, vcpus, responsive (does the guest
-        answer to suspend), anything else goes into the xl configuration."""
+        answer to suspend), emulated (an HVM guest that still has its IDE
+        disks); anything else goes into the xl configuration."""
         domid = settings.pop("domid", self._next_domid)
         self._next_domid = max(self._next_domid, domid + 1)
         domain = Domain(self, domid, name, kind, disks, **settings)

@@ -42,8 +42,7 @@ struct port {
     uint32_t remote_port;
 };
 
-static bool
-port_load(uint32_t domid, uint32_t number, struct port *ret_port)
+static bool port_load(uint32_t domid, uint32_t number, struct port *ret_port)
 {
     char path[PATH_MAX];
     bool complete;
@@ -63,8 +62,7 @@ port_load(uint32_t domid, uint32_t number, struct port *ret_port)
     return complete;
 }
 
-static void
-port_store(uint32_t domid, uint32_t number, const struct port *port)
+static void port_store(uint32_t domid, uint32_t number, const struct port *port)
 {
     char path[PATH_MAX];
     FILE *file;
@@ -79,8 +77,7 @@ port_store(uint32_t domid, uint32_t number, const struct port *port)
         abort();
 }
 
-static void
-port_remove(uint32_t domid, uint32_t number)
+static void port_remove(uint32_t domid, uint32_t number)
 {
     char path[PATH_MAX];
 
@@ -89,8 +86,7 @@ port_remove(uint32_t domid, uint32_t number)
 }
 
 /* The lowest free number; 0 is never a port. */
-static uint32_t
-port_allocate(uint32_t domid)
+static uint32_t port_allocate(uint32_t domid)
 {
     char path[PATH_MAX];
     uint32_t number = 0;
@@ -103,8 +99,7 @@ port_allocate(uint32_t domid)
 }
 
 /* An fd to write events to, or -1 where nobody reads them. */
-static int
-fifo_open(const char *name)
+static int fifo_open(const char *name)
 {
     char path[PATH_MAX];
 
@@ -114,8 +109,7 @@ fifo_open(const char *name)
     return open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
-static void
-fifo_send(const char *name, uint32_t number)
+static void fifo_send(const char *name, uint32_t number)
 {
     int fd = fifo_open(name);
 
@@ -127,8 +121,7 @@ fifo_send(const char *name, uint32_t number)
     close(fd);
 }
 
-static bool
-fifo_has_reader(const char *name)
+static bool fifo_has_reader(const char *name)
 {
     int fd = fifo_open(name);
 
@@ -137,8 +130,8 @@ fifo_has_reader(const char *name)
     return fd >= 0;
 }
 
-xenevtchn_handle *
-xenevtchn_open(struct xentoollog_logger *logger, unsigned int flags)
+xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *logger,
+                                 unsigned int flags)
 {
     static atomic_uint serial;
     xenevtchn_handle *xce = calloc(1, sizeof(*xce));
@@ -154,8 +147,8 @@ xenevtchn_open(struct xentoollog_logger *logger, unsigned int flags)
         free(xce);
         return NULL;
     }
-    xce->fd = open(path, O_RDWR |
-                   (flags & XENEVTCHN_NO_CLOEXEC ? 0 : O_CLOEXEC));
+    xce->fd =
+        open(path, O_RDWR | (flags & XENEVTCHN_NO_CLOEXEC ? 0 : O_CLOEXEC));
     if (xce->fd < 0) {
         unlink(path);
         free(xce);
@@ -164,8 +157,8 @@ xenevtchn_open(struct xentoollog_logger *logger, unsigned int flags)
     return xce;
 }
 
-xenevtchn_handle *
-xenevtchn_fdopen(struct xentoollog_logger *logger, int fd, unsigned int flags)
+xenevtchn_handle *xenevtchn_fdopen(struct xentoollog_logger *logger, int fd,
+                                   unsigned int flags)
 {
     char link[64], target[PATH_MAX], *name;
     xenevtchn_handle *xce;
@@ -193,8 +186,7 @@ xenevtchn_fdopen(struct xentoollog_logger *logger, int fd, unsigned int flags)
 }
 
 /* The caller holds the lock. */
-static bool
-unbind(xenevtchn_handle *xce, uint32_t number)
+static bool unbind(xenevtchn_handle *xce, uint32_t number)
 {
     struct port own, remote;
 
@@ -214,8 +206,7 @@ unbind(xenevtchn_handle *xce, uint32_t number)
     return true;
 }
 
-static void
-unbind_all(xenevtchn_handle *xce)
+static void unbind_all(xenevtchn_handle *xce)
 {
     char path[PATH_MAX];
     struct dirent *entry;
@@ -234,8 +225,7 @@ unbind_all(xenevtchn_handle *xce)
         closedir(dir);
 }
 
-int
-xenevtchn_close(xenevtchn_handle *xce)
+int xenevtchn_close(xenevtchn_handle *xce)
 {
     char path[PATH_MAX];
     int lock;
@@ -252,22 +242,19 @@ xenevtchn_close(xenevtchn_handle *xce)
     return 0;
 }
 
-int
-xenevtchn_fd(xenevtchn_handle *xce)
+int xenevtchn_fd(xenevtchn_handle *xce)
 {
     return xce->fd;
 }
 
-int
-xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid)
+int xenevtchn_restrict(xenevtchn_handle *xce, domid_t domid)
 {
     (void)xce;
     (void)domid;
     return 0;
 }
 
-int
-xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t number)
+int xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t number)
 {
     struct port own, remote;
     int lock = fake_lock();
@@ -285,11 +272,10 @@ xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t number)
     return rc;
 }
 
-static xenevtchn_port_or_error_t
-bind(xenevtchn_handle *xce, const char *kind, uint32_t remote,
-     uint32_t remote_port)
+static xenevtchn_port_or_error_t bind(xenevtchn_handle *xce, const char *kind,
+                                      uint32_t remote, uint32_t remote_port)
 {
-    struct port port = { .remote = remote, .remote_port = remote_port };
+    struct port port = {.remote = remote, .remote_port = remote_port};
     uint32_t number = port_allocate(fake_own_domid());
 
     snprintf(port.kind, sizeof(port.kind), "%s", kind);
@@ -298,8 +284,8 @@ bind(xenevtchn_handle *xce, const char *kind, uint32_t remote,
     return (xenevtchn_port_or_error_t)number;
 }
 
-xenevtchn_port_or_error_t
-xenevtchn_bind_unbound_port(xenevtchn_handle *xce, uint32_t domid)
+xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle *xce,
+                                                      uint32_t domid)
 {
     int lock = fake_lock();
     xenevtchn_port_or_error_t number = bind(xce, "unbound", domid, 0);
@@ -308,9 +294,9 @@ xenevtchn_bind_unbound_port(xenevtchn_handle *xce, uint32_t domid)
     return number;
 }
 
-xenevtchn_port_or_error_t
-xenevtchn_bind_interdomain(xenevtchn_handle *xce, uint32_t domid,
-                           evtchn_port_t remote_port)
+xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *xce,
+                                                     uint32_t domid,
+                                                     evtchn_port_t remote_port)
 {
     xenevtchn_port_or_error_t number = -1;
     struct port remote, peer;
@@ -341,8 +327,8 @@ out:
     return number;
 }
 
-xenevtchn_port_or_error_t
-xenevtchn_bind_virq(xenevtchn_handle *xce, unsigned int virq)
+xenevtchn_port_or_error_t xenevtchn_bind_virq(xenevtchn_handle *xce,
+                                              unsigned int virq)
 {
     xenevtchn_port_or_error_t number;
     char path[PATH_MAX];
@@ -361,8 +347,7 @@ xenevtchn_bind_virq(xenevtchn_handle *xce, unsigned int virq)
     return number;
 }
 
-int
-xenevtchn_unbind(xenevtchn_handle *xce, evtchn_port_t number)
+int xenevtchn_unbind(xenevtchn_handle *xce, evtchn_port_t number)
 {
     int lock = fake_lock();
     bool done = unbind(xce, number);
@@ -371,8 +356,7 @@ xenevtchn_unbind(xenevtchn_handle *xce, evtchn_port_t number)
     return done ? 0 : -1;
 }
 
-xenevtchn_port_or_error_t
-xenevtchn_pending(xenevtchn_handle *xce)
+xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle *xce)
 {
     uint32_t number;
 
@@ -382,16 +366,23 @@ xenevtchn_pending(xenevtchn_handle *xce)
     return (xenevtchn_port_or_error_t)number;
 }
 
-int
-xenevtchn_unmask(xenevtchn_handle *xce, evtchn_port_t number)
+int xenevtchn_unmask(xenevtchn_handle *xce, evtchn_port_t number)
 {
     (void)xce;
     (void)number;
     return 0;
 }
 
-void
-fake_raise_virq(unsigned int virq)
+void fake_offer_port(uint32_t domid, uint32_t number)
+{
+    struct port port = {"unbound", "-", fake_own_domid(), 0};
+    int lock = fake_lock();
+
+    port_store(domid, number, &port);
+    fake_unlock(lock);
+}
+
+void fake_raise_virq(unsigned int virq)
 {
     char path[PATH_MAX], fifo[FIFO_NAME_MAX];
     unsigned int number;

@@ -16,8 +16,7 @@
 static char folder[PATH_MAX];
 static uint32_t own_domid;
 
-__attribute__((constructor)) static void
-fake_setup(void)
+__attribute__((constructor)) static void fake_setup(void)
 {
     const char *dir = getenv("FAKE_XEN_DIR");
     const char *domid = getenv("FAKE_XEN_DOMID");
@@ -29,15 +28,13 @@ fake_setup(void)
     unsetenv("LD_PRELOAD");
 }
 
-static void
-die(const char *what, const char *about)
+static void die(const char *what, const char *about)
 {
     fprintf(stderr, "fake xen: %s %s: %s\n", what, about, strerror(errno));
     abort();
 }
 
-void
-fake_path(char *buffer, size_t size, const char *format, ...)
+void fake_path(char *buffer, size_t size, const char *format, ...)
 {
     va_list arguments;
     int used, more;
@@ -52,8 +49,7 @@ fake_path(char *buffer, size_t size, const char *format, ...)
         die("path too long:", folder);
 }
 
-int
-fake_lock(void)
+int fake_lock(void)
 {
     char path[PATH_MAX];
     int fd;
@@ -68,8 +64,7 @@ fake_lock(void)
     return fd;
 }
 
-void
-fake_unlock(int lock)
+void fake_unlock(int lock)
 {
     int saved_errno = errno;
 
@@ -77,14 +72,12 @@ fake_unlock(int lock)
     errno = saved_errno;
 }
 
-uint32_t
-fake_own_domid(void)
+uint32_t fake_own_domid(void)
 {
     return own_domid;
 }
 
-static bool
-parse_uuid(const char *text, uint8_t uuid[16])
+static bool parse_uuid(const char *text, uint8_t uuid[16])
 {
     int i;
 
@@ -101,8 +94,8 @@ parse_uuid(const char *text, uint8_t uuid[16])
     return true;
 }
 
-static void
-domain_set(struct fake_domain *domain, const char *key, const char *value)
+static void domain_set(struct fake_domain *domain, const char *key,
+                       const char *value)
 {
     if (!strcmp(key, "uuid")) {
         if (!parse_uuid(value, domain->uuid)) {
@@ -127,8 +120,7 @@ domain_set(struct fake_domain *domain, const char *key, const char *value)
 }
 
 /* Splits "key=value\n" in place; false where there is no '='. */
-static bool
-split_line(char *line, char **ret_value)
+static bool split_line(char *line, char **ret_value)
 {
     char *equals = strchr(line, '=');
 
@@ -140,8 +132,7 @@ split_line(char *line, char **ret_value)
     return true;
 }
 
-bool
-fake_domain_load(uint32_t domid, struct fake_domain *ret_domain)
+bool fake_domain_load(uint32_t domid, struct fake_domain *ret_domain)
 {
     struct fake_domain domain = {
         .domid = domid,
@@ -167,8 +158,7 @@ fake_domain_load(uint32_t domid, struct fake_domain *ret_domain)
     return true;
 }
 
-void
-fake_domain_store(const struct fake_domain *domain)
+void fake_domain_store(const struct fake_domain *domain)
 {
     char path[PATH_MAX], temporary[PATH_MAX];
     FILE *file;
@@ -194,8 +184,7 @@ fake_domain_store(const struct fake_domain *domain)
         die("writing", path);
 }
 
-void
-fake_domain_remove(uint32_t domid)
+void fake_domain_remove(uint32_t domid)
 {
     char path[PATH_MAX];
 
@@ -203,16 +192,14 @@ fake_domain_remove(uint32_t domid)
     unlink(path);
 }
 
-static int
-compare_ids(const void *a, const void *b)
+static int compare_ids(const void *a, const void *b)
 {
     const uint32_t *left = a, *right = b;
 
     return *left < *right ? -1 : *left > *right;
 }
 
-size_t
-fake_domain_ids(uint32_t *ret_ids, size_t max)
+size_t fake_domain_ids(uint32_t *ret_ids, size_t max)
 {
     char path[PATH_MAX];
     struct dirent *entry;
@@ -231,10 +218,9 @@ fake_domain_ids(uint32_t *ret_ids, size_t max)
     return count;
 }
 
-void
-fake_host_load(struct fake_host *ret_host)
+void fake_host_load(struct fake_host *ret_host)
 {
-    struct fake_host host = { 4194304, 2097152, 2 };
+    struct fake_host host = {4194304, 2097152, 2};
     char path[PATH_MAX], line[256], *value;
     FILE *file;
 
@@ -255,8 +241,7 @@ fake_host_load(struct fake_host *ret_host)
     *ret_host = host;
 }
 
-void
-fake_note(const char *format, ...)
+void fake_note(const char *format, ...)
 {
     char path[PATH_MAX], line[512];
     int saved_errno = errno;

@@ -10,6 +10,7 @@
  *   domains/<domid>    "key=value" lines, see struct fake_domain
  *   grants/<domid>     page <ref> of this file is what the domain granted as
  *                      reference <ref>; page 1 is its xenstore ring
+ *   memory/<domid>     an HVM guest's memory
  *   evtchn/            ports and the FIFOs that carry their events, see
  *                      fake_evtchn.c
  *   xsd_port, xsd_kva  what xenstored reads of its own domain
@@ -24,18 +25,18 @@
 #include <stdint.h>
 
 #define FAKE_MAX_DOMAINS 4096
-#define FAKE_RUNNING (-1)
+#define FAKE_RUNNING     (-1)
 
 struct fake_domain {
     uint32_t domid;
     uint8_t uuid[16];
-    bool hvm;          /* type=pvh and type=hvm */
-    bool dying;        /* dying=1 */
-    int paused;        /* paused=N, Xen counts pauses */
-    int shutdown;      /* shutdown=-1, or a SHUTDOWN_* reason */
-    uint64_t kb;       /* memory-kb */
-    uint64_t max_kb;   /* max-kb */
-    uint32_t vcpus;    /* vcpus */
+    bool hvm;        /* type=pvh and type=hvm */
+    bool dying;      /* dying=1 */
+    int paused;      /* paused=N, Xen counts pauses */
+    int shutdown;    /* shutdown=-1, or a SHUTDOWN_* reason */
+    uint64_t kb;     /* memory-kb */
+    uint64_t max_kb; /* max-kb */
+    uint32_t vcpus;  /* vcpus */
 };
 
 struct fake_host {
@@ -63,6 +64,9 @@ void fake_host_load(struct fake_host *ret_host);
 
 /* The domain that this process acts as: FAKE_XEN_DOMID, else 0. */
 uint32_t fake_own_domid(void);
+
+/* Gives a domain an unbound port that the process's own domain may bind. */
+void fake_offer_port(uint32_t domid, uint32_t number);
 
 /* Sends a global virtual interrupt to whoever bound it. */
 void fake_raise_virq(unsigned int virq);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A hypervisor of files: stands in for libxencall, libxenforeignmemory,
- * libxendevicemodel and libxengnttab under LD_PRELOAD.
+ * A hypervisor of files: stands in for libxencall and libxengnttab under
+ * LD_PRELOAD; device_model_shim.c and fake_evtchn.c do so for their libraries.
  *
  * The cut is at the hypercall itself, so that all of libxenctrl runs for
  * real; a hypercall that nothing here answers fails with ENOSYS and is noted
@@ -26,24 +26,20 @@
 #include <xen/sched.h>
 #include <xen/version.h>
 #include <xencall.h>
-#include <xendevicemodel.h>
-#include <xenforeignmemory.h>
 #include <xengnttab.h>
 
-#define PAGE 4096u
+#define PAGE        4096u
 #define KB_PER_PAGE 4u
 
-static void *
-pointer(uint64_t argument)
+static void *pointer(uint64_t argument)
 {
     return (void *)(uintptr_t)argument;
 }
 
 /* ---- what is asked about a domain ------------------------------------ */
 
-static void
-fill_domain_info(const struct fake_domain *domain,
-                 struct xen_domctl_getdomaininfo *info)
+static void fill_domain_info(const struct fake_domain *domain,
+                             struct xen_domctl_getdomaininfo *info)
 {
     memset(info, 0, sizeof(*info));
     info->domain = (domid_t)domain->domid;
@@ -54,8 +50,8 @@ fill_domain_info(const struct fake_domain *domain,
     if (domain->paused)
         info->flags |= XEN_DOMINF_paused;
     if (domain->shutdown != FAKE_RUNNING)
-        info->flags |= XEN_DOMINF_shutdown |
-                       (uint32_t)domain->shutdown << XEN_DOMINF_shutdownshift;
+        info->flags |= XEN_DOMINF_shutdown | (uint32_t)domain->shutdown
+                                                 << XEN_DOMINF_shutdownshift;
     else if (!domain->paused)
         info->flags |= XEN_DOMINF_blocked;
     info->tot_pages = domain->kb / KB_PER_PAGE;
@@ -67,8 +63,7 @@ fill_domain_info(const struct fake_domain *domain,
 }
 
 /* As in Xen, asking for a domid that is not there answers with the next. */
-static int
-get_domain_info(struct xen_domctl *domctl)
+static int get_domain_info(struct xen_domctl *domctl)
 {
     uint32_t ids[FAKE_MAX_DOMAINS];
     size_t count = fake_domain_ids(ids, FAKE_MAX_DOMAINS);
@@ -85,8 +80,7 @@ get_domain_info(struct xen_domctl *domctl)
     return -1;
 }
 
-static int
-get_domain_info_list(struct xen_sysctl_getdomaininfolist *list)
+static int get_domain_info_list(struct xen_sysctl_getdomaininfolist *list)
 {
     uint32_t ids[FAKE_MAX_DOMAINS];
     size_t count = fake_domain_ids(ids, FAKE_MAX_DOMAINS);
@@ -103,8 +97,7 @@ get_domain_info_list(struct xen_sysctl_getdomaininfolist *list)
 
 /* ---- what changes a domain ------------------------------------------- */
 
-static int
-destroy(uint32_t domid)
+static int destroy(uint32_t domid)
 {
     fake_domain_remove(domid);
     fake_raise_virq(VIRQ_DOM_EXC);
@@ -112,8 +105,7 @@ destroy(uint32_t domid)
 }
 
 /* The caller holds the lock. */
-static int
-change_domain(struct xen_domctl *domctl)
+static int change_domain(struct xen_domctl *domctl)
 {
     struct fake_domain domain;
 
@@ -151,8 +143,7 @@ change_domain(struct xen_domctl *domctl)
     return 0;
 }
 
-static int
-scheduler_of_domain(struct xen_domctl_scheduler_op *op)
+static int scheduler_of_domain(struct xen_domctl_scheduler_op *op)
 {
     if (op->sched_id != XEN_SCHEDULER_CREDIT2 ||
         op->cmd != XEN_DOMCTL_SCHEDOP_getinfo) {
@@ -165,8 +156,7 @@ scheduler_of_domain(struct xen_domctl_scheduler_op *op)
 }
 
 /* libxl marks a cancelled suspend in the first register of vcpu 0. */
-static int
-set_vcpu_context(const struct xen_domctl *domctl)
+static int set_vcpu_context(const struct xen_domctl *domctl)
 {
     const struct vcpu_guest_context *context = domctl->u.vcpucontext.ctxt.p;
 
@@ -176,16 +166,14 @@ set_vcpu_context(const struct xen_domctl *domctl)
     return 0;
 }
 
-static int
-known_domain(uint32_t domid)
+static int known_domain(uint32_t domid)
 {
     struct fake_domain domain;
 
     return fake_domain_load(domid, &domain) ? 0 : -1;
 }
 
-static int
-do_domctl(struct xen_domctl *domctl)
+static int do_domctl(struct xen_domctl *domctl)
 {
     int lock, rc;
 
@@ -232,8 +220,7 @@ do_domctl(struct xen_domctl *domctl)
 
 /* ---- what is asked about the host ------------------------------------ */
 
-static int
-physinfo(struct xen_sysctl_physinfo *info)
+static int physinfo(struct xen_sysctl_physinfo *info)
 {
     struct fake_host host;
 
@@ -245,16 +232,15 @@ physinfo(struct xen_sysctl_physinfo *info)
     info->max_cpu_id = host.cpus - 1;
     info->nr_nodes = 1;
     info->cpu_khz = 1000000;
-    info->capabilities = XEN_SYSCTL_PHYSCAP_pv | XEN_SYSCTL_PHYSCAP_hvm |
-                         XEN_SYSCTL_PHYSCAP_hap;
+    info->capabilities =
+        XEN_SYSCTL_PHYSCAP_pv | XEN_SYSCTL_PHYSCAP_hvm | XEN_SYSCTL_PHYSCAP_hap;
     info->total_pages = host.total_kb / KB_PER_PAGE;
     info->free_pages = host.free_kb / KB_PER_PAGE;
     info->max_mfn = info->total_pages;
     return 0;
 }
 
-static int
-cpupool(struct xen_sysctl_cpupool_op *op)
+static int cpupool(struct xen_sysctl_cpupool_op *op)
 {
     uint32_t ids[FAKE_MAX_DOMAINS];
 
@@ -274,8 +260,7 @@ cpupool(struct xen_sysctl_cpupool_op *op)
     return 0;
 }
 
-static int
-do_sysctl(struct xen_sysctl *sysctl)
+static int do_sysctl(struct xen_sysctl *sysctl)
 {
     switch (sysctl->cmd) {
     case XEN_SYSCTL_getdomaininfolist:
@@ -294,8 +279,7 @@ do_sysctl(struct xen_sysctl *sysctl)
     }
 }
 
-static int
-do_version(uint64_t cmd, void *buffer)
+static int do_version(uint64_t cmd, void *buffer)
 {
     switch (cmd) {
     case XENVER_version:
@@ -328,11 +312,12 @@ do_version(uint64_t cmd, void *buffer)
 
 /* ---- the remaining hypercalls ---------------------------------------- */
 
-static int
-do_hvm_op(uint64_t cmd, void *buffer)
+static int do_hvm_op(uint64_t cmd, void *buffer)
 {
     struct xen_hvm_param *param = buffer;
 
+    if (cmd == HVMOP_set_param)
+        return known_domain(param->domid);
     if (cmd != HVMOP_get_param) {
         fake_note("unanswered hvm-op %llu", (unsigned long long)cmd);
         errno = ENOSYS;
@@ -345,8 +330,8 @@ do_hvm_op(uint64_t cmd, void *buffer)
     return 0;
 }
 
-static int
-do_sched_op(uint64_t cmd, const struct sched_remote_shutdown *arguments)
+static int do_sched_op(uint64_t cmd,
+                       const struct sched_remote_shutdown *arguments)
 {
     struct fake_domain domain;
     bool found;
@@ -369,10 +354,13 @@ do_sched_op(uint64_t cmd, const struct sched_remote_shutdown *arguments)
     return found ? 0 : -1;
 }
 
-static int
-do_memory_op(uint64_t cmd)
+static long do_memory_op(uint64_t cmd, const void *buffer)
 {
     switch (cmd) {
+    case XENMEM_populate_physmap:
+        /* Memory is there when it is mapped. */
+        return (long)((const struct xen_memory_reservation *)buffer)
+            ->nr_extents;
     case XENMEM_get_sharing_freed_pages:
     case XENMEM_get_sharing_shared_pages:
         return 0;
@@ -386,8 +374,7 @@ do_memory_op(uint64_t cmd)
 static long hypercall(unsigned int op, uint64_t first, uint64_t second);
 
 /* libxenctrl wraps some calls so, where it wants more than an int back. */
-static long
-do_multicall(struct multicall_entry *calls, uint64_t count)
+static long do_multicall(struct multicall_entry *calls, uint64_t count)
 {
     uint64_t i;
 
@@ -400,8 +387,7 @@ do_multicall(struct multicall_entry *calls, uint64_t count)
     return 0;
 }
 
-static long
-hypercall(unsigned int op, uint64_t first, uint64_t second)
+static long hypercall(unsigned int op, uint64_t first, uint64_t second)
 {
     switch (op) {
     case __HYPERVISOR_multicall:
@@ -413,7 +399,7 @@ hypercall(unsigned int op, uint64_t first, uint64_t second)
     case __HYPERVISOR_xen_version:
         return do_version(first, pointer(second));
     case __HYPERVISOR_memory_op:
-        return do_memory_op(first);
+        return do_memory_op(first, pointer(second));
     case __HYPERVISOR_hvm_op:
         return do_hvm_op(first, pointer(second));
     case __HYPERVISOR_sched_op:
@@ -436,194 +422,103 @@ struct xencall_handle {
     int unused;
 };
 
-xencall_handle *
-xencall_open(struct xentoollog_logger *logger, unsigned int open_flags)
+xencall_handle *xencall_open(struct xentoollog_logger *logger,
+                             unsigned int open_flags)
 {
     (void)logger;
     (void)open_flags;
     return calloc(1, sizeof(struct xencall_handle));
 }
 
-int
-xencall_close(xencall_handle *xcall)
+int xencall_close(xencall_handle *xcall)
 {
     free(xcall);
     return 0;
 }
 
-int
-xencall_fd(xencall_handle *xcall)
+int xencall_fd(xencall_handle *xcall)
 {
     (void)xcall;
     return -1;
 }
 
-int
-xencall0(xencall_handle *xcall, unsigned int op)
+int xencall0(xencall_handle *xcall, unsigned int op)
 {
     (void)xcall;
     return (int)hypercall(op, 0, 0);
 }
 
-int
-xencall1(xencall_handle *xcall, unsigned int op, uint64_t arg1)
+int xencall1(xencall_handle *xcall, unsigned int op, uint64_t arg1)
 {
     (void)xcall;
     return (int)hypercall(op, arg1, 0);
 }
 
-int
-xencall2(xencall_handle *xcall, unsigned int op, uint64_t arg1, uint64_t arg2)
+int xencall2(xencall_handle *xcall, unsigned int op, uint64_t arg1,
+             uint64_t arg2)
 {
     (void)xcall;
     return (int)hypercall(op, arg1, arg2);
 }
 
-long
-xencall2L(xencall_handle *xcall, unsigned int op, uint64_t arg1, uint64_t arg2)
+long xencall2L(xencall_handle *xcall, unsigned int op, uint64_t arg1,
+               uint64_t arg2)
 {
     (void)xcall;
     return hypercall(op, arg1, arg2);
 }
 
-int
-xencall3(xencall_handle *xcall, unsigned int op, uint64_t arg1, uint64_t arg2,
-         uint64_t arg3)
+int xencall3(xencall_handle *xcall, unsigned int op, uint64_t arg1,
+             uint64_t arg2, uint64_t arg3)
 {
     (void)xcall;
     (void)arg3;
     return (int)hypercall(op, arg1, arg2);
 }
 
-int
-xencall4(xencall_handle *xcall, unsigned int op, uint64_t arg1, uint64_t arg2,
-         uint64_t arg3, uint64_t arg4)
+int xencall4(xencall_handle *xcall, unsigned int op, uint64_t arg1,
+             uint64_t arg2, uint64_t arg3, uint64_t arg4)
 {
     (void)arg4;
     return xencall3(xcall, op, arg1, arg2, arg3);
 }
 
-int
-xencall5(xencall_handle *xcall, unsigned int op, uint64_t arg1, uint64_t arg2,
-         uint64_t arg3, uint64_t arg4, uint64_t arg5)
+int xencall5(xencall_handle *xcall, unsigned int op, uint64_t arg1,
+             uint64_t arg2, uint64_t arg3, uint64_t arg4, uint64_t arg5)
 {
     (void)arg4;
     (void)arg5;
     return xencall3(xcall, op, arg1, arg2, arg3);
 }
 
-void *
-xencall_alloc_buffer_pages(xencall_handle *xcall, size_t nr_pages)
+void *xencall_alloc_buffer_pages(xencall_handle *xcall, size_t nr_pages)
 {
     (void)xcall;
     return aligned_alloc(PAGE, nr_pages * PAGE);
 }
 
-void
-xencall_free_buffer_pages(xencall_handle *xcall, void *p, size_t nr_pages)
+void xencall_free_buffer_pages(xencall_handle *xcall, void *p, size_t nr_pages)
 {
     (void)xcall;
     (void)nr_pages;
     free(p);
 }
 
-void *
-xencall_alloc_buffer(xencall_handle *xcall, size_t size)
+void *xencall_alloc_buffer(xencall_handle *xcall, size_t size)
 {
     return xencall_alloc_buffer_pages(xcall, (size + PAGE - 1) / PAGE);
 }
 
-void
-xencall_free_buffer(xencall_handle *xcall, void *p)
+void xencall_free_buffer(xencall_handle *xcall, void *p)
 {
     (void)xcall;
     free(p);
 }
 
-int
-xencall_buffers_never_fault(xencall_handle *xcall)
+int xencall_buffers_never_fault(xencall_handle *xcall)
 {
     (void)xcall;
     return 1;
-}
-
-/* ---- libxenforeignmemory, libxendevicemodel: handles only ------------- */
-
-struct xenforeignmemory_handle {
-    int unused;
-};
-
-xenforeignmemory_handle *
-xenforeignmemory_open(struct xentoollog_logger *logger, unsigned int open_flags)
-{
-    (void)logger;
-    (void)open_flags;
-    return calloc(1, sizeof(struct xenforeignmemory_handle));
-}
-
-int
-xenforeignmemory_close(xenforeignmemory_handle *fmem)
-{
-    free(fmem);
-    return 0;
-}
-
-void *
-xenforeignmemory_map(xenforeignmemory_handle *fmem, uint32_t dom, int prot,
-                     size_t pages, const xen_pfn_t arr[], int err[])
-{
-    (void)fmem;
-    (void)prot;
-    (void)pages;
-    (void)arr;
-    (void)err;
-    fake_note("unanswered map of domain %u", dom);
-    errno = ENOSYS;
-    return NULL;
-}
-
-void *
-xenforeignmemory_map2(xenforeignmemory_handle *fmem, uint32_t dom, void *addr,
-                      int prot, int flags, size_t pages, const xen_pfn_t arr[],
-                      int err[])
-{
-    (void)addr;
-    (void)flags;
-    return xenforeignmemory_map(fmem, dom, prot, pages, arr, err);
-}
-
-int
-xenforeignmemory_unmap(xenforeignmemory_handle *fmem, void *addr, size_t pages)
-{
-    (void)fmem;
-    return munmap(addr, pages * PAGE);
-}
-
-int
-xenforeignmemory_restrict(xenforeignmemory_handle *fmem, domid_t domid)
-{
-    (void)fmem;
-    (void)domid;
-    return 0;
-}
-
-struct xendevicemodel_handle {
-    int unused;
-};
-
-xendevicemodel_handle *
-xendevicemodel_open(struct xentoollog_logger *logger, unsigned int open_flags)
-{
-    (void)logger;
-    (void)open_flags;
-    return calloc(1, sizeof(struct xendevicemodel_handle));
-}
-
-int
-xendevicemodel_close(xendevicemodel_handle *dmod)
-{
-    free(dmod);
-    return 0;
 }
 
 /* ---- libxengnttab: grants are pages of the domain's file --------------- */
@@ -632,31 +527,28 @@ struct xengntdev_handle {
     int unused;
 };
 
-xengnttab_handle *
-xengnttab_open(struct xentoollog_logger *logger, unsigned int open_flags)
+xengnttab_handle *xengnttab_open(struct xentoollog_logger *logger,
+                                 unsigned int open_flags)
 {
     (void)logger;
     (void)open_flags;
     return calloc(1, sizeof(struct xengntdev_handle));
 }
 
-int
-xengnttab_close(xengnttab_handle *xgt)
+int xengnttab_close(xengnttab_handle *xgt)
 {
     free(xgt);
     return 0;
 }
 
-int
-xengnttab_set_max_grants(xengnttab_handle *xgt, uint32_t nr_grants)
+int xengnttab_set_max_grants(xengnttab_handle *xgt, uint32_t nr_grants)
 {
     (void)xgt;
     (void)nr_grants;
     return 0;
 }
 
-static int
-open_grants(uint32_t domid)
+static int open_grants(uint32_t domid)
 {
     char path[PATH_MAX];
 
@@ -664,9 +556,8 @@ open_grants(uint32_t domid)
     return open(path, O_RDWR | O_CLOEXEC);
 }
 
-void *
-xengnttab_map_domain_grant_refs(xengnttab_handle *xgt, uint32_t count,
-                                uint32_t domid, uint32_t *refs, int prot)
+void *xengnttab_map_domain_grant_refs(xengnttab_handle *xgt, uint32_t count,
+                                      uint32_t domid, uint32_t *refs, int prot)
 {
     void *area = MAP_FAILED;
     int fd = open_grants(domid);
@@ -678,8 +569,8 @@ xengnttab_map_domain_grant_refs(xengnttab_handle *xgt, uint32_t count,
                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (i = 0; area != MAP_FAILED && i < count; i++)
         if (mmap((char *)area + (size_t)i * PAGE, PAGE, prot,
-                 MAP_SHARED | MAP_FIXED, fd, (off_t)refs[i] * PAGE) ==
-            MAP_FAILED) {
+                 MAP_SHARED | MAP_FIXED, fd,
+                 (off_t)refs[i] * PAGE) == MAP_FAILED) {
             munmap(area, (size_t)count * PAGE);
             area = MAP_FAILED;
         }
@@ -688,22 +579,19 @@ xengnttab_map_domain_grant_refs(xengnttab_handle *xgt, uint32_t count,
     return area == MAP_FAILED ? NULL : area;
 }
 
-void *
-xengnttab_map_grant_ref(xengnttab_handle *xgt, uint32_t domid, uint32_t ref,
-                        int prot)
+void *xengnttab_map_grant_ref(xengnttab_handle *xgt, uint32_t domid,
+                              uint32_t ref, int prot)
 {
     return xengnttab_map_domain_grant_refs(xgt, 1, domid, &ref, prot);
 }
 
-int
-xengnttab_unmap(xengnttab_handle *xgt, void *start_address, uint32_t count)
+int xengnttab_unmap(xengnttab_handle *xgt, void *start_address, uint32_t count)
 {
     (void)xgt;
     return munmap(start_address, (size_t)count * PAGE);
 }
 
-static int16_t
-copy_segment(const xengnttab_grant_copy_segment_t *segment)
+static int16_t copy_segment(const xengnttab_grant_copy_segment_t *segment)
 {
     bool from_guest = (segment->flags & GNTCOPY_source_gref) != 0;
     const union xengnttab_copy_ptr *guest =
@@ -722,9 +610,8 @@ copy_segment(const xengnttab_grant_copy_segment_t *segment)
     return done == segment->len ? GNTST_okay : GNTST_bad_gntref;
 }
 
-int
-xengnttab_grant_copy(xengnttab_handle *xgt, uint32_t count,
-                     xengnttab_grant_copy_segment_t *segs)
+int xengnttab_grant_copy(xengnttab_handle *xgt, uint32_t count,
+                         xengnttab_grant_copy_segment_t *segs)
 {
     uint32_t i;
 

@@ -20,8 +20,7 @@
 #include <string.h>
 #include <xentoollog.h>
 
-static void
-must(int rc, const char *what)
+static void must(int rc, const char *what)
 {
     if (rc == 0)
         return;
@@ -29,8 +28,7 @@ must(int rc, const char *what)
     exit(1);
 }
 
-static void
-print_list(libxl_ctx *ctx)
+static void print_list(libxl_ctx *ctx)
 {
     int count, i;
     libxl_dominfo *list = libxl_list_domain(ctx, &count);
@@ -41,8 +39,7 @@ print_list(libxl_ctx *ctx)
     libxl_dominfo_list_free(list, count);
 }
 
-static void
-print_info(libxl_ctx *ctx, uint32_t domid)
+static void print_info(libxl_ctx *ctx, uint32_t domid)
 {
     libxl_dominfo info;
 
@@ -56,8 +53,7 @@ print_info(libxl_ctx *ctx, uint32_t domid)
     libxl_dominfo_dispose(&info);
 }
 
-static void
-check_name(libxl_ctx *ctx, uint32_t domid)
+static void check_name(libxl_ctx *ctx, uint32_t domid)
 {
     char *name = libxl_domid_to_name(ctx, domid);
     uint32_t found;
@@ -69,8 +65,7 @@ check_name(libxl_ctx *ctx, uint32_t domid)
     free(name);
 }
 
-static void
-check_userdata(libxl_ctx *ctx, uint32_t domid)
+static void check_userdata(libxl_ctx *ctx, uint32_t domid)
 {
     static const uint8_t text[] = "kept";
     uint8_t *data = NULL;
@@ -80,14 +75,14 @@ check_userdata(libxl_ctx *ctx, uint32_t domid)
          "libxl_userdata_store");
     must(libxl_userdata_retrieve(ctx, domid, "probe", &data, &length),
          "libxl_userdata_retrieve");
-    must(length == (int)sizeof(text) && !memcmp(data, text, sizeof(text))
-             ? 0 : 1, "the userdata");
+    must(length == (int)sizeof(text) && !memcmp(data, text, sizeof(text)) ? 0
+                                                                          : 1,
+         "the userdata");
     free(data);
     must(libxl_userdata_unlink(ctx, domid, "probe"), "libxl_userdata_unlink");
 }
 
-static void
-print_config(libxl_ctx *ctx, uint32_t domid)
+static void print_config(libxl_ctx *ctx, uint32_t domid)
 {
     libxl_domain_config config;
     uint8_t *text = NULL;
@@ -114,8 +109,7 @@ print_config(libxl_ctx *ctx, uint32_t domid)
     libxl_domain_config_dispose(&config);
 }
 
-static void
-print_disks(libxl_ctx *ctx, uint32_t domid)
+static void print_disks(libxl_ctx *ctx, uint32_t domid)
 {
     int count, i;
     libxl_device_disk *disks = libxl_device_disk_list(ctx, domid, &count);
@@ -127,8 +121,7 @@ print_disks(libxl_ctx *ctx, uint32_t domid)
     libxl_device_disk_list_free(disks, count);
 }
 
-static void
-print_host(libxl_ctx *ctx)
+static void print_host(libxl_ctx *ctx)
 {
     const libxl_version_info *version = libxl_get_version_info(ctx);
     libxl_physinfo info;
@@ -142,8 +135,7 @@ print_host(libxl_ctx *ctx)
     libxl_physinfo_dispose(&info);
 }
 
-static void
-facts(libxl_ctx *ctx, uint32_t domid)
+static void facts(libxl_ctx *ctx, uint32_t domid)
 {
     print_list(ctx);
     print_info(ctx, domid);
@@ -154,8 +146,7 @@ facts(libxl_ctx *ctx, uint32_t domid)
     print_host(ctx);
 }
 
-static void
-pause_and_unpause(libxl_ctx *ctx, uint32_t domid)
+static void pause_and_unpause(libxl_ctx *ctx, uint32_t domid)
 {
     must(libxl_domain_pause(ctx, domid, NULL), "libxl_domain_pause");
     print_info(ctx, domid);
@@ -163,23 +154,20 @@ pause_and_unpause(libxl_ctx *ctx, uint32_t domid)
     print_info(ctx, domid);
 }
 
-static void
-suspend(libxl_ctx *ctx, uint32_t domid)
+static void suspend(libxl_ctx *ctx, uint32_t domid)
 {
     must(libxl_domain_suspend_only(ctx, domid, NULL),
          "libxl_domain_suspend_only");
     print_info(ctx, domid);
 }
 
-static void
-resume(libxl_ctx *ctx, uint32_t domid)
+static void resume(libxl_ctx *ctx, uint32_t domid)
 {
     must(libxl_domain_resume(ctx, domid, 1, NULL), "libxl_domain_resume");
     print_info(ctx, domid);
 }
 
-static void
-print_deaths(libxl_ctx *ctx, uint32_t domid)
+static void print_deaths(libxl_ctx *ctx, uint32_t domid)
 {
     libxl_evgen_domain_death *generator;
     bool dead = false;
@@ -194,8 +182,7 @@ print_deaths(libxl_ctx *ctx, uint32_t domid)
         must(libxl_event_wait(ctx, &event, LIBXL_EVENTMASK_ALL, NULL, NULL),
              "libxl_event_wait");
         if (event->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN)
-            printf("shutdown=%u\n",
-                   event->u.domain_shutdown.shutdown_reason);
+            printf("shutdown=%u\n", event->u.domain_shutdown.shutdown_reason);
         dead = event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH;
         if (dead)
             puts("dead");
@@ -205,18 +192,14 @@ print_deaths(libxl_ctx *ctx, uint32_t domid)
     libxl_evdisable_domain_death(ctx, generator);
 }
 
-int
-main(int argc, char **argv)
+int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*run)(libxl_ctx *ctx, uint32_t domid);
     } commands[] = {
-        { "facts", facts },
-        { "pause", pause_and_unpause },
-        { "suspend", suspend },
-        { "resume", resume },
-        { "deaths", print_deaths },
+        {"facts", facts},   {"pause", pause_and_unpause}, {"suspend", suspend},
+        {"resume", resume}, {"deaths", print_deaths},
     };
     xentoollog_logger_stdiostream *logger;
     libxl_ctx *ctx = NULL;

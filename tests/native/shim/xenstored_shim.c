@@ -11,8 +11,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-int
-open(const char *path, int flags, ...)
+int open(const char *path, int flags, ...)
 {
     static int (*next)(const char *, int, ...);
     char replaced[PATH_MAX];

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The store of records: what a start finds after a crash or damage. */
+#include <time.h>
+
+#include "tests/unit/records_fixture.h"
+
+/* ---- what a start finds ---- */
+
+static void what_a_crash_left_is_removed_at_the_start(void **state)
+{
+    struct fixture *fixture = *state;
+    char *link = path_of(fixture, VM_A, ".tmp-current");
+
+    add(fixture, VM_A, "one", 1);
+    put_file(fixture, VM_A, ".tmp-two.yaml", "version: 1\nvm-uu");
+    assert_int_equal(symlink("two.yaml", link), 0);
+    reopen(fixture);
+    assert_false(exists(fixture, VM_A, ".tmp-two.yaml"));
+    assert_false(exists(fixture, VM_A, ".tmp-current"));
+    assert_lists(fixture, "a/one ");
+    free(link);
+}
+
+static void a_folder_without_a_record_is_removed_at_the_start(void **state)
+{
+    struct fixture *fixture = *state;
+    char *folder = path_of(fixture, VM_B, "");
+
+    assert_int_equal(mkdir(folder, 0700), 0);
+    put_file(fixture, VM_B, ".tmp-one.yaml", "");
+    reopen(fixture);
+    assert_false(exists(fixture, VM_B, ""));
+    free(folder);
+}
+
+static void a_damaged_record_is_left_alone_and_the_others_are_fine(void **state)
+{
+    struct fixture *fixture = *state;
+
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_B, "one", 1);
+    add(fixture, VM_B, "two", 2);
+    put_file(fixture, VM_A, "one.yaml", "version: 1\nvm-uuid: \"aaaa");
+    put_file(fixture, VM_B, "two.yaml", "version: 9\nnew-key: 1\n...\n");
+    reopen(fixture);
+    assert_lists(fixture, "b/one ");
+    assert_true(exists(fixture, VM_A, "one.yaml"));
+    assert_true(exists(fixture, VM_B, "two.yaml"));
+    assert_current(fixture, VM_B, "none");
+}
+
+static void a_damaged_record_is_not_overwritten_by_a_new_one(void **state)
+{
+    struct fixture *fixture = *state;
+
+    add(fixture, VM_A, "one", 1);
+    put_file(fixture, VM_A, "one.yaml", "damaged");
+    reopen(fixture);
+    assert_add_fails(fixture, make_record(VM_A, "one", 2), ERR_SNAPSHOT_EXISTS,
+                     "could not be read");
+    add(fixture, VM_A, "two", 2);
+    remove_record(fixture, VM_A, "two");
+    assert_true(exists(fixture, VM_A, "one.yaml"));
+}
+
+static void a_record_in_the_wrong_place_is_not_offered(void **state)
+{
+    struct fixture *fixture = *state;
+    char *one = path_of(fixture, VM_A, "one.yaml");
+    char *copy = path_of(fixture, VM_A, "copy.yaml");
+    char *elsewhere = path_of(fixture, VM_B, "one.yaml");
+    char *linked = path_of(fixture, VM_A, "linked.yaml");
+
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_B, "two", 2);
+    assert_int_equal(link(one, copy), 0);
+    assert_int_equal(link(one, elsewhere), 0);
+    assert_int_equal(symlink("one.yaml", linked), 0);
+    reopen(fixture);
+    assert_lists(fixture, "a/one b/two ");
+    free(one);
+    free(copy);
+    free(elsewhere);
+    free(linked);
+}
+
+static void what_is_no_record_is_left_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    char *folder = path_of(fixture, "lost+found", "");
+
+    add(fixture, VM_A, "one", 1);
+    put_file(fixture, VM_A, "notes.txt", "mine");
+    assert_int_equal(mkdir(folder, 0700), 0);
+    reopen(fixture);
+    assert_lists(fixture, "a/one ");
+    assert_true(exists(fixture, VM_A, "notes.txt"));
+    assert_true(exists(fixture, "lost+found", ""));
+    remove_record(fixture, VM_A, "one");
+    assert_true(exists(fixture, VM_A, "notes.txt"));
+    free(folder);
+}
+
+/* ---- many ---- */
+
+/* 3 kB, as libxl's JSON of a domain with a few disks. */
+static char *typical_config(void)
+{
+    char *config = xstrdup("{\n");
+    int i;
+
+    for (i = 0; i < 80; i++) {
+        char *longer = xasprintf("%s        \"key%02d\": \"some value %d\",\n",
+                                 config, i, i);
+
+        free(config);
+        config = longer;
+    }
+    return config;
+}
+
+/* Not with records_add(): thirty thousand flushes are not what is tested. */
+static void put_many(const struct fixture *fixture, int vms, int each)
+{
+    char vm[40], name[40];
+    struct error err;
+    int i, j;
+
+    for (i = 0; i < vms; i++) {
+        char *folder;
+
+        snprintf(vm, sizeof(vm), "%08x-0000-0000-0000-000000000000", i);
+        folder = path_of(fixture, vm, "");
+        assert_int_equal(mkdir(folder, 0700), 0);
+        free(folder);
+        for (j = 0; j < each; j++) {
+            struct record record;
+            size_t length;
+            char *text;
+
+            snprintf(name, sizeof(name), "snapshot-%d", j);
+            record = make_record(vm, name, j % 60);
+            free(record.config);
+            record.config = typical_config();
+            assert_true(record_encode(&record, &text, &length, &err));
+            text = xrealloc(text, length + 1, 1);
+            text[length] = '\0';
+            snprintf(name, sizeof(name), "snapshot-%d.yaml", j);
+            put_file(fixture, vm, name, text);
+            free(text);
+            record_dispose(&record);
+        }
+    }
+}
+
+static void count_record(const struct record *record, void *arg)
+{
+    (void)record;
+    ++*(int *)arg;
+}
+
+static void ten_thousand_records_are_loaded(void **state)
+{
+    struct fixture *fixture = *state;
+    int count = 0;
+    clock_t begin;
+
+    put_many(fixture, 1000, 10);
+    begin = clock();
+    reopen(fixture);
+    print_message("loaded in %.0f ms of processor time\n",
+                  (double)(clock() - begin) * 1000 / CLOCKS_PER_SEC);
+    begin = clock();
+    records_each(fixture->records, count_record, &count);
+    print_message("visited in %.1f ms\n",
+                  (double)(clock() - begin) * 1000 / CLOCKS_PER_SEC);
+    assert_int_equal(count, 10000);
+    assert_true(
+        known(fixture, "000003e7-0000-0000-0000-000000000000", "snapshot-9"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(what_a_crash_left_is_removed_at_the_start),
+        WITH_STORE(a_folder_without_a_record_is_removed_at_the_start),
+        WITH_STORE(a_damaged_record_is_left_alone_and_the_others_are_fine),
+        WITH_STORE(a_damaged_record_is_not_overwritten_by_a_new_one),
+        WITH_STORE(a_record_in_the_wrong_place_is_not_offered),
+        WITH_STORE(what_is_no_record_is_left_alone),
+        WITH_STORE(ten_thousand_records_are_loaded),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
