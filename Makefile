@@ -14,6 +14,7 @@ endif
 
 SANITIZE ?= 0
 WERROR   ?= 0
+export WERROR
 ifeq ($(SANITIZE),1)
 BUILD    ?= build/asan
 else
@@ -47,15 +48,22 @@ AGENT_CFLAGS := $(filter-out -I.,$(call pkg,--cflags,$(AGENT_LIBS)))
 AGENT_LDLIBS := $(call pkg,--libs,$(AGENT_LIBS))
 
 AGENT_SOURCES  := $(sort $(wildcard agent/*.c agent/*/*.c))
-CLIENT_SOURCES := $(sort $(wildcard client/*.c))
 UNIT_SOURCES   := $(sort $(wildcard tests/unit/test_*.c))
+HEADERS        := $(sort $(wildcard agent/*.h agent/*/*.h))
+FUZZ_SOURCES   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FORMATTED      := $(AGENT_SOURCES) $(HEADERS) $(FUZZ_SOURCES) \
+                  $(wildcard tests/unit/*.[ch] tests/native/shim/*.[ch] \
+                             tests/xen/guest/*.[ch])
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libxensnapd.a
 UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
 
 .PHONY: all
 all: $(BUILD)/xensnapd
+
+# ---- building ----
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -75,10 +83,87 @@ $(BUILD)/xensnapd: $(call objects,agent/main.c) $(LIBRARY)
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) -lcmocka \
-	    $(AGENT_LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) \
+	    -lcmocka $(AGENT_LDLIBS)
+
+# Objects of tests are kept between runs.
+.SECONDARY:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+
+# ---- testing ----
+
+# Everything the build and the tests need, from Debian.
+.PHONY: deps
+deps:
+	tests/install-deps.sh
+
+# The packages come first: what the rest of this file asks pkg-config is only
+# known once they are there.
+.PHONY: check
+check: deps
+	$(MAKE) check-format check-lint
+	$(MAKE) check-unit
+	$(MAKE) check-native
+	$(MAKE) check-xen
+
+.PHONY: check-unit
+check-unit:
+	$(MAKE) SANITIZE=1 run-units
+
+.PHONY: run-units
+run-units: $(UNITS)
+	@tests/unit/run $(UNITS)
+
+.PHONY: check-native
+check-native:
+	$(MAKE) SANITIZE=1
+	BUILD=build/asan tests/native/run $(PYTEST_ARGS)
+
+.PHONY: check-xen
+check-xen: all
+	tests/xen/host test $(PYTEST_ARGS)
+
+.PHONY: check-format
+check-format:
+	clang-format --dry-run -Werror $(FORMATTED)
+
+.PHONY: check-lint
+check-lint:
+	tests/check-schema
+	shellcheck tests/install-deps.sh tests/native/run tests/unit/run .ci/run
+	clang-tidy --quiet $(AGENT_SOURCES) -- $(STD) $(CPPFLAGS) \
+	    $(AGENT_CFLAGS)
+
+# Each fuzzer for FUZZ_SECONDS, starting from its corpus.
+FUZZ_SECONDS ?= 30
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+	    dict=tests/fuzz/$${f##*/}.dict; \
+	    mkdir -p $$f.corpus && \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 \
+	        $$([ -e $$dict ] && echo -dict=$$dict) $$f.corpus || exit 1; \
+	done
+
+build/fuzz/%: tests/fuzz/%.c $(AGENT_SOURCES) $(HEADERS)
+	@mkdir -p $(@D)
+	@echo "  FUZZ    $@"
+	$(Q)clang $(STD) $(CPPFLAGS) $(AGENT_CFLAGS) -U_FORTIFY_SOURCE -O1 -g \
+	    -fsanitize=fuzzer,address,undefined -o $@ $< \
+	    $(filter-out agent/main.c,$(AGENT_SOURCES)) $(AGENT_LDLIBS)
+
+.PHONY: demo
+demo: deps
+	$(MAKE) run-demo
+
+.PHONY: run-demo
+run-demo: all
+	tests/xen/demo
+
+.PHONY: format
+format:
+	clang-format -i $(FORMATTED)
 
 .PHONY: clean
 clean:

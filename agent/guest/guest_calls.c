@@ -97,20 +97,14 @@ void guest_call_describe(const struct guest_call *call, struct error *err)
 {
     const char *name = libxl_error_to_string(call->rc);
 
-    switch (call->rc) {
-    case ERROR_ABORTED:
+    /* Not every operation that was cut short says so: a restore fails. */
+    if (call->aborted)
         error_set(err, ERR_CANCELLED, "%s domain %u was cancelled", call->what,
                   call->domid);
-        break;
-    case ERROR_DOMAIN_NOTFOUND:
-    case ERROR_DOMAIN_DESTROYED:
-        error_set(err, ERR_NO_SUCH_DOMAIN, "domain %u has gone", call->domid);
-        break;
-    default:
+    else
         error_set(err, ERR_LIBXL, "libxl: %s (%s)",
                   *call->complaint ? call->complaint : "it gave no reason",
                   name ? name : "unknown error");
-    }
 }
 
 /* ---- giving up ---- */
@@ -151,10 +145,25 @@ void guest_call_abort(struct guest_call *call)
 {
     if (!call->abortable)
         return;
-    if (is_safe_to_abort(call))
-        libxl_ao_abort(call->guests->context.libxl, &call->how);
-    else
+    if (!is_safe_to_abort(call)) {
         abort_later(call);
+        return;
+    }
+    call->aborted = true;
+    libxl_ao_abort(call->guests->context.libxl, &call->how);
+}
+
+/* For what needs a domain: that there is none any more is no fault of libxl's,
+ * which has many words for it. */
+static void describe_or_gone(const struct guest_call *call, struct error *err)
+{
+    libxl_dominfo info;
+
+    if (guest_look(call->guests, call->domid, &info) == ERROR_DOMAIN_NOTFOUND)
+        error_set(err, ERR_NO_SUCH_DOMAIN, "domain %u has gone", call->domid);
+    else
+        guest_call_describe(call, err);
+    libxl_dominfo_dispose(&info);
 }
 
 /* ---- resume, pause, unpause, destroy ---- */
@@ -174,7 +183,7 @@ static void on_plain_ended(struct guest_call *call)
     struct error err;
 
     if (rc)
-        guest_call_describe(call, &err);
+        describe_or_gone(call, &err);
     guest_call_dispose(call);
     free(plain);
     on_done(rc ? &err : NULL, arg);
@@ -266,7 +275,7 @@ static void on_config_ended(struct guest_call *call)
     struct error err;
 
     if (call->rc)
-        guest_call_describe(call, &err);
+        describe_or_gone(call, &err);
     guest_call_dispose(call);
     free(fetch);
     if (!ended.call.rc) {

@@ -147,9 +147,13 @@ static bool withdraw_suspend_request(struct xs_handle *xs, uint32_t domid)
     return false;
 }
 
-/* Whether the guest may have acknowledged a request and not yet followed it. */
+/* Whether the guest may have acknowledged a request and not yet followed it.
+ * It is asked after the helper has begun to write (save(), xg_sr_save.c). */
 static bool may_yet_suspend(const struct save_call *save)
 {
+    if (lseek(save->fd, 0, SEEK_CUR) <=
+        save->call.stream_begin + SAVEFILE_STREAM_HEAD)
+        return false;
     if (save->err.code != ERR_CANCELLED &&
         save->err.code != ERR_GUEST_UNRESPONSIVE)
         return false;

@@ -54,6 +54,7 @@ struct guest_call {
     libxl_asyncop_how how;
     int rc;
     bool abortable;
+    bool aborted;  /* libxl was asked to give up */
     int stream_fd; /* -1: none */
     off_t stream_begin;
     struct event *abort_timer; /* the abort waits for its moment */
