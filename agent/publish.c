@@ -28,6 +28,17 @@ static void add(struct keys *keys, const char *name, const char *key,
     free(path);
 }
 
+static void add_overlays(struct keys *keys, const char *below,
+                         const struct record_disk *disk)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        char *path = xasprintf("%s/overlays/%zu", below, i);
+
+        keys_add(keys, path, "%s", disk->overlays[i]);
+        free(path);
+    }
+}
+
 static void add_disk(struct keys *keys, const char *name,
                      const struct record_disk *disk)
 {
@@ -37,7 +48,7 @@ static void add_disk(struct keys *keys, const char *name,
     add(keys, below, "path", disk->path);
     add(keys, below, "format", disk->format);
     add(keys, below, "snapshot", disk->snapshot);
-    add(keys, below, "overlay", disk->overlay);
+    add_overlays(keys, below, disk);
     add(keys, below, "restore-overlay", disk->restore_overlay);
     free(below);
 }
@@ -53,6 +64,7 @@ static void add_record(const struct record *record, void *arg)
     add(keys, name, "memory", record->memory ? "1" : "0");
     add(keys, name, "memory-path", record->memory_path);
     add(keys, name, "live", record->live ? "1" : "0");
+    add(keys, name, "deleting", record->deleting ? "1" : NULL);
     add(keys, name, "consistency", record->consistency);
     add(keys, name, "description", record->description);
     add(keys, name, "domain-name", record->domain_name);

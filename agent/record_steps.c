@@ -20,7 +20,9 @@ static void fill_disk(struct record_disk *to, const struct snapshot_disk *from)
     to->path = xstrdup(from->path);
     to->format = xstrdup(from->format);
     to->snapshot = copy(from->internal_name);
-    to->overlay = copy(from->overlay);
+    if (from->overlay != NULL) {
+        record_disk_add_overlay(to, from->overlay);
+    }
     to->restore_overlay = copy(from->restore_overlay);
     to->virtual_bytes = from->virtual_bytes;
 }

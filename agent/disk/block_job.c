@@ -20,12 +20,15 @@
 struct block_job {
     struct qmp *qmp;
     char *id;
+    block_job_on_progress *on_progress;
     block_job_on_done *on_done;
     void *arg;
     struct event *ask_timer;
     bool busy;          /* a command is outstanding */
     bool ask_again;     /* something happened meanwhile */
-    bool completing;    /* job-complete was accepted */
+    bool completing;    /* job-complete was sent */
+    bool cancel;        /* it is to be given up ... */
+    bool cancelling;    /* ... and QEMU has been told */
     struct error error; /* how the job itself ended */
 };
 
@@ -108,19 +111,47 @@ static struct json_object *find_job(struct json_object *jobs, const char *id)
     return NULL;
 }
 
+static void report_progress(const struct block_job *job,
+                            struct json_object *entry)
+{
+    struct json_object *current, *total;
+    int64_t all;
+
+    if (job->on_progress == NULL ||
+        !json_object_object_get_ex(entry, "current-progress", &current) ||
+        !json_object_object_get_ex(entry, "total-progress", &total)) {
+        return;
+    }
+    all = json_object_get_int64(total);
+    if (all > 0) {
+        job->on_progress(
+            (unsigned int)(json_object_get_int64(current) * 100 / all),
+            job->arg);
+    }
+}
+
+static void conclude(struct block_job *job, const char *words)
+{
+    char shown[256];
+
+    if (words[0] != '\0') {
+        error_set(&job->error, job->cancelling ? ERR_CANCELLED : ERR_QMP,
+                  "QEMU: %s", error_sanitise(shown, sizeof(shown), words));
+    }
+    send_command(job, "job-dismiss", id_argument(job), on_dismissed);
+}
+
 static void act_on(struct block_job *job, struct json_object *entry)
 {
     const char *status = string_in(entry, "status");
-    const char *words = string_in(entry, "error");
-    char shown[256];
 
     if (strcmp(status, "concluded") == 0) {
-        if (words[0] != '\0') {
-            error_set(&job->error, ERR_QMP, "QEMU: %s",
-                      error_sanitise(shown, sizeof(shown), words));
-        }
-        send_command(job, "job-dismiss", id_argument(job), on_dismissed);
-    } else if (strcmp(status, "ready") == 0 && !job->completing) {
+        conclude(job, string_in(entry, "error"));
+    } else if (job->cancel && !job->cancelling && !job->completing) {
+        job->cancelling = true;
+        send_command(job, "job-cancel", id_argument(job), on_accepted);
+    } else if (strcmp(status, "ready") == 0 && !job->completing &&
+               !job->cancelling) {
         job->completing = true;
         send_command(job, "job-complete", id_argument(job), on_accepted);
     } else if (job->ask_again) {
@@ -146,6 +177,7 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
         end(job, &own);
         return;
     }
+    report_progress(job, entry);
     act_on(job, entry);
 }
 
@@ -179,24 +211,40 @@ static void on_event(const char *name, struct json_object *data, void *arg)
     }
 }
 
-struct block_job *block_job_commit_active(struct event_base *loop,
-                                          struct qmp *qmp, const char *id,
-                                          const char *node,
-                                          block_job_on_done *on_done, void *arg)
+static void add_string(struct json_object *object, const char *key,
+                       const char *value)
+{
+    json_object_object_add(object, key, json_object_new_string(value));
+}
+
+struct block_job *block_job_commit(struct event_base *loop, struct qmp *qmp,
+                                   const char *id, const char *device_node,
+                                   const char *top_node, const char *base_node,
+                                   block_job_on_progress *on_progress,
+                                   block_job_on_done *on_done, void *arg)
 {
     struct block_job *job = xcalloc(1, sizeof(*job));
     struct json_object *arguments = json_object_new_object();
 
     job->qmp = qmp;
     job->id = xstrdup(id);
+    job->on_progress = on_progress;
     job->on_done = on_done;
     job->arg = arg;
     job->ask_timer = evtimer_new(loop, on_timer, job);
     qmp_listen(qmp, on_event, job);
-    json_object_object_add(arguments, "job-id", json_object_new_string(id));
-    json_object_object_add(arguments, "device", json_object_new_string(node));
+    add_string(arguments, "job-id", id);
+    add_string(arguments, "device", device_node);
+    add_string(arguments, "top-node", top_node);
+    add_string(arguments, "base-node", base_node);
     json_object_object_add(arguments, "auto-dismiss",
                            json_object_new_boolean(false));
     send_command(job, "block-commit", arguments, on_accepted);
     return job;
+}
+
+void block_job_cancel(struct block_job *job)
+{
+    job->cancel = true;
+    ask(job);
 }

@@ -12,19 +12,29 @@
 
 struct block_job;
 
-/* `err` NULL: done.  From the loop; the job is freed afterwards.  With an
- * error of a broken session the job may still be at work in QEMU. */
+/* `err` NULL: done.  From the loop; the job is freed afterwards.  ERR_CANCELLED
+ * after block_job_cancel(), if that came in time.  With an error of a broken
+ * session the job may still be at work in QEMU. */
 typedef void block_job_on_done(const struct error *err, void *arg);
 
+/* How far it is, 0 to 100. */
+typedef void block_job_on_progress(unsigned int percent, void *arg);
+
 /*
- * Merges the active image `node` into the one under it and lets the device use
- * that (block-commit, job-complete).  Listens to the session's events as long
- * as it lasts; the session must stay open until `on_done`.  `id` names the job.
+ * Merges an image into the one under it (block-commit): `top_node` into
+ * `base_node`, in the chain of the device whose root is `device_node`.  If
+ * `top_node` is that root, the device goes on with the base.  The base is
+ * always named: without one QEMU merges the whole chain into its last image.
+ * Listens to the session's events as long as it lasts; the session must stay
+ * open until `on_done`.  `id` names the job; `on_progress` may be NULL.
  */
-struct block_job *block_job_commit_active(struct event_base *loop,
-                                          struct qmp *qmp, const char *id,
-                                          const char *node,
-                                          block_job_on_done *on_done,
-                                          void *arg);
+struct block_job *block_job_commit(struct event_base *loop, struct qmp *qmp,
+                                   const char *id, const char *device_node,
+                                   const char *top_node, const char *base_node,
+                                   block_job_on_progress *on_progress,
+                                   block_job_on_done *on_done, void *arg);
+
+/* Asks QEMU to give it up; the callback still comes. */
+void block_job_cancel(struct block_job *job);
 
 #endif

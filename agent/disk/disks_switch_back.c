@@ -78,8 +78,9 @@ static void merge_overlay(struct snapshot *snapshot,
     char id[64];
 
     snprintf(id, sizeof(id), "xensnapd-undo-%s", open->vdev);
-    block_job_commit_active(snapshot->agent->loop, snapshot->qmp, id,
-                            open->node, on_merged, snapshot);
+    block_job_commit(snapshot->agent->loop, snapshot->qmp, id, open->node,
+                     open->node, open->chain[1].node, NULL, on_merged,
+                     snapshot);
 }
 
 static void delete_internal(struct snapshot *snapshot,
@@ -107,7 +108,8 @@ static bool bring_back(struct snapshot *snapshot,
         return false; /* unplugged meanwhile: nothing has it open */
     }
     if (disk->external) {
-        if (strcmp(open->chain[0].path, disk->overlay) != 0) {
+        if (open->depth < 2 ||
+            strcmp(open->chain[0].path, disk->overlay) != 0) {
             return false;
         }
         merge_overlay(snapshot, open);

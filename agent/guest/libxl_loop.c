@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/child.h"
 #include "agent/base/log.h"
 
 /* A registration of libxl's.  There may be several for one descriptor. */
@@ -258,9 +259,10 @@ static void on_sigchld(evutil_socket_t signal_number, short what, void *arg)
     (void)what;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (libxl_childproc_reaped(loop->ctx, pid, status) ==
-            ERROR_UNKNOWN_CHILD)
-            LOG_WARN("process %d, which is not libxl's, exited with status "
+        if (!child_reaped(pid, status) &&
+            libxl_childproc_reaped(loop->ctx, pid, status) ==
+                ERROR_UNKNOWN_CHILD)
+            LOG_WARN("process %d, which nobody started, exited with status "
                      "0x%x",
                      (int)pid, (unsigned int)status);
 }

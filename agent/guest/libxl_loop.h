@@ -4,7 +4,7 @@
  * for file descriptors and timeouts (libxl_event.h), and SIGCHLD.
  *
  * Who waits for children: this module reaps every child of the process and
- * hands its status to libxl.  The agent starts none of its own.
+ * hands its status to whoever started it, us (agent/base/child.h) or libxl.
  *
  * One at a time for each process and each context.  To end: libxl_ctx_free(),
  * which takes its registrations back, then libxl_loop_free().

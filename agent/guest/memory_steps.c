@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
-#include "agent/base/background.h"
+#include "agent/base/child.h"
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
@@ -455,34 +455,41 @@ void memory_discard(struct operation *operation)
 
 /* ---- keeping the file ---- */
 
-static void on_flushed(int errnum, void *arg)
-{
-    struct snapshot *snapshot = arg;
-    struct error err = {0};
-
-    if (errnum != 0) {
-        error_set_errno(&err, error_code_of_errno(errnum, ERR_STORE), errnum,
-                        "cannot flush %s", snapshot->memory_temporary);
-    } else if (link(snapshot->memory_temporary, snapshot->memory_path) != 0) {
-        error_set_errno(&err, ERR_STORE, errno,
-                        "cannot give the memory file its name %s",
-                        snapshot->memory_path);
-    } else {
-        snapshot->memory_linked = true;
-        unlink(snapshot->memory_temporary);
-        folder_flush_of(snapshot->memory_path, &err);
-    }
-    operation_step_done(&snapshot->operation, &err);
-}
-
 /* link(2) and not rename(2): a file that somebody put there meanwhile must not
  * be overwritten. */
+static void give_name(struct snapshot *snapshot, struct error *err)
+{
+    if (link(snapshot->memory_temporary, snapshot->memory_path) != 0) {
+        error_set_errno(err, ERR_STORE, errno,
+                        "cannot give the memory file its name %s",
+                        snapshot->memory_path);
+        return;
+    }
+    snapshot->memory_linked = true;
+    unlink(snapshot->memory_temporary);
+    folder_flush_of(snapshot->memory_path, err);
+}
+
+static void on_flushed(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own = {0};
+
+    if (err != NULL) {
+        own = *err;
+    } else {
+        give_name(snapshot, &own);
+    }
+    operation_step_done(&snapshot->operation, &own);
+}
+
+/* Flushing hundreds of megabytes takes long: sync(1) does it. */
 void memory_keep(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    const char *argv[] = {"sync", snapshot->memory_temporary, NULL};
 
-    background_fsync(snapshot->agent->loop, snapshot->memory_fd, on_flushed,
-                     snapshot);
+    child_start(snapshot->agent->loop, argv, on_flushed, snapshot);
 }
 
 void memory_drop(struct operation *operation)

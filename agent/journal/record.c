@@ -21,12 +21,22 @@ static void free_texts(const struct record_field *field, void *structure)
     }
 }
 
+static void dispose_disk(struct record_disk *disk)
+{
+    size_t i;
+
+    for (i = 0; i < disk->overlay_count; i++)
+        free(disk->overlays[i]);
+    free(disk->overlays);
+    free_texts(record_disk_fields, disk);
+}
+
 void record_dispose(struct record *record)
 {
     size_t i;
 
     for (i = 0; i < record->disk_count; i++)
-        free_texts(record_disk_fields, &record->disks[i]);
+        dispose_disk(&record->disks[i]);
     free(record->disks);
     free_texts(record_fields, record);
     memset(record, 0, sizeof(*record));
@@ -43,6 +53,18 @@ static void own_texts(const struct record_field *field, void *structure)
     }
 }
 
+static void copy_disk(const struct record_disk *disk,
+                      struct record_disk *ret_copy)
+{
+    size_t i;
+
+    *ret_copy = *disk;
+    own_texts(record_disk_fields, ret_copy);
+    ret_copy->overlays = xcalloc(disk->overlay_count, sizeof(*disk->overlays));
+    for (i = 0; i < disk->overlay_count; i++)
+        ret_copy->overlays[i] = xstrdup(disk->overlays[i]);
+}
+
 void record_copy(const struct record *record, struct record *ret_copy)
 {
     size_t i;
@@ -50,10 +72,15 @@ void record_copy(const struct record *record, struct record *ret_copy)
     *ret_copy = *record;
     own_texts(record_fields, ret_copy);
     ret_copy->disks = xcalloc(record->disk_count, sizeof(*record->disks));
-    for (i = 0; i < record->disk_count; i++) {
-        ret_copy->disks[i] = record->disks[i];
-        own_texts(record_disk_fields, &ret_copy->disks[i]);
-    }
+    for (i = 0; i < record->disk_count; i++)
+        copy_disk(&record->disks[i], &ret_copy->disks[i]);
+}
+
+void record_disk_add_overlay(struct record_disk *disk, const char *path)
+{
+    disk->overlays = xrealloc(disk->overlays, disk->overlay_count + 1,
+                              sizeof(*disk->overlays));
+    disk->overlays[disk->overlay_count++] = xstrdup(path);
 }
 
 /* ---- writing ---- */
@@ -199,6 +226,22 @@ static bool emit_field(struct writer *writer, const struct record_field *field,
     return emit_scalar(writer, text, style_for(text));
 }
 
+static bool emit_overlays(struct writer *writer, const char *key,
+                          const struct record_disk *disk)
+{
+    size_t i;
+
+    writer->key = key;
+    if (!emit_plain(writer, key) || !begin_sequence(writer))
+        return false;
+    for (i = 0; i < disk->overlay_count; i++) {
+        if (!emit_scalar(writer, disk->overlays[i],
+                         YAML_DOUBLE_QUOTED_SCALAR_STYLE))
+            return false;
+    }
+    return end_sequence(writer);
+}
+
 static bool emit_disk(struct writer *writer, const struct record_disk *disk)
 {
     const struct record_field *field;
@@ -206,7 +249,11 @@ static bool emit_disk(struct writer *writer, const struct record_disk *disk)
     if (!begin_mapping(writer))
         return false;
     for (field = record_disk_fields; field->key; field++) {
-        if (!emit_field(writer, field, disk))
+        bool ok = field->kind == RECORD_OVERLAYS
+                      ? emit_overlays(writer, field->key, disk)
+                      : emit_field(writer, field, disk);
+
+        if (!ok)
             return false;
     }
     return end_mapping(writer);

@@ -21,7 +21,11 @@ struct record_disk {
     char *path;     /* the image that holds the snapshot's state */
     char *format;   /* its format */
     char *snapshot; /* the internal snapshot in it; NULL where external */
-    char *overlay;  /* made by us over `path`, then active; NULL: internal */
+    /* The overlays that we made over `path`, oldest first; the last one is
+       where the domain went on after this snapshot was made or last reverted
+       to, as long as this snapshot is `current`.  Empty where internal. */
+    char **overlays;
+    size_t overlay_count;
     char *restore_overlay; /* what the memory file's configuration names, for
                               `xl restore`; made by us; NULL: none */
     uint64_t virtual_bytes;
@@ -37,7 +41,10 @@ struct record {
     char *consistency; /* "full", "quiesced", "crash" */
     bool memory;
     bool live;
-    char *memory_path;     /* NULL where !memory */
+    bool deleting;     /* a delete has begun to merge: the state that the record
+                          names is no longer whole, only deleting it again is
+                          possible */
+    char *memory_path; /* NULL where !memory */
     uint64_t memory_bytes; /* size of that file */
     char *config; /* libxl_domain_config as JSON, naming the images active when
                      the snapshot was taken */
@@ -50,6 +57,9 @@ void record_dispose(struct record *record);
 
 /* A copy with texts of its own, to change and give to records_replace(). */
 void record_copy(const struct record *record, struct record *ret_copy);
+
+/* Appends a copy of `path`. */
+void record_disk_add_overlay(struct record_disk *disk, const char *path);
 
 /*
  * `*ret_text` is the caller's to free().  ERR_STORE, naming the key, for a

@@ -137,6 +137,33 @@ static bool read_value(struct reader *reader, const struct record_field *field,
            at_line(reader, reader->event.start_mark);
 }
 
+static bool read_overlay(struct reader *reader,
+                         const struct record_field *field,
+                         struct record_disk *disk)
+{
+    const char *path = scalar(reader, "an overlay's path");
+
+    if (!path)
+        return false;
+    if (!record_text_check(field, path, reader->err))
+        return at_line(reader, reader->event.start_mark);
+    record_disk_add_overlay(disk, path);
+    return true;
+}
+
+static bool read_overlays(struct reader *reader,
+                          const struct record_field *field,
+                          struct record_disk *disk)
+{
+    if (!expect(reader, YAML_SEQUENCE_START_EVENT, "a list of overlays"))
+        return false;
+    while (next(reader) && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        if (!read_overlay(reader, field, disk))
+            return false;
+    }
+    return reader->event.type == YAML_SEQUENCE_END_EVENT;
+}
+
 /* ---- mappings ---- */
 
 /*
@@ -183,6 +210,16 @@ static bool check_seen(const struct record_field *fields, uint32_t seen,
 
 static bool read_disks(struct reader *reader, struct record *record);
 
+static bool read_field(struct reader *reader, const struct record_field *field,
+                       void *structure)
+{
+    if (field->kind == RECORD_DISKS)
+        return read_disks(reader, structure);
+    if (field->kind == RECORD_OVERLAYS)
+        return read_overlays(reader, field, structure);
+    return read_value(reader, field, structure);
+}
+
 /* The rest of a mapping that began at `begin`. */
 static bool read_mapping(struct reader *reader, yaml_mark_t begin,
                          const struct record_field *fields, void *structure)
@@ -191,13 +228,8 @@ static bool read_mapping(struct reader *reader, yaml_mark_t begin,
 
     while (next(reader) && reader->event.type != YAML_MAPPING_END_EVENT) {
         const struct record_field *field = identify(reader, fields, &seen);
-        bool ok;
 
-        if (!field)
-            return false;
-        ok = field->kind == RECORD_DISKS ? read_disks(reader, structure)
-                                         : read_value(reader, field, structure);
-        if (!ok)
+        if (!field || !read_field(reader, field, structure))
             return false;
     }
     if (reader->event.type != YAML_MAPPING_END_EVENT)

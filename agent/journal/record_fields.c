@@ -101,6 +101,7 @@ const struct record_field record_fields[] = {
      "full, quiesced or crash"},
     {"memory", RECORD_FLAG, PLACE(memory), true, NULL, NULL},
     {"live", RECORD_FLAG, PLACE(live), true, NULL, NULL},
+    {"deleting", RECORD_FLAG, PLACE(deleting), true, NULL, NULL},
     {"memory-path", RECORD_TEXT, PLACE(memory_path), false, is_absolute,
      A_PATH},
     {"memory-bytes", RECORD_NUMBER, PLACE(memory_bytes), true, NULL, NULL},
@@ -119,7 +120,7 @@ const struct record_field record_disk_fields[] = {
     {"format", RECORD_TEXT, PLACE(format), true, is_word, A_WORD},
     {"snapshot", RECORD_TEXT, PLACE(snapshot), false, snapshot_name_is_valid,
      A_NAME},
-    {"overlay", RECORD_TEXT, PLACE(overlay), false, is_absolute, A_PATH},
+    {"overlays", RECORD_OVERLAYS, PLACE(overlays), true, is_absolute, A_PATH},
     {"restore-overlay", RECORD_TEXT, PLACE(restore_overlay), false, is_absolute,
      A_PATH},
     {"virtual-bytes", RECORD_NUMBER, PLACE(virtual_bytes), true, NULL, NULL},
@@ -147,6 +148,21 @@ bool record_text_check(const struct record_field *field, const char *text,
                      field->expected);
 }
 
+static bool check_overlays(const struct record_field *field,
+                           const struct record_disk *disk, struct error *err)
+{
+    size_t i;
+
+    if (disk->overlay_count > RECORD_OVERLAYS_MAX)
+        return error_set(err, ERR_STORE, "%s: there are more than %d",
+                         field->key, RECORD_OVERLAYS_MAX);
+    for (i = 0; i < disk->overlay_count; i++) {
+        if (!record_text_check(field, disk->overlays[i], err))
+            return false;
+    }
+    return true;
+}
+
 /* The texts of a structure, each by itself. */
 static bool check_texts(const struct record_field *fields,
                         const void *structure, struct error *err)
@@ -156,6 +172,9 @@ static bool check_texts(const struct record_field *fields,
     for (field = fields; field->key; field++) {
         char *const *text = record_field_at(field, structure);
 
+        if (field->kind == RECORD_OVERLAYS &&
+            !check_overlays(field, structure, err))
+            return false;
         if (field->kind != RECORD_TEXT)
             continue;
         if (!*text && field->required)
@@ -176,6 +195,9 @@ bool record_disk_check(const struct record_disk *disk, struct error *err)
     if (!disk->external && !disk->snapshot)
         return error_set(err, ERR_STORE,
                          "snapshot is missing where external is false");
+    if (!disk->external && disk->overlay_count > 0)
+        return error_set(err, ERR_STORE,
+                         "overlays: there are none where external is false");
     return true;
 }
 

@@ -7,6 +7,8 @@
  *   ...                   must not become something else
  *   disks:
  *   - vdev: "xvda"
+ *     overlays:
+ *     - "..."
  *     ...
  *   config: |-            the last, since it is long
  *     {...}
@@ -20,14 +22,16 @@
 
 #include "agent/journal/record.h"
 
-#define RECORD_VERSION   1
-#define RECORD_DISKS_MAX 256
+#define RECORD_VERSION      1
+#define RECORD_DISKS_MAX    256
+#define RECORD_OVERLAYS_MAX 256 /* of one disk */
 
 enum record_kind {
-    RECORD_TEXT,   /* char *; NULL: the key is left out */
-    RECORD_FLAG,   /* bool: true, false */
-    RECORD_NUMBER, /* uint64_t: decimal */
-    RECORD_DISKS   /* `disks`: a sequence of mappings */
+    RECORD_TEXT,     /* char *; NULL: the key is left out */
+    RECORD_FLAG,     /* bool: true, false */
+    RECORD_NUMBER,   /* uint64_t: decimal */
+    RECORD_DISKS,    /* a record's `disks`: a sequence of mappings */
+    RECORD_OVERLAYS, /* a disk's `overlays`: a sequence of texts */
 };
 
 struct record_field {
@@ -35,7 +39,7 @@ struct record_field {
     enum record_kind kind;
     size_t offset; /* in struct record or struct record_disk */
     bool required;
-    bool (*is_valid)(const char *text); /* RECORD_TEXT */
+    bool (*is_valid)(const char *text); /* RECORD_TEXT, RECORD_OVERLAYS */
     const char *expected;               /* what is_valid() wants, in words */
 };
 

@@ -80,6 +80,13 @@ const char *records_current(const struct records *records, const char *vm_uuid)
     return vm ? vm->current : NULL;
 }
 
+size_t records_count_of_vm(const struct records *records, const char *vm_uuid)
+{
+    const struct record_vm *vm = record_index_find(&records->index, vm_uuid);
+
+    return vm ? vm->count : 0;
+}
+
 struct name_search {
     const char *domain_name;
     const struct record *newest; /* of those that match */
@@ -167,6 +174,46 @@ void records_each_of_vm(const struct records *records, const char *vm_uuid,
 
     if (vm)
         visit_vm(vm, &walk);
+}
+
+static bool same_file(const char *recorded, const char *path)
+{
+    return recorded && !strcmp(recorded, path);
+}
+
+static bool disk_owns_file(const struct record_disk *disk, const char *path)
+{
+    size_t i;
+
+    for (i = 0; i < disk->overlay_count; i++) {
+        if (same_file(disk->overlays[i], path))
+            return true;
+    }
+    return same_file(disk->restore_overlay, path);
+}
+
+struct file_search {
+    const char *path;
+    bool found;
+};
+
+static void match_file(const struct record *record, void *arg)
+{
+    struct file_search *search = arg;
+    size_t i;
+
+    search->found |= same_file(record->memory_path, search->path);
+    for (i = 0; i < record->disk_count; i++)
+        search->found |= disk_owns_file(&record->disks[i], search->path);
+}
+
+bool records_owns_file(const struct records *records, const char *vm_uuid,
+                       const char *path)
+{
+    struct file_search search = {.path = path};
+
+    records_each_of_vm(records, vm_uuid, match_file, &search);
+    return search.found;
 }
 
 /* ---- changes ---- */

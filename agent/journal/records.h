@@ -33,6 +33,14 @@ const struct record *records_find(const struct records *records,
 bool records_knows_vm(const struct records *records, const char *spec,
                       const char **ret_uuid);
 
+/* How many records a VM has; a damaged one does not count. */
+size_t records_count_of_vm(const struct records *records, const char *vm_uuid);
+
+/* Whether one of that VM's records says that we made that file: an overlay, a
+ * restore overlay or a memory file. */
+bool records_owns_file(const struct records *records, const char *vm_uuid,
+                       const char *path);
+
 /* Name of the snapshot that the running state descends from, or NULL. */
 const char *records_current(const struct records *records, const char *vm_uuid);
 

@@ -12,6 +12,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/journal/record.h"
+#include "agent/journal/record_fields.h"
 
 #define UUID      "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define FILE_NAME "/store/before.yaml"
@@ -26,7 +27,8 @@ static void fill_disks(struct record *record)
     disks[0].external = true;
     disks[0].path = xstrdup("/images/web.qcow2");
     disks[0].format = xstrdup("qcow2");
-    disks[0].overlay = xstrdup("/images/web.before.qcow2");
+    record_disk_add_overlay(&disks[0], "/images/web.before.qcow2");
+    record_disk_add_overlay(&disks[0], "/images/web.before.1.qcow2");
     disks[0].restore_overlay = xstrdup("/images/web.before.restore.qcow2");
     disks[0].virtual_bytes = 10737418240;
     disks[1].vdev = xstrdup("xvdb");
@@ -50,6 +52,7 @@ static struct record full_record(void)
         .consistency = xstrdup("full"),
         .memory = true,
         .live = true,
+        .deleting = true,
         .memory_path = xstrdup("/memory/web.before.save"),
         .memory_bytes = UINT64_MAX,
         .config = xstrdup("{\n    \"c_info\": {\n        \"name\": \"web\"\n"
@@ -77,14 +80,18 @@ static void assert_text_equal(const char *a, const char *b)
 static void assert_disk_equal(const struct record_disk *a,
                               const struct record_disk *b)
 {
+    size_t i;
+
     assert_text_equal(a->vdev, b->vdev);
     assert_int_equal(a->external, b->external);
     assert_text_equal(a->path, b->path);
     assert_text_equal(a->format, b->format);
     assert_text_equal(a->snapshot, b->snapshot);
-    assert_text_equal(a->overlay, b->overlay);
     assert_text_equal(a->restore_overlay, b->restore_overlay);
     assert_true(a->virtual_bytes == b->virtual_bytes);
+    assert_int_equal(a->overlay_count, b->overlay_count);
+    for (i = 0; i < a->overlay_count; i++)
+        assert_text_equal(a->overlays[i], b->overlays[i]);
 }
 
 static void assert_record_equal(const struct record *a, const struct record *b)
@@ -100,6 +107,7 @@ static void assert_record_equal(const struct record *a, const struct record *b)
     assert_text_equal(a->consistency, b->consistency);
     assert_int_equal(a->memory, b->memory);
     assert_int_equal(a->live, b->live);
+    assert_int_equal(a->deleting, b->deleting);
     assert_text_equal(a->memory_path, b->memory_path);
     assert_true(a->memory_bytes == b->memory_bytes);
     assert_text_equal(a->config, b->config);
@@ -221,6 +229,51 @@ static void a_record_with_the_least_comes_back_exactly(void **state)
     (void)state;
     assert_round_trip(&record);
     record_dispose(&record);
+}
+
+static void a_disk_without_overlays_left_comes_back_exactly(void **state)
+{
+    struct record record = full_record();
+    struct record_disk *disk = &record.disks[0];
+
+    (void)state;
+    while (disk->overlay_count > 0)
+        free(disk->overlays[--disk->overlay_count]);
+    assert_round_trip(&record);
+    record_dispose(&record);
+}
+
+static void any_overlay_path_comes_back_exactly(void **state)
+{
+    static const char *const paths[] = {
+        "/",
+        "/images/a: b #c",
+        "/images/\"quoted\" \\",
+        "/images/two\nlines\n",
+        "/images/ \t",
+        "/images/gr\xc3\xbcn.qcow2",
+    };
+    struct record record = full_record();
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+        record_disk_add_overlay(&record.disks[0], paths[i]);
+    assert_round_trip(&record);
+    record_dispose(&record);
+}
+
+static void overlays_come_back_up_to_their_limit(void **state)
+{
+    struct record record = full_record();
+    struct record_disk *disk = &record.disks[0];
+
+    (void)state;
+    while (disk->overlay_count < RECORD_OVERLAYS_MAX)
+        record_disk_add_overlay(disk, "/images/more.qcow2");
+    assert_round_trip(&record);
+    record_disk_add_overlay(disk, "/images/too-many.qcow2");
+    assert_not_encoded(&record, "overlays: there are more than 256");
 }
 
 static void any_utf8_description_comes_back_exactly(void **state)
@@ -350,6 +403,8 @@ static void a_copy_shares_nothing_with_its_original(void **state)
     record_copy(&record, &copy);
     record.name[0] = 'B';
     record.disks[0].vdev[0] = 'X';
+    record.disks[0].overlays[1][0] = 'X';
+    record_disk_add_overlay(&record.disks[0], "/images/web.before.2.qcow2");
     record.disks[1].external = true;
     record_dispose(&record);
     assert_record_equal(&copy, &expected);
@@ -374,6 +429,8 @@ static void an_unknown_key_is_refused_by_name_and_line(void **state)
     assert_edit_refused("live: true", "colour: red", "line 10: colour: ");
     assert_edit_refused("external: true", "external: true\n  size: 3",
                         "size: there is no such key");
+    assert_edit_refused("overlays:", "overlay: \"/a\"\n  overlays:",
+                        "overlay: there is no such key");
 }
 
 static void a_newer_version_is_refused_as_one(void **state)
@@ -400,7 +457,9 @@ static void a_missing_key_is_named(void **state)
                         "memory-bytes is missing");
     assert_edit_refused("memory-path: \"/memory/web.before.save\"\n", "",
                         "memory-path is missing");
+    assert_edit_refused("deleting: true\n", "", "deleting is missing");
     assert_edit_refused("  snapshot: \"before\"\n", "", "snapshot is missing");
+    assert_edit_refused("  overlays: []\n", "", "overlays is missing");
     assert_edit_refused("  path: \"/images/data.qcow2\"\n", "",
                         "path is missing");
 }
@@ -410,6 +469,40 @@ static void a_key_given_twice_is_refused(void **state)
     (void)state;
     assert_edit_refused("live: true", "live: true\nlive: true",
                         "line 11: live: this key stands here a second time");
+}
+
+static void overlays_that_are_no_list_of_paths_are_refused(void **state)
+{
+    (void)state;
+    assert_edit_refused("overlays: []", "overlays: \"/a\"",
+                        "a list of overlays is expected");
+    assert_edit_refused("overlays: []", "overlays: {a: \"/a\"}",
+                        "a list of overlays is expected");
+    assert_edit_refused("overlays: []", "overlays: [\"/a\"]",
+                        "overlays: there are none where external is false");
+    assert_edit_refused("- \"/images/web.before.1.qcow2\"", "- [\"/a\"]",
+                        "an overlay's path is expected");
+    assert_edit_refused("\"/images/web.before.1.qcow2\"", "images/a.qcow2",
+                        "overlays: \"images/a.qcow2\" is not an absolute");
+    assert_edit_refused("\"/images/web.before.1.qcow2\"", "\"/a\\0b\"",
+                        "an overlay's path is expected");
+}
+
+static void more_overlays_than_the_limit_are_refused(void **state)
+{
+    char *list = xstrdup("overlays:\n");
+    int i;
+
+    (void)state;
+    for (i = 0; i < RECORD_OVERLAYS_MAX; i++) {
+        char *longer = xasprintf("%s  - \"/images/%d.qcow2\"\n", list, i);
+
+        free(list);
+        list = longer;
+    }
+    /* With the two that are there. */
+    assert_edit_refused("overlays:\n", list, "there are more than 256");
+    free(list);
 }
 
 static void a_disk_named_twice_is_refused(void **state)
@@ -432,6 +525,7 @@ static void values_of_the_wrong_form_are_refused_by_key_and_line(void **state)
         {"parent: \"1.0\"", "parent: \".x\"", "line 6: parent: "},
         {"parent: \"1.0\"", "parent: \"before\"", "parent: it is the record"},
         {"\"full\"", "\"half\"", "line 8: consistency: "},
+        {"deleting: true", "deleting: 1", "line 11: deleting: "},
         {"live: true", "live: yes", "line 10: live: \"yes\" is not true"},
         {"\"/memory/", "\"memory/", "memory-path: "},
         {"memory: true", "memory: false", "memory-path: "},
@@ -544,6 +638,15 @@ static void what_cannot_be_read_back_is_not_written(void **state)
     set(&record.disks[1].path, "/images/\xff");
     assert_not_encoded(&record, "path: it is not UTF-8");
     record = full_record();
+    record_disk_add_overlay(&record.disks[0], "/images/\xff");
+    assert_not_encoded(&record, "overlays: it is not UTF-8");
+    record = full_record();
+    record_disk_add_overlay(&record.disks[0], "a.qcow2");
+    assert_not_encoded(&record, "disks: overlays: ");
+    record = full_record();
+    record_disk_add_overlay(&record.disks[1], "/images/a.qcow2");
+    assert_not_encoded(&record, "overlays: there are none");
+    record = full_record();
     set(&record.config, NULL);
     assert_not_encoded(&record, "config is missing");
     record = full_record();
@@ -559,6 +662,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_with_every_key_comes_back_exactly),
         cmocka_unit_test(a_record_with_the_least_comes_back_exactly),
+        cmocka_unit_test(a_disk_without_overlays_left_comes_back_exactly),
+        cmocka_unit_test(any_overlay_path_comes_back_exactly),
+        cmocka_unit_test(overlays_come_back_up_to_their_limit),
         cmocka_unit_test(any_utf8_description_comes_back_exactly),
         cmocka_unit_test(a_long_line_of_words_comes_back_exactly),
         cmocka_unit_test(a_configuration_of_many_kilobytes_comes_back_exactly),
@@ -570,6 +676,8 @@ int main(void)
         cmocka_unit_test(a_version_that_is_none_is_refused),
         cmocka_unit_test(a_missing_key_is_named),
         cmocka_unit_test(a_key_given_twice_is_refused),
+        cmocka_unit_test(overlays_that_are_no_list_of_paths_are_refused),
+        cmocka_unit_test(more_overlays_than_the_limit_are_refused),
         cmocka_unit_test(a_disk_named_twice_is_refused),
         cmocka_unit_test(values_of_the_wrong_form_are_refused_by_key_and_line),
         cmocka_unit_test(a_value_is_shown_without_its_control_characters),

@@ -322,6 +322,76 @@ static void a_vm_is_known_by_uuid_and_by_its_newest_domain_name(void **state)
     assert_false(records_knows_vm(fixture->records, VM_B, &uuid));
 }
 
+static void a_vms_records_are_counted(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(records_count_of_vm(fixture->records, VM_A), 0);
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_A, "two", 2);
+    add(fixture, VM_B, "one", 3);
+    assert_int_equal(records_count_of_vm(fixture->records, VM_A), 2);
+    reopen(fixture);
+    assert_int_equal(records_count_of_vm(fixture->records, VM_A), 2);
+    remove_record(fixture, VM_A, "one");
+    assert_int_equal(records_count_of_vm(fixture->records, VM_A), 1);
+}
+
+static struct record record_with_files(void)
+{
+    struct record record = make_record(VM_A, "one", 1);
+    struct record_disk *disk = xcalloc(1, sizeof(*disk));
+
+    disk->vdev = xstrdup("xvda");
+    disk->external = true;
+    disk->path = xstrdup("/images/web.qcow2");
+    disk->format = xstrdup("qcow2");
+    disk->restore_overlay = xstrdup("/images/web.restore.qcow2");
+    record_disk_add_overlay(disk, "/images/web.one.qcow2");
+    record_disk_add_overlay(disk, "/images/web.one.1.qcow2");
+    record.disks = disk;
+    record.disk_count = 1;
+    record.memory = true;
+    record.memory_path = xstrdup("/memory/web.one.save");
+    return record;
+}
+
+static void the_files_that_we_made_are_known_to_be_ours(void **state)
+{
+    static const char *const ours[] = {
+        "/images/web.one.qcow2",
+        "/images/web.one.1.qcow2",
+        "/images/web.restore.qcow2",
+        "/memory/web.one.save",
+    };
+    struct fixture *fixture = *state;
+    size_t i;
+
+    add_record(fixture, record_with_files());
+    add(fixture, VM_A, "two", 2);
+    add(fixture, VM_B, "one", 3);
+    for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        assert_true(records_owns_file(fixture->records, VM_A, ours[i]));
+        assert_false(records_owns_file(fixture->records, VM_B, ours[i]));
+    }
+    remove_record(fixture, VM_A, "one");
+    for (i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        assert_false(records_owns_file(fixture->records, VM_A, ours[i]));
+}
+
+static void a_file_that_we_did_not_make_is_not_ours(void **state)
+{
+    struct fixture *fixture = *state;
+
+    add_record(fixture, record_with_files());
+    assert_false(
+        records_owns_file(fixture->records, VM_A, "/images/web.qcow2"));
+    assert_false(records_owns_file(fixture->records, VM_A, "/images/web.one"));
+    assert_false(records_owns_file(fixture->records, VM_A, ""));
+    assert_false(
+        records_owns_file(fixture->records, "none", "/images/web.one.qcow2"));
+}
+
 static void of_two_vms_of_one_name_the_newest_counts(void **state)
 {
     struct fixture *fixture = *state;
@@ -361,6 +431,9 @@ int main(void)
         WITH_STORE(records_come_by_uuid_then_by_creation),
         WITH_STORE(a_vm_is_known_by_uuid_and_by_its_newest_domain_name),
         WITH_STORE(of_two_vms_of_one_name_the_newest_counts),
+        WITH_STORE(a_vms_records_are_counted),
+        WITH_STORE(the_files_that_we_made_are_known_to_be_ours),
+        WITH_STORE(a_file_that_we_did_not_make_is_not_ours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

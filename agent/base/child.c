@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Starting helper programs, collecting their words, and hearing of their end.
+ */
+#include "agent/base/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+
+extern char **environ;
+
+struct child {
+    LIST_ENTRY(child) link;
+    struct event_base *loop;
+    child_on_exit *on_exit;
+    void *arg;
+    pid_t pid;
+    char program[32];
+    int words_fd; /* the end of its stderr that we read; -1: none */
+    struct error start_error;
+};
+
+/* A process has one set of children, and one place that waits for them. */
+static LIST_HEAD(, child) children = LIST_HEAD_INITIALIZER(children);
+
+static void end(struct child *child, const struct error *err)
+{
+    child_on_exit *on_exit = child->on_exit;
+    void *arg = child->arg;
+
+    LIST_REMOVE(child, link);
+    if (child->words_fd >= 0) {
+        close(child->words_fd);
+    }
+    free(child);
+    on_exit(err, arg);
+}
+
+/* What stands in the pipe: its first few hundred bytes say what went wrong. */
+static void read_words(const struct child *child, char *words, size_t size)
+{
+    ssize_t r;
+
+    do {
+        r = read(child->words_fd, words, size - 1);
+    } while (r < 0 && errno == EINTR);
+    words[r > 0 ? r : 0] = '\0';
+    words[strcspn(words, "\n")] = '\0';
+}
+
+bool child_reaped(pid_t pid, int status)
+{
+    struct child *child;
+    struct error err;
+    char words[300], shown[300];
+
+    LIST_FOREACH(child, &children, link)
+    {
+        if (child->pid == pid) {
+            break;
+        }
+    }
+    if (child == NULL) {
+        return false;
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        end(child, NULL);
+        return true;
+    }
+    read_words(child, words, sizeof(words));
+    error_sanitise(shown, sizeof(shown), words);
+    if (WIFSIGNALED(status)) {
+        error_set(&err, ERR_STORE, "%s was ended by signal %d", child->program,
+                  WTERMSIG(status));
+    } else {
+        error_set(&err,
+                  strstr(words, strerror(ENOSPC)) != NULL ? ERR_NO_SPACE
+                                                          : ERR_STORE,
+                  "%s failed: %s", child->program,
+                  shown[0] == '\0' ? "it did not say why" : shown);
+    }
+    end(child, &err);
+    return true;
+}
+
+static void report_start_error(evutil_socket_t fd, short events, void *arg)
+{
+    struct child *child = arg;
+    struct error err = child->start_error;
+
+    (void)fd;
+    (void)events;
+    end(child, &err);
+}
+
+/* No input, words into our pipe, and none of our signal settings: libevent's
+ * handlers would write into a pipe that both processes share. */
+static int spawn(struct child *child, const char *const argv[], int words_end)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t all, none;
+    int errnum;
+
+    sigfillset(&all);
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, words_end, 2);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes,
+                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    errnum = posix_spawnp(&child->pid, argv[0], &actions, &attributes,
+                          (char *const *)(uintptr_t)argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return errnum;
+}
+
+struct child *child_start(struct event_base *loop, const char *const argv[],
+                          child_on_exit *on_exit, void *arg)
+{
+    struct child *child = xcalloc(1, sizeof(*child));
+    struct timeval at_once = {0};
+    int ends[2] = {-1, -1};
+    int errnum;
+
+    child->loop = loop;
+    child->on_exit = on_exit;
+    child->arg = arg;
+    snprintf(child->program, sizeof(child->program), "%s", argv[0]);
+    errnum = pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : errno;
+    child->words_fd = ends[0];
+    if (errnum == 0) {
+        errnum = spawn(child, argv, ends[1]);
+        close(ends[1]);
+    }
+    LIST_INSERT_HEAD(&children, child, link);
+    if (errnum != 0) {
+        child->pid = -1;
+        error_set_errno(&child->start_error, ERR_STORE, errnum,
+                        "cannot start %s", argv[0]);
+        event_base_once(loop, -1, EV_TIMEOUT, report_start_error, child,
+                        &at_once);
+    }
+    return child;
+}
+
+void child_stop(struct child *child)
+{
+    if (child->pid > 0) {
+        kill(child->pid, SIGTERM);
+    }
+}
