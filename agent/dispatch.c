@@ -119,7 +119,8 @@ static void on_operation_finished(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct dispatcher *dispatcher = snapshot->agent->dispatcher;
-    struct error err = operation->error;
+    struct error err = operation->error.code == ERR_NONE ? snapshot->failure
+                                                         : operation->error;
 
     if (operation->undo_error.code != ERR_NONE) {
         char what[sizeof(err.message)];
@@ -203,14 +204,14 @@ static void start(struct snapshot *snapshot)
     struct error err;
 
     clock_utc(snapshot->started_at);
-    snprintf(snapshot->label, sizeof(snapshot->label), "dom=%u req=%s op=%s",
-             snapshot->guest.domid, snapshot->id,
+    snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
+             snapshot->guest.name, snapshot->id,
              request_operation_name(snapshot->request.operation));
     event_del(snapshot->timer);
     result_write_state(snapshot, "running");
     snapshot->operation = (struct operation){
         .host = &operation_host,
-        .steps = snapshot_recipe(&snapshot->request, &err),
+        .steps = snapshot_recipe(&snapshot->request, snapshot->running, &err),
         .label = snapshot->label,
     };
     if (snapshot->deadline_ms != 0) {
@@ -274,6 +275,7 @@ static struct snapshot *take_up(struct agent *agent,
     snapshot->agent = agent;
     snapshot->requester = raw->requester;
     snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->id);
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->id);
     clock_utc(snapshot->queued_at);
@@ -295,24 +297,44 @@ static bool has_cancel(const struct raw_request *raw)
     return false;
 }
 
-/* Which domain is meant, and that it is one a snapshot can be taken of. */
+/* A domain that this host does not run, but that has snapshots. */
+static bool find_inactive(struct snapshot *snapshot, struct error *err)
+{
+    const char *spec = snapshot->request.domain;
+    const struct records *records = snapshot->agent->records;
+    const char *uuid;
+
+    if (err->code != ERR_NO_SUCH_DOMAIN ||
+        !records_knows_vm(records, spec, &uuid)) {
+        return false;
+    }
+    if (snapshot->request.operation != REQUEST_REVERT &&
+        snapshot->request.operation != REQUEST_DELETE) {
+        return error_set(err, ERR_DOMAIN_INACTIVE,
+                         "domain \"%s\" has snapshots but is not running; "
+                         "start it first",
+                         spec);
+    }
+    snprintf(snapshot->guest.uuid, sizeof(snapshot->guest.uuid), "%s", uuid);
+    snprintf(snapshot->guest.name, sizeof(snapshot->guest.name), "%s",
+             records_domain_name(records, uuid));
+    return true;
+}
+
+/* Which domain is meant, and that it is one for which this can be done: a
+ * domain that has shut down can still be reverted. */
 static bool find_domain(struct snapshot *snapshot, struct error *err)
 {
     struct agent *agent = snapshot->agent;
-    const char *spec = snapshot->request.domain;
-    const char *uuid;
+    const struct request *request = &snapshot->request;
 
-    if (!guests_find(agent->guests, spec, &snapshot->guest, err)) {
-        if (err->code == ERR_NO_SUCH_DOMAIN &&
-            records_knows_vm(agent->records, spec, &uuid)) {
-            return error_set(err, ERR_DOMAIN_INACTIVE,
-                             "domain \"%s\" has snapshots but is not running; "
-                             "start it first",
-                             spec);
-        }
-        return false;
+    if (!guests_find(agent->guests, request->domain, &snapshot->guest, err)) {
+        return find_inactive(snapshot, err);
     }
-    return guest_is_active(&snapshot->guest, err);
+    snapshot->running = true;
+    return request->operation == REQUEST_REVERT ||
+           request->operation == REQUEST_DELETE ||
+           guest_is_active(&snapshot->guest, err);
 }
 
 static bool enqueue(struct snapshot *snapshot, struct error *err)
@@ -322,8 +344,9 @@ static bool enqueue(struct snapshot *snapshot, struct error *err)
     snprintf(snapshot->job.key, sizeof(snapshot->job.key), "%s",
              snapshot->guest.uuid);
     snapshot->job.needs_ticket =
-        snapshot->request.operation == REQUEST_CREATE &&
-        snapshot->request.memory;
+        snapshot->request.operation == REQUEST_REVERT ||
+        (snapshot->request.operation == REQUEST_CREATE &&
+         snapshot->request.memory);
     snapshot->job.owner = snapshot;
     if (!queue_add(dispatcher->queue, &snapshot->job, err)) {
         snapshot->job.owner = NULL;
@@ -353,7 +376,7 @@ static bool accept_request(struct snapshot *snapshot,
 {
     if (!request_parse(raw, &snapshot->request, err) ||
         !authorize_request(&snapshot->request, err) ||
-        snapshot_recipe(&snapshot->request, err) == NULL) {
+        snapshot_recipe(&snapshot->request, false, err) == NULL) {
         return false;
     }
     if (state != NULL && strcmp(state, "running") == 0) {
@@ -396,6 +419,7 @@ static void on_request(struct raw_request *raw, const char *state, void *arg)
 
 static void on_misnamed(const char *id, void *arg)
 {
+    struct agent *agent = arg;
     struct error err;
     char shown[128];
 
@@ -404,7 +428,9 @@ static void on_misnamed(const char *id, void *arg)
               "A-Z a-z 0-9 _ . -",
               error_sanitise(shown, sizeof(shown), id), REQUEST_ID_MAX);
     LOG_NOTICE("%s", err.message);
-    result_write_refusal(arg, id, &err);
+    result_write_refusal(agent, id, &err);
+    finished_add(agent->dispatcher->finished, id,
+                 agent->config.xenstore.keep_finished_ms);
 }
 
 static void on_finished(const char *id, void *arg)

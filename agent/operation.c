@@ -260,12 +260,26 @@ static void note_late_error(struct operation *operation)
         operation->late_error = *reason;
 }
 
+/* Behind the commit: nothing is undone. */
+static void end_as_failed(struct operation *operation)
+{
+    operation->error = *reason_of_failure(operation);
+    operation->failed_step = current_step(operation)->name;
+    LOG_ERROR("%s step=%s failed after the commit: %s", operation->label,
+              operation->failed_step, operation->error.message);
+    finish(operation);
+}
+
 static void step_ended(struct operation *operation)
 {
     bool failed = has_failed(operation);
 
     if (!operation->committed && (failed || is_stopped(operation))) {
         fail(operation, reason_of_failure(operation), operation->current + 1);
+        return;
+    }
+    if (failed && current_step(operation)->must) {
+        end_as_failed(operation);
         return;
     }
     if (failed)

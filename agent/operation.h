@@ -11,7 +11,9 @@
  * failing step included (its effect is unknown): an undo looks at what is
  * there instead of assuming, and is called at most once.  After it there is
  * only forward: cancel and the request's time limit are no longer heard, and a
- * failing step is noted (operation->late_error) but the others still run.
+ * failing step is noted (operation->late_error) but the others still run,
+ * unless the step is one that `must` succeed: then the operation ends there as
+ * failed, undoing nothing.
  *
  * A step's run() starts work and returns; exactly one operation_step_done()
  * follows, from inside run() already or later: what comes next is deferred to
@@ -46,6 +48,7 @@ struct step {
     uint32_t deadline_ms; /* 0: none but the request's */
     uint8_t progress;     /* percent of the whole reached when it is done */
     bool commits;         /* when it is done there is no way back */
+    bool must;            /* behind that: what follows makes no sense without */
 };
 
 struct operation_host {

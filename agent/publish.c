@@ -13,7 +13,7 @@
 #include "agent/store/paths.h"
 
 #define PROTOCOL_VERSION "1"
-#define OPERATIONS       "create"
+#define OPERATIONS       "create delete revert"
 
 static void add(struct keys *keys, const char *name, const char *key,
                 const char *value)
@@ -151,10 +151,11 @@ void publish_everything(struct agent *agent)
     struct all_vms all = {.agent = agent};
     char *snapshots = path_snapshots(root);
 
-    publish_status(agent, "starting");
+    /* Keys inherit the folder's permissions when they are made. */
     xs_rm(watch_xs(agent->watch), XBT_NULL, snapshots);
     let_all_read(agent, path_status(root));
     let_all_read(agent, snapshots);
+    publish_status(agent, "starting");
     records_each(agent->records, publish_next_vm, &all);
 }
 

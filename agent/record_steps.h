@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Step bodies: making a snapshot exist. */
+/* Step bodies: what becomes of the records. */
 #ifndef XENSNAPD_RECORD_STEPS_H
 #define XENSNAPD_RECORD_STEPS_H
 
@@ -10,5 +10,27 @@ operation_act record_write;
 
 /* Shows it under /tool/xensnapd/snapshots. */
 operation_act record_publish;
+
+/* The snapshot that is asked for, and whether its domain runs. */
+operation_act snapshot_find;
+
+/* Whether it can be reverted to as is asked. */
+operation_act revert_check_record;
+
+/* The reverted snapshot is current now, and has one more overlay. */
+operation_act revert_note;
+
+/* Removes the disk state that was left, or the fresh one if it came to
+ * nothing. */
+operation_act revert_clean;
+
+/* Before a delete touches the images: the record says that its state will no
+ * longer be whole.  Taken back as long as nothing was touched. */
+operation_act delete_mark;
+operation_act delete_unmark;
+
+/* The files that belong to the snapshot alone, then the record. */
+operation_act delete_files;
+operation_act delete_record;
 
 #endif

@@ -104,7 +104,8 @@ bool request_id_is_valid(const char *id);
 
 /*
  * Whether `name` can be a snapshot's: the same letters, 1 to 64 of them, not
- * beginning with '.' or '-'; it becomes part of file names and a QEMU tag.
+ * beginning with '.' or '-', and not "current"; it becomes part of file names
+ * and a QEMU tag.
  */
 bool snapshot_name_is_valid(const char *name);
 

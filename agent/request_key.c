@@ -81,7 +81,7 @@ static bool parse_name(const struct request_key *key, const char *value,
     if (!snapshot_name_is_valid(value))
         return refuse(err, value,
                       "not a snapshot's name: 1 to 64 of A-Z a-z 0-9 _ . -, "
-                      "not beginning with . or -");
+                      "not beginning with . or -, and not \"current\"");
     return store_text(key, value, place, err);
 }
 
@@ -280,8 +280,9 @@ bool snapshot_name_is_valid(const char *name)
 {
     size_t length = strspn(name, letters);
 
+    /* In xenstore the snapshots' nodes stand beside one named "current". */
     return length >= 1 && length <= SNAPSHOT_NAME_MAX && !name[length] &&
-           name[0] != '.' && name[0] != '-';
+           name[0] != '.' && name[0] != '-' && strcmp(name, "current") != 0;
 }
 
 bool request_path_is_plain(const char *path)

@@ -113,6 +113,60 @@ static void add_create_result(struct keys *keys,
     }
 }
 
+static void add_reverted_disk(struct keys *keys,
+                              const struct snapshot_disk *disk)
+{
+    add_disk_key(keys, disk, "external", disk->external ? "1" : "0");
+    add_disk_key(keys, disk, "base", disk->path);
+    if (disk->external) {
+        add_disk_key(keys, disk, "path", disk->overlay);
+        add_disk_key(keys, disk, "format", "qcow2");
+    } else {
+        add_disk_key(keys, disk, "path", disk->path);
+        add_disk_key(keys, disk, "format", disk->format);
+        add_disk_key(keys, disk, "snapshot", disk->internal_name);
+    }
+    if (disk->abandoned_stays) {
+        add_disk_key(keys, disk, "abandoned", disk->abandoned);
+    }
+}
+
+static void add_revert_result(struct keys *keys,
+                              const struct snapshot *snapshot)
+{
+    keys_add(keys, "result/name", "%s", snapshot->name);
+    keys_add(keys, "result/downtime-ms", "%" PRIu64, snapshot->downtime_ms);
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        add_reverted_disk(keys, &snapshot->disks[i]);
+    }
+}
+
+static void add_result(struct keys *keys, const struct snapshot *snapshot)
+{
+    switch (snapshot->request.operation) {
+    case REQUEST_CREATE:
+        add_create_result(keys, snapshot);
+        break;
+    case REQUEST_REVERT:
+        add_revert_result(keys, snapshot);
+        break;
+    case REQUEST_DELETE:
+    case REQUEST_RESCAN:
+        break;
+    }
+}
+
+/* Also where the revert failed, if something else runs instead. */
+static void add_new_domain(struct keys *keys, const struct snapshot *snapshot)
+{
+    if (snapshot->new_domid != 0) {
+        keys_add(keys, "result/domid", "%u", snapshot->new_domid);
+    }
+    if (snapshot->brought_back != NULL) {
+        keys_add(keys, "result/brought-back", "%s", snapshot->brought_back);
+    }
+}
+
 static void add_error(struct keys *keys, const struct error *err,
                       const char *step)
 {
@@ -139,7 +193,7 @@ void result_write_final(struct snapshot *snapshot, const struct error *err)
 
     clock_utc(now);
     if (err == NULL) {
-        add_create_result(&keys, snapshot);
+        add_result(&keys, snapshot);
         keys_add(&keys, "progress", "100");
         if (operation->late_error.code != ERR_NONE) {
             keys_add(&keys, "result/warning", "%s",
@@ -148,6 +202,7 @@ void result_write_final(struct snapshot *snapshot, const struct error *err)
     } else {
         add_error(&keys, err, operation->failed_step);
     }
+    add_new_domain(&keys, snapshot);
     keys_add(&keys, "queued-at", "%s", snapshot->queued_at);
     if (snapshot->started_at[0] != '\0') {
         keys_add(&keys, "started-at", "%s", snapshot->started_at);

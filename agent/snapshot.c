@@ -15,6 +15,8 @@ static void disk_dispose(struct snapshot_disk *disk)
     free(disk->node);
     free(disk->overlay);
     free(disk->restore_overlay);
+    free(disk->abandoned);
+    free(disk->over);
 }
 
 static void event_free_if(struct event *event)
@@ -24,22 +26,33 @@ static void event_free_if(struct event *event)
     }
 }
 
+void snapshot_free_config(libxl_domain_config **config)
+{
+    if (*config != NULL) {
+        libxl_domain_config_dispose(*config);
+        free(*config);
+        *config = NULL;
+    }
+}
+
 void snapshot_free(struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         disk_dispose(&snapshot->disks[i]);
     }
     free(snapshot->disks);
-    if (snapshot->config != NULL) {
-        libxl_domain_config_dispose(snapshot->config);
-        free(snapshot->config);
-    }
+    snapshot_free_config(&snapshot->config);
+    snapshot_free_config(&snapshot->restore_config);
     free(snapshot->config_json);
     block_graph_free(snapshot->graph);
     qmp_close(snapshot->qmp);
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
     }
+    if (snapshot->restore_fd >= 0) {
+        close(snapshot->restore_fd);
+    }
+    free(snapshot->rescue_path);
     free(snapshot->memory_path);
     free(snapshot->memory_temporary);
     event_free_if(snapshot->timer);
@@ -58,4 +71,14 @@ bool snapshot_takes_any(const struct snapshot *snapshot)
         }
     }
     return false;
+}
+
+struct block_job_where snapshot_job_place(const struct snapshot *snapshot)
+{
+    return (struct block_job_where){
+        .loop = snapshot->agent->loop,
+        .qmp = &snapshot->agent->qmp,
+        .domid = snapshot->guest.domid,
+        .uuid = snapshot->guest.uuid,
+    };
 }

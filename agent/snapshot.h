@@ -16,12 +16,15 @@
 #include "agent/base/clock.h"
 #include "agent/base/container_of.h"
 #include "agent/disk/block_graph.h"
+#include "agent/disk/block_job.h"
+#include "agent/disk/delete_plan.h"
 #include "agent/disk/format_table.h"
 #include "agent/disk/image.h"
 #include "agent/domain_queue.h"
 #include "agent/operation.h"
 #include "agent/request.h"
 
+struct child;
 struct guest_call;
 struct stored_config_change;
 struct disk_location;
@@ -55,6 +58,15 @@ struct snapshot_disk {
     bool overlay_made;
     bool restore_overlay_made;
 
+    /* delete */
+    enum merge_kind merge;
+    char *over; /* the image that is merged into `path` */
+
+    /* revert: where the disk was before, NULL if not known; it stays if
+     * something still needs it */
+    char *abandoned;
+    bool abandoned_stays;
+
     /* After a failed undo: QEMU still has the overlay open, or may have; it
      * holds data and must stay, and be named by the configuration. */
     bool overlay_stays;
@@ -75,7 +87,7 @@ struct snapshot {
     bool orphaned; /* its folder is gone: nothing is written any more */
     char id[REQUEST_ID_MAX + 1];
     uint32_t requester;
-    char label[192];
+    char label[384]; /* for log lines: "dom=alice req=ab12 op=create" */
     struct event *timer;
     struct event *deferred;
     struct event *teller;
@@ -86,6 +98,7 @@ struct snapshot {
     unsigned int told_progress;
 
     /* the domain */
+    bool running; /* it exists; else only `guest.uuid` and `name` are known */
     struct guest guest;
     libxl_domain_config *config; /* NULL until read */
     char *config_json;           /* the same, as text */
@@ -110,6 +123,29 @@ struct snapshot {
     uint64_t downtime_ms;
     bool supervision_held;
 
+    /* delete */
+    struct block_job *merge_job;
+    struct child *merge_child;
+    bool merge_stop;  /* cancelled */
+    bool was_marked;  /* an earlier delete had begun */
+    bool merge_begun; /* the state may no longer be whole */
+    size_t merge_disk;
+
+    /* revert */
+    off_t stream_offset; /* where libxl's stream begins in the memory file */
+    char *rescue_path;   /* the running state, kept until the revert is over */
+    bool rescued;        /* that file is complete */
+    bool internal_applied;
+    unsigned int attempt; /* which source is being tried, see restore_steps.c */
+    unsigned int patience;
+    int restore_fd;                      /* -1: not open */
+    libxl_domain_config *restore_config; /* of the attempt under way */
+    uint32_t new_domid;                  /* 0: not yet */
+    const char *brought_back; /* what runs instead; static; NULL: as asked */
+
+    /* What makes the request a failed one though the recipe went on. */
+    struct error failure;
+
     /* under way */
     struct qmp *qmp;
     struct block_graph *graph;
@@ -131,11 +167,17 @@ static inline struct snapshot *snapshot_of(struct operation *operation)
 
 void snapshot_free(struct snapshot *snapshot);
 
+/* Disposes, frees and forgets a configuration; NULL is fine. */
+void snapshot_free_config(libxl_domain_config **config);
+
 /* Whether a disk takes part. */
 static inline bool snapshot_takes(const struct snapshot_disk *disk)
 {
     return disk->skipped == NULL;
 }
+
+/* Where the domain's block jobs run. */
+struct block_job_where snapshot_job_place(const struct snapshot *snapshot);
 
 bool snapshot_takes_any(const struct snapshot *snapshot);
 

@@ -31,77 +31,159 @@
 /* Memory and disks of one instant. */
 static const struct step checkpoint[] = {
     /* name, words, */
-    /*     run, undo, abort, */
+    /*     run, undo, abort, deadline, progress, commits, must */
     { "find-domain", "looking at the domain",
-          domain_find, NULL, NULL, SECONDS(10), 1, false },
+          domain_find, NULL, NULL, SECONDS(10), 1, false, false },
     { "read-config", "reading the domain's configuration",
-          config_read, NULL, NULL, SECONDS(60), 2, false },
+          config_read, NULL, NULL, SECONDS(60), 2, false, false },
     { "choose-disks", "choosing the disks",
-          disks_choose, NULL, NULL, SECONDS(10), 3, false },
+          disks_choose, NULL, NULL, SECONDS(10), 3, false, false },
     { "inspect-disks", "asking QEMU for the disks' chains",
-          disks_inspect, NULL, NULL, SECONDS(60), 5, false },
+          disks_inspect, NULL, NULL, SECONDS(60), 5, false, false },
     { "check-memory", "checking for room and for what this domain can do",
-          memory_check, NULL, NULL, SECONDS(10), 6, false },
+          memory_check, memory_uncheck, NULL, SECONDS(10), 6, false, false },
     { "make-overlays", "making the overlays",
-          overlays_make, overlays_remove, NULL, SECONDS(60), 8, false },
+          overlays_make, overlays_remove, NULL, SECONDS(60), 8, false, false },
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
-          SECONDS(60), 10, false },
+          SECONDS(60), 10, false, false },
     { "save-memory", "saving memory",
-          memory_save, memory_discard, memory_save_abort, 0, 90, false },
+          memory_save, memory_discard, memory_save_abort, 0, 90, false, false },
     { "switch-disks", "switching the disks",
-          disks_switch, disks_switch_back, NULL, SECONDS(120), 92, false },
+          disks_switch, disks_switch_back, NULL, SECONDS(120), 92, false, false },
     { "resume-guest", "letting the guest go on",
-          guest_go_on, NULL, NULL, SECONDS(60), 94, false },
+          guest_go_on, NULL, NULL, SECONDS(60), 94, false, false },
     { "keep-memory", "flushing the memory file",
-          memory_keep, memory_drop, NULL, 0, 98, false },
+          memory_keep, memory_drop, NULL, 0, 98, false, false },
     { "write-record", "writing the snapshot's record",
-          record_write, NULL, NULL, SECONDS(60), 99, true },
+          record_write, NULL, NULL, SECONDS(60), 99, true, false },
     { "publish", "publishing the snapshot",
-          record_publish, NULL, NULL, SECONDS(10), 100, false },
+          record_publish, NULL, NULL, SECONDS(10), 100, false, false },
     { NULL }
 };
 
 /* Disks of one instant, while the guest runs. */
 static const struct step disk_snapshot[] = {
     { "find-domain", "looking at the domain",
-          domain_find, NULL, NULL, SECONDS(10), 10, false },
+          domain_find, NULL, NULL, SECONDS(10), 10, false, false },
     { "read-config", "reading the domain's configuration",
-          config_read, NULL, NULL, SECONDS(60), 20, false },
+          config_read, NULL, NULL, SECONDS(60), 20, false, false },
     { "choose-disks", "choosing the disks",
-          disks_choose, NULL, NULL, SECONDS(10), 25, false },
+          disks_choose, NULL, NULL, SECONDS(10), 25, false, false },
     { "inspect-disks", "asking QEMU for the disks' chains",
-          disks_inspect, NULL, NULL, SECONDS(60), 40, false },
+          disks_inspect, NULL, NULL, SECONDS(60), 40, false, false },
     { "make-overlays", "making the overlays",
-          overlays_make, overlays_remove, NULL, SECONDS(60), 50, false },
+          overlays_make, overlays_remove, NULL, SECONDS(60), 50, false, false },
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
-          SECONDS(60), 60, false },
+          SECONDS(60), 60, false, false },
     { "switch-disks", "switching the disks",
-          disks_switch, disks_switch_back, NULL, SECONDS(120), 80, false },
+          disks_switch, disks_switch_back, NULL, SECONDS(120), 80, false, false },
     { "write-record", "writing the snapshot's record",
-          record_write, NULL, NULL, SECONDS(60), 95, true },
+          record_write, NULL, NULL, SECONDS(60), 95, true, false },
     { "publish", "publishing the snapshot",
-          record_publish, NULL, NULL, SECONDS(10), 100, false },
+          record_publish, NULL, NULL, SECONDS(10), 100, false, false },
+    { NULL }
+};
+
+/* Back to a snapshot, of a domain that runs. */
+static const struct step revert[] = {
+    { "find-snapshot", "looking for the snapshot",
+          snapshot_find, NULL, NULL, SECONDS(10), 1, false, false },
+    { "check-record", "checking the snapshot's record",
+          revert_check_record, NULL, NULL, SECONDS(10), 2, false, false },
+    { "read-config", "reading the domain's configuration",
+          config_read, NULL, NULL, SECONDS(60), 3, false, false },
+    { "check-images", "checking the snapshot's images",
+          revert_check_images, NULL, NULL, SECONDS(60), 5, false, false },
+    { "check-memory", "checking the memory file and the free memory",
+          restore_check, NULL, NULL, SECONDS(60), 8, false, false },
+    { "make-overlays", "making fresh overlays",
+          overlays_make, overlays_remove, NULL, SECONDS(60), 10, false, false },
+    { "keep-running-state", "keeping the running state",
+          rescue_save, rescue_undo, rescue_save_abort, 0, 40, false, false },
+    { "end-domain", "ending the running domain",
+          domain_destroy, NULL, NULL, SECONDS(120), 50, true, false },
+    { "restore", "restoring the domain",
+          domain_restore, NULL, NULL, 0, 90, false, true },
+    { "start", "letting the domain run",
+          domain_start, NULL, NULL, 0, 92, false, false },
+    { "write-record", "noting where the domain is",
+          revert_note, NULL, NULL, 0, 94, false, false },
+    { "clean-up", "removing the disk state that was left",
+          revert_clean, NULL, NULL, 0, 96, false, false },
+    { "drop-running-state", "removing the running state that was kept",
+          rescue_drop, NULL, NULL, 0, 98, false, false },
+    { "publish", "publishing the snapshots",
+          record_publish, NULL, NULL, 0, 100, false, false },
+    { NULL }
+};
+
+/* Back to a snapshot, of a domain that does not run: nothing is lost if it
+ * fails. */
+static const struct step start_from_snapshot[] = {
+    { "find-snapshot", "looking for the snapshot",
+          snapshot_find, NULL, NULL, SECONDS(10), 1, false, false },
+    { "check-record", "checking the snapshot's record",
+          revert_check_record, NULL, NULL, SECONDS(10), 2, false, false },
+    { "check-images", "checking the snapshot's images",
+          revert_check_images, NULL, NULL, SECONDS(60), 5, false, false },
+    { "check-memory", "checking the memory file and the free memory",
+          restore_check, NULL, NULL, SECONDS(60), 8, false, false },
+    { "make-overlays", "making fresh overlays",
+          overlays_make, overlays_remove, NULL, SECONDS(60), 10, false, false },
+    { "restore", "restoring the domain",
+          domain_restore, NULL, NULL, 0, 90, true, true },
+    { "start", "letting the domain run",
+          domain_start, NULL, NULL, 0, 92, false, false },
+    { "write-record", "noting where the domain is",
+          revert_note, NULL, NULL, 0, 94, false, false },
+    { "clean-up", "removing the disk state that was left",
+          revert_clean, NULL, NULL, 0, 96, false, false },
+    { "publish", "publishing the snapshots",
+          record_publish, NULL, NULL, 0, 100, false, false },
+    { NULL }
+};
+
+/* The snapshot goes, the domain does not notice.  Until merging begins nothing
+ * has changed; given up in its middle, the record stays marked, and deleting
+ * again does the rest. */
+static const struct step delete[] = {
+    { "find-snapshot", "looking for the snapshot",
+          snapshot_find, NULL, NULL, SECONDS(10), 1, false, false },
+    { "plan", "finding out what else needs the snapshot's images",
+          delete_plan_disks, NULL, NULL, SECONDS(60), 4, false, false },
+    { "mark-record", "marking the snapshot's record",
+          delete_mark, delete_unmark, NULL, SECONDS(60), 5, false, false },
+    { "merge", "merging the snapshot's images",
+          disks_merge, NULL, disks_merge_abort, 0, 90, true, false },
+    { "remove-files", "removing the snapshot's files",
+          delete_files, NULL, NULL, 0, 94, false, false },
+    { "remove-record", "removing the snapshot's record",
+          delete_record, NULL, NULL, 0, 98, false, true },
+    { "publish", "publishing the snapshots",
+          record_publish, NULL, NULL, 0, 100, false, false },
     { NULL }
 };
 
 /* clang-format on */
 
-const struct step *snapshot_recipe(const struct request *request,
+const struct step *snapshot_recipe(const struct request *request, bool running,
                                    struct error *err)
 {
     switch (request->operation) {
     case REQUEST_CREATE:
         return request->memory ? checkpoint : disk_snapshot;
-    case REQUEST_DELETE:
     case REQUEST_REVERT:
+        return running ? revert : start_from_snapshot;
+    case REQUEST_DELETE:
+        return delete;
     case REQUEST_RESCAN:
         break;
     }
     error_set(err, ERR_UNSUPPORTED_OPERATION,
               "operation \"%s\" is not supported by this version; it offers "
-              "create",
+              "create, delete and revert",
               request_operation_name(request->operation));
     return NULL;
 }

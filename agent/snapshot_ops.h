@@ -6,9 +6,9 @@
 #include "agent/operation.h"
 #include "agent/request.h"
 
-/* The recipe for a request; NULL with ERR_UNSUPPORTED_OPERATION if this
- * version has none. */
-const struct step *snapshot_recipe(const struct request *request,
+/* The recipe for a request, of a domain that is running or not; NULL with
+ * ERR_UNSUPPORTED_OPERATION if this version has none. */
+const struct step *snapshot_recipe(const struct request *request, bool running,
                                    struct error *err);
 
 #endif

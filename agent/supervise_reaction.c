@@ -376,11 +376,15 @@ struct reaction *reaction_resume(struct guests *guests,
                                  reaction_on_end *on_end, void *arg)
 {
     struct reaction *reaction = reaction_new(guests, notes_folder, on_end, arg);
+    char *name;
 
     reaction->action.outcome = OUTCOME_RESTART;
     reaction->json = xstrdup(json);
     snprintf(reaction->guest.uuid, sizeof(reaction->guest.uuid), "%s", uuid);
-    snprintf(reaction->guest.name, sizeof(reaction->guest.name), "%s", uuid);
+    name = config_text_name(guests, json);
+    snprintf(reaction->guest.name, sizeof(reaction->guest.name), "%s",
+             name ? name : uuid);
+    free(name);
     if (!leftover) {
         create_next(reaction);
         return reaction;

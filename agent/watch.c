@@ -118,6 +118,7 @@ static bool copy_disk_keys(struct watch *watch, const char *folder,
             copy_key(watch, folder, key, false, raw);
             free(key);
         }
+        copy_key(watch, folder, disk, key_count > 0, raw);
         free(keys);
         free(disk);
     }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Driving a block job.
- *
- * query-jobs is the truth about it; QEMU's events and a slow timer are only
- * reasons to ask, so a lost event costs a second and a lost session is noticed
- * by the question that it cannot answer.  One command is outstanding at a time.
+ * Driving a block job: a session to start it, then one for each look at it.
+ * query-jobs is the truth; what it says decides the next command, sent in the
+ * same session.
  */
 #include "agent/disk/block_job.h"
 
@@ -15,30 +13,58 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 
-#define ASK_EVERY_MS 1000u
+#define FIRST_LOOK_MS 10u
+#define LAST_LOOK_MS  1000u
+
+/* QEMU may be busy, or libxl hold the lock: so often in a row it is no
+ * reason to give up. */
+#define FAILED_LOOKS_MAX 30u
 
 struct block_job {
-    struct qmp *qmp;
+    struct block_job_where where;
     char *id;
+    struct json_object *start; /* arguments of block-commit; NULL once sent */
     block_job_on_progress *on_progress;
     block_job_on_done *on_done;
     void *arg;
-    struct event *ask_timer;
-    bool busy;          /* a command is outstanding */
-    bool ask_again;     /* something happened meanwhile */
+    struct qmp *qmp; /* of the look under way */
+    struct event *timer;
+    uint32_t look_ms;
+    unsigned int failed_looks;
     bool completing;    /* job-complete was sent */
     bool cancel;        /* it is to be given up ... */
     bool cancelling;    /* ... and QEMU has been told */
     struct error error; /* how the job itself ended */
 };
 
-static void ask(struct block_job *job);
-
-static void send_command(struct block_job *job, const char *command,
-                         struct json_object *arguments, qmp_on_reply *on_reply)
+static void end(struct block_job *job, const struct error *err)
 {
-    job->busy = true;
-    qmp_execute(job->qmp, command, arguments, 0, on_reply, job);
+    block_job_on_done *on_done = job->on_done;
+    void *arg = job->arg;
+    struct error own = {0};
+
+    if (err != NULL) {
+        own = *err;
+    }
+    qmp_close(job->qmp);
+    event_free(job->timer);
+    json_object_put(job->start);
+    free(job->id);
+    free(job);
+    on_done(own.code == ERR_NONE ? NULL : &own, arg);
+}
+
+static void look_later(struct block_job *job)
+{
+    struct timeval later = clock_timeval(job->look_ms);
+
+    qmp_close(job->qmp);
+    job->qmp = NULL;
+    event_add(job->timer, &later);
+    job->look_ms *= 2;
+    if (job->look_ms > LAST_LOOK_MS) {
+        job->look_ms = LAST_LOOK_MS;
+    }
 }
 
 static struct json_object *id_argument(const struct block_job *job)
@@ -59,20 +85,16 @@ static const char *string_in(struct json_object *object, const char *key)
     return json_object_get_string(value);
 }
 
-static void end(struct block_job *job, const struct error *err)
+/* A look that came to nothing, before QEMU knew of the job or while it is at
+ * work on it. */
+static void look_failed(struct block_job *job, const struct error *err)
 {
-    block_job_on_done *on_done = job->on_done;
-    void *arg = job->arg;
-    struct error own = {0};
-
-    if (err != NULL) {
-        own = *err;
+    job->failed_looks++;
+    if (job->start != NULL || job->failed_looks >= FAILED_LOOKS_MAX) {
+        end(job, err);
+    } else {
+        look_later(job);
     }
-    qmp_listen(job->qmp, NULL, NULL);
-    event_free(job->ask_timer);
-    free(job->id);
-    free(job);
-    on_done(own.code == ERR_NONE ? NULL : &own, arg);
 }
 
 static void on_dismissed(struct json_object *ret, const struct error *err,
@@ -81,21 +103,18 @@ static void on_dismissed(struct json_object *ret, const struct error *err,
     struct block_job *job = arg;
 
     (void)ret;
-    end(job, job->error.code != ERR_NONE ? &job->error : err);
+    (void)err; /* it is over, whether QEMU still lists it or not */
+    end(job, job->error.code != ERR_NONE ? &job->error : NULL);
 }
 
-/* For commands whose effect the next question shows. */
-static void on_accepted(struct json_object *ret, const struct error *err,
-                        void *arg)
+/* For commands whose effect the next look shows. */
+static void on_sent(struct json_object *ret, const struct error *err, void *arg)
 {
-    struct block_job *job = arg;
-
     (void)ret;
-    job->busy = false;
     if (err != NULL) {
-        end(job, err);
+        look_failed(arg, err);
     } else {
-        ask(job);
+        look_later(arg);
     }
 }
 
@@ -138,7 +157,8 @@ static void conclude(struct block_job *job, const char *words)
         error_set(&job->error, job->cancelling ? ERR_CANCELLED : ERR_QMP,
                   "QEMU: %s", error_sanitise(shown, sizeof(shown), words));
     }
-    send_command(job, "job-dismiss", id_argument(job), on_dismissed);
+    qmp_execute(job->qmp, "job-dismiss", id_argument(job), 0, on_dismissed,
+                job);
 }
 
 static void act_on(struct block_job *job, struct json_object *entry)
@@ -149,13 +169,15 @@ static void act_on(struct block_job *job, struct json_object *entry)
         conclude(job, string_in(entry, "error"));
     } else if (job->cancel && !job->cancelling && !job->completing) {
         job->cancelling = true;
-        send_command(job, "job-cancel", id_argument(job), on_accepted);
+        qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
     } else if (strcmp(status, "ready") == 0 && !job->completing &&
                !job->cancelling) {
         job->completing = true;
-        send_command(job, "job-complete", id_argument(job), on_accepted);
-    } else if (job->ask_again) {
-        ask(job);
+        job->look_ms = FIRST_LOOK_MS;
+        qmp_execute(job->qmp, "job-complete", id_argument(job), 0, on_sent,
+                    job);
+    } else {
+        look_later(job);
     }
 }
 
@@ -165,11 +187,11 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
     struct json_object *entry;
     struct error own;
 
-    job->busy = false;
     if (err != NULL) {
-        end(job, err);
+        look_failed(job, err);
         return;
     }
+    job->failed_looks = 0;
     entry = find_job(ret, job->id);
     if (entry == NULL) {
         error_set(&own, ERR_QMP, "QEMU knows nothing of job %s any more",
@@ -181,34 +203,42 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
     act_on(job, entry);
 }
 
-static void ask(struct block_job *job)
+static void on_started(struct json_object *ret, const struct error *err,
+                       void *arg)
 {
-    struct timeval later = clock_timeval(ASK_EVERY_MS);
+    struct block_job *job = arg;
 
-    if (job->busy) {
-        job->ask_again = true;
-        return;
+    (void)ret;
+    if (err != NULL && !qmp_is_broken(job->qmp)) {
+        end(job, err); /* QEMU refused it */
+    } else {
+        look_later(job);
     }
-    job->ask_again = false;
-    event_add(job->ask_timer, &later);
-    send_command(job, "query-jobs", NULL, on_jobs);
+}
+
+static void on_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    struct block_job *job = arg;
+
+    if (err != NULL) {
+        look_failed(job, err);
+    } else if (job->start != NULL) {
+        qmp_execute(qmp, "block-commit", job->start, 0, on_started, job);
+        job->start = NULL;
+    } else {
+        qmp_execute(qmp, "query-jobs", NULL, 0, on_jobs, job);
+    }
 }
 
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
+    struct block_job *job = arg;
+    const struct block_job_where *where = &job->where;
+
     (void)fd;
     (void)events;
-    ask(arg);
-}
-
-static void on_event(const char *name, struct json_object *data, void *arg)
-{
-    struct block_job *job = arg;
-
-    if (strcmp(name, "JOB_STATUS_CHANGE") == 0 && data != NULL &&
-        strcmp(string_in(data, "id"), job->id) == 0) {
-        ask(job);
-    }
+    job->qmp = qmp_open(where->loop, where->qmp, where->domid, where->uuid,
+                        on_open, job);
 }
 
 static void add_string(struct json_object *object, const char *key,
@@ -217,34 +247,34 @@ static void add_string(struct json_object *object, const char *key,
     json_object_object_add(object, key, json_object_new_string(value));
 }
 
-struct block_job *block_job_commit(struct event_base *loop, struct qmp *qmp,
+struct block_job *block_job_commit(const struct block_job_where *where,
                                    const char *id, const char *device_node,
                                    const char *top_node, const char *base_node,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg)
 {
     struct block_job *job = xcalloc(1, sizeof(*job));
-    struct json_object *arguments = json_object_new_object();
+    struct timeval at_once = {0};
 
-    job->qmp = qmp;
+    job->where = *where;
     job->id = xstrdup(id);
+    job->look_ms = FIRST_LOOK_MS;
     job->on_progress = on_progress;
     job->on_done = on_done;
     job->arg = arg;
-    job->ask_timer = evtimer_new(loop, on_timer, job);
-    qmp_listen(qmp, on_event, job);
-    add_string(arguments, "job-id", id);
-    add_string(arguments, "device", device_node);
-    add_string(arguments, "top-node", top_node);
-    add_string(arguments, "base-node", base_node);
-    json_object_object_add(arguments, "auto-dismiss",
+    job->start = json_object_new_object();
+    add_string(job->start, "job-id", id);
+    add_string(job->start, "device", device_node);
+    add_string(job->start, "top-node", top_node);
+    add_string(job->start, "base-node", base_node);
+    json_object_object_add(job->start, "auto-dismiss",
                            json_object_new_boolean(false));
-    send_command(job, "block-commit", arguments, on_accepted);
+    job->timer = evtimer_new(where->loop, on_timer, job);
+    event_add(job->timer, &at_once);
     return job;
 }
 
 void block_job_cancel(struct block_job *job)
 {
     job->cancel = true;
-    ask(job);
 }

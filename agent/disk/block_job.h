@@ -2,8 +2,10 @@
 /*
  * A block job, from its start to its dismissal.
  *
- * Jobs are started with auto-dismiss off: a job that has concluded stays until
- * its error has been read.
+ * A job lives in QEMU, not in a QMP session, and may last for minutes, in which
+ * libxl must be able to use the socket too.  So each look at the job has a
+ * session of its own, at growing intervals.  Jobs are started with auto-dismiss
+ * off: one that has concluded stays until its error has been read.
  */
 #ifndef XENSNAPD_DISK_BLOCK_JOB_H
 #define XENSNAPD_DISK_BLOCK_JOB_H
@@ -13,22 +15,29 @@
 struct block_job;
 
 /* `err` NULL: done.  From the loop; the job is freed afterwards.  ERR_CANCELLED
- * after block_job_cancel(), if that came in time.  With an error of a broken
- * session the job may still be at work in QEMU. */
+ * after block_job_cancel(), if that came in time.  With another error that QEMU
+ * did not tell itself the job may still be at work in it. */
 typedef void block_job_on_done(const struct error *err, void *arg);
 
 /* How far it is, 0 to 100. */
 typedef void block_job_on_progress(unsigned int percent, void *arg);
+
+struct block_job_where {
+    struct event_base *loop;
+    const struct qmp_settings *qmp;
+    uint32_t domid;
+    const char *uuid;
+};
 
 /*
  * Merges an image into the one under it (block-commit): `top_node` into
  * `base_node`, in the chain of the device whose root is `device_node`.  If
  * `top_node` is that root, the device goes on with the base.  The base is
  * always named: without one QEMU merges the whole chain into its last image.
- * Listens to the session's events as long as it lasts; the session must stay
- * open until `on_done`.  `id` names the job; `on_progress` may be NULL.
+ * `id` names the job; `on_progress` may be NULL.  What `where` points to must
+ * outlive the job.  No other QMP session of ours on that domain may be open.
  */
-struct block_job *block_job_commit(struct event_base *loop, struct qmp *qmp,
+struct block_job *block_job_commit(const struct block_job_where *where,
                                    const char *id, const char *device_node,
                                    const char *top_node, const char *base_node,
                                    block_job_on_progress *on_progress,

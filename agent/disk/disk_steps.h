@@ -29,4 +29,26 @@ operation_act disks_switch_back;
  */
 void disks_bring_back(struct snapshot *snapshot, snapshot_then *then);
 
+/* Removes the overlays that were made for this request, as far as nothing
+ * uses them; `err` is only set. */
+void overlays_unlink(struct snapshot *snapshot, struct error *err);
+
+/* ---- revert ---- */
+
+/* Plans the disks from the record and checks every image of their chains. */
+operation_act revert_check_images;
+
+/* Applies the internal snapshots among them, in images that nobody has open;
+ * `then` may be called at once. */
+void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then);
+
+/* ---- delete ---- */
+
+/* Finds out what each disk needs, see delete_plan.h. */
+operation_act delete_plan_disks;
+
+/* Does it; given up in the middle, the disks that were done are done. */
+operation_act disks_merge;
+operation_act disks_merge_abort;
+
 #endif

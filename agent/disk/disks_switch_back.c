@@ -72,21 +72,25 @@ static bool holds_snapshot(const struct block_disk *open, const char *name)
     return false;
 }
 
+/* The job needs the socket for itself. */
 static void merge_overlay(struct snapshot *snapshot,
                           const struct block_disk *open)
 {
+    struct block_job_where where = snapshot_job_place(snapshot);
     char id[64];
 
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
     snprintf(id, sizeof(id), "xensnapd-undo-%s", open->vdev);
-    block_job_commit(snapshot->agent->loop, snapshot->qmp, id, open->node,
-                     open->node, open->chain[1].node, NULL, on_merged,
-                     snapshot);
+    block_job_commit(&where, id, open->node, open->node, open->chain[1].node,
+                     NULL, on_merged, snapshot);
 }
 
-static void delete_internal(struct snapshot *snapshot,
-                            const struct snapshot_disk *disk,
-                            const struct block_disk *open)
+static void send_delete(struct snapshot *snapshot)
 {
+    const struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
+    const struct block_disk *open =
+        block_graph_find(snapshot->graph, disk->vdev, false);
     struct json_object *arguments = json_object_new_object();
 
     json_object_object_add(arguments, "device",
@@ -95,6 +99,28 @@ static void delete_internal(struct snapshot *snapshot,
                            json_object_new_string(disk->internal_name));
     qmp_execute(snapshot->qmp, "blockdev-snapshot-delete-internal-sync",
                 arguments, 0, on_deleted, snapshot);
+}
+
+static void on_open_again(struct qmp *qmp, const struct error *err, void *arg)
+{
+    (void)qmp;
+    if (err != NULL) {
+        disk_is_back(arg, err);
+    } else {
+        send_delete(arg);
+    }
+}
+
+static void delete_internal(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+
+    if (snapshot->qmp != NULL) {
+        send_delete(snapshot);
+        return;
+    }
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_open_again, snapshot);
 }
 
 /* True if something was begun for this disk. */
@@ -118,7 +144,7 @@ static bool bring_back(struct snapshot *snapshot,
     if (!holds_snapshot(open, disk->internal_name)) {
         return false;
     }
-    delete_internal(snapshot, disk, open);
+    delete_internal(snapshot);
     return true;
 }
 

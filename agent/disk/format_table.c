@@ -55,3 +55,8 @@ const struct format_rule *format_rule_find(const char *backend,
               rule->why_not);
     return NULL;
 }
+
+const char *format_qemu_name(const char *format)
+{
+    return strcmp(format, "vhd") == 0 ? "vpc" : format;
+}

@@ -25,4 +25,7 @@ const struct format_rule *format_rule_find(const char *backend,
                                            const char *format,
                                            struct error *err);
 
+/* QEMU's name, which image headers hold, of a format that libxl names. */
+const char *format_qemu_name(const char *format);
+
 #endif

@@ -38,7 +38,7 @@ static bool create_at(const struct snapshot_disk *disk, const char *path,
                       struct error *err)
 {
     return image_create_overlay(path, disk->virtual_bytes, disk->path,
-                                disk->format, err);
+                                format_qemu_name(disk->format), err);
 }
 
 /* Where the user chose no path: the first default that is free. */
@@ -135,20 +135,24 @@ static void remove_file(const char *path, struct error *err)
     }
 }
 
-void overlays_remove(struct operation *operation)
+void overlays_unlink(struct snapshot *snapshot, struct error *err)
 {
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
-
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
         if (disk->overlay_made && !disk->overlay_stays) {
-            remove_file(disk->overlay, &err);
+            remove_file(disk->overlay, err);
         }
         if (disk->restore_overlay_made) {
-            remove_file(disk->restore_overlay, &err);
+            remove_file(disk->restore_overlay, err);
         }
     }
+}
+
+void overlays_remove(struct operation *operation)
+{
+    struct error err = {0};
+
+    overlays_unlink(snapshot_of(operation), &err);
     operation_step_done(operation, &err);
 }

@@ -8,10 +8,12 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/guest/xen_paths.h"
 
 extern char **environ;
 
@@ -83,8 +85,11 @@ void guest_dump_core(struct guests *guests, uint32_t domid, const char *path,
                      guest_on_done *on_done, void *arg)
 {
     struct core_dump *dump = xcalloc(1, sizeof(*dump));
-    int errnum = spawn_xl(domid, path, &dump->pid);
+    int errnum;
 
+    /* Not every package of Xen makes it; if this fails, xl will say so. */
+    mkdir(XEN_DUMP_FOLDER, 0700);
+    errnum = spawn_xl(domid, path, &dump->pid);
     dump->on_done = on_done;
     dump->arg = arg;
     dump->pid_fd = errnum ? -1 : pidfd_open(dump->pid, 0);

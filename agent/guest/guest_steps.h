@@ -24,6 +24,7 @@ operation_act config_adjust_abort;
 
 /* Whether it can work: room for the file, live or not, a guest that answers. */
 operation_act memory_check;
+operation_act memory_uncheck;
 
 /* Leaves the guest suspended, its memory in a temporary file. */
 operation_act memory_save;
@@ -37,6 +38,26 @@ operation_act guest_go_on;
 /* Makes the file durable under its final name, and removes that again. */
 operation_act memory_keep;
 operation_act memory_drop;
+
+/* ---- revert ---- */
+
+/* Record, memory file and free memory, before anything is touched. */
+operation_act restore_check;
+
+/* Keeps the running state, if that can be had, in a file; the domain is then
+ * suspended.  Never fails: a revert goes on without. */
+operation_act rescue_save;
+operation_act rescue_save_abort;
+operation_act rescue_undo;
+operation_act rescue_drop;
+
+/* Ends the running domain: from here there is only forward. */
+operation_act domain_destroy;
+
+/* Makes the domain from the snapshot, or brings it back some other way; fails
+ * only when nothing could be made. */
+operation_act domain_restore;
+operation_act domain_start;
 
 /* Some domain changed its state: the moment of suspension is noted, for
  * `downtime-ms`. */

@@ -309,6 +309,16 @@ static bool parse_domid(const char *spec, uint32_t *ret_domid)
     return true;
 }
 
+/* Without xenstored no domain has a name. */
+static bool store_is_lost(struct guests *guests)
+{
+    char *value = xs_read(guests->context.xs, XBT_NULL, "/", NULL);
+    bool lost = !value;
+
+    free(value);
+    return lost;
+}
+
 bool guests_find(struct guests *guests, const char *spec,
                  struct guest *ret_guest, struct error *err)
 {
@@ -320,6 +330,8 @@ bool guests_find(struct guests *guests, const char *spec,
     if (!domid && !parse_domid(spec, &domid) &&
         libxl_name_to_domid(guests->context.libxl, spec, &domid) != 0)
         domid = 0;
+    if (!domid && store_is_lost(guests))
+        return error_set(err, ERR_STORE, "xenstored cannot be reached");
     if (!domid)
         return no_such_domain(spec, err);
     return guests_find_domid(guests, domid, ret_guest, err);

@@ -68,7 +68,8 @@ void guests_listen(struct guests *guests, guests_on_event *on_event, void *arg);
  * Finds a domain by name, domid or uuid (tried in the order uuid, domid, name;
  * digits alone are a domid and nothing else, as for xl).  Where two have the
  * uuid, one of them dying, it is the other.  ERR_NO_SUCH_DOMAIN if this host
- * runs none; domain 0 is not a guest.
+ * runs none; domain 0 is not a guest.  ERR_STORE if xenstored went away
+ * (guests_reopen()).
  */
 bool guests_find(struct guests *guests, const char *spec,
                  struct guest *ret_guest, struct error *err);

@@ -143,6 +143,22 @@ void memory_check(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
+/* The domain's folder, if it was made for this file alone. */
+void memory_uncheck(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (snapshot->request.memory_path[0] == '\0' &&
+        snapshot->memory_path != NULL) {
+        char *folder = xstrdup(snapshot->memory_path);
+
+        *strrchr(folder, '/') = '\0';
+        rmdir(folder); /* stays if another snapshot's file is in it */
+        free(folder);
+    }
+    operation_step_done(operation, NULL);
+}
+
 /* ---- the file's head ---- */
 
 static const struct snapshot_disk *find_snapshot_disk(
@@ -408,18 +424,10 @@ void guest_go_on(struct operation *operation)
 
 /* ---- the undo of saving ---- */
 
-static void remove_memory_file(struct snapshot *snapshot, const char *path,
-                               struct error *err)
+static void remove_memory_file(const char *path, struct error *err)
 {
     if (unlink(path) != 0 && errno != ENOENT) {
         error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
-    }
-    if (snapshot->request.memory_path[0] == '\0') {
-        char *folder = xstrdup(path);
-
-        *strrchr(folder, '/') = '\0';
-        rmdir(folder); /* stays if another snapshot's file is in it */
-        free(folder);
     }
 }
 
@@ -438,7 +446,7 @@ static void on_let_go(const struct error *err, void *arg)
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
         snapshot->memory_fd = -1;
-        remove_memory_file(snapshot, snapshot->memory_temporary, &own);
+        remove_memory_file(snapshot->memory_temporary, &own);
     }
     operation_step_done(&snapshot->operation, &own);
 }
@@ -498,7 +506,7 @@ void memory_drop(struct operation *operation)
     struct error err = {0};
 
     if (snapshot->memory_linked) {
-        remove_memory_file(snapshot, snapshot->memory_path, &err);
+        remove_memory_file(snapshot->memory_path, &err);
     }
     operation_step_done(operation, &err);
 }

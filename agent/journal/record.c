@@ -21,7 +21,7 @@ static void free_texts(const struct record_field *field, void *structure)
     }
 }
 
-static void dispose_disk(struct record_disk *disk)
+void record_disk_dispose(struct record_disk *disk)
 {
     size_t i;
 
@@ -36,7 +36,7 @@ void record_dispose(struct record *record)
     size_t i;
 
     for (i = 0; i < record->disk_count; i++)
-        dispose_disk(&record->disks[i]);
+        record_disk_dispose(&record->disks[i]);
     free(record->disks);
     free_texts(record_fields, record);
     memset(record, 0, sizeof(*record));

@@ -54,6 +54,7 @@ struct record {
 
 /* Everything freed, all zero; fine on an all-zero record. */
 void record_dispose(struct record *record);
+void record_disk_dispose(struct record_disk *disk);
 
 /* A copy with texts of its own, to change and give to records_replace(). */
 void record_copy(const struct record *record, struct record *ret_copy);

@@ -87,44 +87,44 @@ static bool is_word(const char *text)
 #define PLACE(field) offsetof(struct record, field)
 
 const struct record_field record_fields[] = {
-    {"vm-uuid", RECORD_TEXT, PLACE(vm_uuid), true, record_uuid_is_valid,
+    {"vm-uuid", RECORD_TEXT, true, PLACE(vm_uuid), record_uuid_is_valid,
      "a uuid in lower case"},
-    {"name", RECORD_TEXT, PLACE(name), true, snapshot_name_is_valid, A_NAME},
-    {"domain-name", RECORD_TEXT, PLACE(domain_name), true, is_present, A_TEXT},
-    {"created-at", RECORD_TEXT, PLACE(created_at), true, is_time,
+    {"name", RECORD_TEXT, true, PLACE(name), snapshot_name_is_valid, A_NAME},
+    {"domain-name", RECORD_TEXT, true, PLACE(domain_name), is_present, A_TEXT},
+    {"created-at", RECORD_TEXT, true, PLACE(created_at), is_time,
      "a UTC time such as 2026-01-31T23:59:59.999Z"},
-    {"parent", RECORD_TEXT, PLACE(parent), false, snapshot_name_is_valid,
+    {"parent", RECORD_TEXT, false, PLACE(parent), snapshot_name_is_valid,
      A_NAME},
-    {"description", RECORD_TEXT, PLACE(description), false, is_anything,
+    {"description", RECORD_TEXT, false, PLACE(description), is_anything,
      A_TEXT},
-    {"consistency", RECORD_TEXT, PLACE(consistency), true, is_consistency,
+    {"consistency", RECORD_TEXT, true, PLACE(consistency), is_consistency,
      "full, quiesced or crash"},
-    {"memory", RECORD_FLAG, PLACE(memory), true, NULL, NULL},
-    {"live", RECORD_FLAG, PLACE(live), true, NULL, NULL},
-    {"deleting", RECORD_FLAG, PLACE(deleting), true, NULL, NULL},
-    {"memory-path", RECORD_TEXT, PLACE(memory_path), false, is_absolute,
+    {"memory", RECORD_FLAG, true, PLACE(memory), NULL, NULL},
+    {"live", RECORD_FLAG, true, PLACE(live), NULL, NULL},
+    {"deleting", RECORD_FLAG, true, PLACE(deleting), NULL, NULL},
+    {"memory-path", RECORD_TEXT, false, PLACE(memory_path), is_absolute,
      A_PATH},
-    {"memory-bytes", RECORD_NUMBER, PLACE(memory_bytes), true, NULL, NULL},
-    {"disks", RECORD_DISKS, PLACE(disks), true, NULL, NULL},
-    {"config", RECORD_TEXT, PLACE(config), true, is_present, A_TEXT},
-    {NULL, RECORD_TEXT, 0, false, NULL, NULL},
+    {"memory-bytes", RECORD_NUMBER, true, PLACE(memory_bytes), NULL, NULL},
+    {"disks", RECORD_DISKS, true, PLACE(disks), NULL, NULL},
+    {"config", RECORD_TEXT, true, PLACE(config), is_present, A_TEXT},
+    {NULL, RECORD_TEXT, false, 0, NULL, NULL},
 };
 
 #undef PLACE
 #define PLACE(field) offsetof(struct record_disk, field)
 
 const struct record_field record_disk_fields[] = {
-    {"vdev", RECORD_TEXT, PLACE(vdev), true, is_word, A_WORD},
-    {"external", RECORD_FLAG, PLACE(external), true, NULL, NULL},
-    {"path", RECORD_TEXT, PLACE(path), true, is_absolute, A_PATH},
-    {"format", RECORD_TEXT, PLACE(format), true, is_word, A_WORD},
-    {"snapshot", RECORD_TEXT, PLACE(snapshot), false, snapshot_name_is_valid,
+    {"vdev", RECORD_TEXT, true, PLACE(vdev), is_word, A_WORD},
+    {"external", RECORD_FLAG, true, PLACE(external), NULL, NULL},
+    {"path", RECORD_TEXT, true, PLACE(path), is_absolute, A_PATH},
+    {"format", RECORD_TEXT, true, PLACE(format), is_word, A_WORD},
+    {"snapshot", RECORD_TEXT, false, PLACE(snapshot), snapshot_name_is_valid,
      A_NAME},
-    {"overlays", RECORD_OVERLAYS, PLACE(overlays), true, is_absolute, A_PATH},
-    {"restore-overlay", RECORD_TEXT, PLACE(restore_overlay), false, is_absolute,
+    {"overlays", RECORD_OVERLAYS, true, PLACE(overlays), is_absolute, A_PATH},
+    {"restore-overlay", RECORD_TEXT, false, PLACE(restore_overlay), is_absolute,
      A_PATH},
-    {"virtual-bytes", RECORD_NUMBER, PLACE(virtual_bytes), true, NULL, NULL},
-    {NULL, RECORD_TEXT, 0, false, NULL, NULL},
+    {"virtual-bytes", RECORD_NUMBER, true, PLACE(virtual_bytes), NULL, NULL},
+    {NULL, RECORD_TEXT, false, 0, NULL, NULL},
 };
 
 #undef PLACE

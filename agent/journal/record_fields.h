@@ -37,8 +37,8 @@ enum record_kind {
 struct record_field {
     const char *key; /* NULL ends the table */
     enum record_kind kind;
-    size_t offset; /* in struct record or struct record_disk */
     bool required;
+    size_t offset; /* in struct record or struct record_disk */
     bool (*is_valid)(const char *text); /* RECORD_TEXT, RECORD_OVERLAYS */
     const char *expected;               /* what is_valid() wants, in words */
 };

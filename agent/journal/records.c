@@ -142,6 +142,21 @@ bool records_knows_vm(const struct records *records, const char *spec,
     return true;
 }
 
+const char *records_domain_name(const struct records *records,
+                                const char *vm_uuid)
+{
+    const struct record_vm *vm = record_index_find(&records->index, vm_uuid);
+    const struct record **oldest_first;
+    const char *name;
+
+    if (!vm || vm->count == 0)
+        return NULL;
+    oldest_first = record_vm_by_creation(vm);
+    name = oldest_first[vm->count - 1]->domain_name;
+    free(oldest_first);
+    return name;
+}
+
 struct record_walk {
     records_visit *visit;
     void *arg;

@@ -33,6 +33,11 @@ const struct record *records_find(const struct records *records,
 bool records_knows_vm(const struct records *records, const char *spec,
                       const char **ret_uuid);
 
+/* The name that the VM's domain had when its newest record was made; NULL if it
+ * has none. */
+const char *records_domain_name(const struct records *records,
+                                const char *vm_uuid);
+
 /* How many records a VM has; a damaged one does not count. */
 size_t records_count_of_vm(const struct records *records, const char *vm_uuid);
 

@@ -126,3 +126,11 @@ def assert_failed(reply, code, *words):
         assert word in reply["error/message"], reply
     assert TIME.fullmatch(reply["finished-at"])
     assert not [key for key in reply if key.startswith("result")], reply
+
+
+def rewrite_settings(agent):
+    """Writes what configure() was given into the file of a running agent."""
+    path = f"{agent.world.folder}/agent.yaml"
+    with open(path, "w", encoding="ascii") as file:
+        json.dump(agent.settings, file)
+    return path

@@ -15,7 +15,8 @@ from . import paths
 # protection keys need XSAVE.
 CPU = ("max,-smap,-smep,-la57,-rdtscp,-rdpid,"
        "-xsave,-xsaveopt,-avx,-avx2,-f16c,-fma,-vaes,-vpclmulqdq,-pku")
-XEN_OPTIONS = "com1=115200 console=com1"
+# Scrubbing free memory would touch, and so take from this machine, all of it.
+XEN_OPTIONS = "com1=115200 console=com1 bootscrub=0"
 KERNEL_OPTIONS = "console=hvc0 quiet mitigations=off print-fatal-signals=1"
 PR_SET_PDEATHSIG = 1
 
@@ -53,7 +54,7 @@ def _command(run, options, output_fd, control_fd):
     xen = f"dom0_mem={dom0_memory},max:{dom0_memory} {XEN_OPTIONS} {options.xen}"
     kernel = f"{paths.VMLINUX} {KERNEL_OPTIONS} {options.kernel}"
     return [
-        options.qemu, "-accel", "tcg,thread=multi", "-cpu", CPU + options.cpu,
+        options.qemu, *options.accel.split(), "-cpu", CPU + options.cpu,
         "-smp", str(options.cpus), "-m", str(options.memory),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-serial", f"file:{run / 'console.log'}",

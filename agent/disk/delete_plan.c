@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Planning a delete, disk by disk.
+ *
+ * The state of an external snapshot is an image P with images over it.  With
+ * none over it, P can go.  With one, C, what C holds is merged into P and C
+ * goes: everything that showed C's content then finds it in P.  With several, P
+ * is where branches part, and each of them needs it.
+ */
+#include "agent/disk/delete_plan.h"
+
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/disk/image_snapshots.h"
+#include "agent/snapshot.h"
+#include "agent/snapshot_tree.h"
+
+/* Where in the chain that QEMU has open for the disk the image is; -1: not. */
+static int place_in_chain(const struct block_disk *open, const char *path)
+{
+    for (size_t i = 0; open != NULL && i < open->depth; i++) {
+        if (strcmp(open->chain[i].path, path) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static bool in_use(struct error *err, const struct snapshot_disk *disk,
+                   const char *first, const char *second)
+{
+    return error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: both %s and %s lie over %s, which holds the "
+                     "snapshot's state; delete one of the branches first",
+                     disk->vdev, first, second, disk->path);
+}
+
+/* The one image over the snapshot's state, NULL if there is none. */
+static bool find_over(const struct snapshot *snapshot,
+                      const struct block_disk *open,
+                      const struct snapshot_disk *disk, const char **ret_over,
+                      struct error *err)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    int place = place_in_chain(open, disk->path);
+    const char *over = place > 0
+                           ? open->chain[place - 1].path
+                           : tree_image_over(records, uuid, disk->path, NULL);
+    const char *other =
+        over == NULL ? NULL : tree_image_over(records, uuid, disk->path, over);
+
+    if (other != NULL) {
+        return in_use(err, disk, over, other);
+    }
+    *ret_over = over;
+    return true;
+}
+
+static bool plan_internal(struct snapshot_disk *disk,
+                          const struct block_disk *open, struct error *err)
+{
+    int place = place_in_chain(open, disk->path);
+
+    if (place > 0) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the internal snapshot lies in %s, which "
+                         "other images were made over since; delete the "
+                         "snapshots made after it first",
+                         disk->vdev, disk->path);
+    }
+    disk->merge = place == 0 ? DELETE_LIVE : DELETE_OFFLINE;
+    /* Deleted by somebody else, or half a delete ago: nothing is left to do. */
+    if (place < 0 &&
+        !image_holds_snapshot(disk->path, disk->internal_name, err)) {
+        if (err->code != ERR_NO_SUCH_SNAPSHOT) {
+            return false;
+        }
+        err->code = ERR_NONE;
+        disk->merge = MERGE_NOTHING;
+    }
+    return true;
+}
+
+static bool plan_external(const struct snapshot *snapshot,
+                          struct snapshot_disk *disk,
+                          const struct block_disk *open, struct error *err)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const char *over = NULL, *other;
+
+    /* xl restore put the domain on it: its writes are there. */
+    if (disk->restore_overlay != NULL &&
+        place_in_chain(open, disk->restore_overlay) >= 0) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the domain runs on %s since it was "
+                         "restored with xl from the snapshot's memory file",
+                         disk->vdev, disk->restore_overlay);
+    }
+    other = tree_snapshot_in(records, uuid, disk->path, snapshot->name);
+    if (other != NULL) {
+        /* Another snapshot holds the same state: it keeps the image. */
+        disk->merge = MERGE_NOTHING;
+        return true;
+    }
+    if (!find_over(snapshot, open, disk, &over, err)) {
+        return false;
+    }
+    if (over != NULL) {
+        disk->over = xstrdup(over);
+        disk->merge =
+            place_in_chain(open, over) >= 0 ? MERGE_LIVE : MERGE_OFFLINE;
+    } else if (place_in_chain(open, disk->path) < 0 &&
+               records_owns_file(records, uuid, disk->path)) {
+        disk->merge = MERGE_REMOVE;
+    } else {
+        disk->merge = MERGE_NOTHING;
+    }
+    return true;
+}
+
+bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
+                 struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+        const struct block_disk *open =
+            graph == NULL ? NULL : block_graph_find(graph, disk->vdev, false);
+        bool ok = disk->external ? plan_external(snapshot, disk, open, err)
+                                 : plan_internal(disk, open, err);
+
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}

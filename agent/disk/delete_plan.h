@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What has to happen to a disk so that a snapshot's state can go: found out
+ * before anything is changed.
+ */
+#ifndef XENSNAPD_DISK_DELETE_PLAN_H
+#define XENSNAPD_DISK_DELETE_PLAN_H
+
+#include "agent/base/error.h"
+
+struct snapshot;
+struct block_graph;
+
+enum merge_kind {
+    MERGE_NOTHING,  /* the image stays as it is */
+    MERGE_REMOVE,   /* nothing lies over the image: the file goes */
+    MERGE_LIVE,     /* the image over it is merged into it, by QEMU */
+    MERGE_OFFLINE,  /* the same by qemu-img: no QEMU has it open */
+    DELETE_LIVE,    /* an internal snapshot, by QEMU */
+    DELETE_OFFLINE, /* an internal snapshot, by qemu-img */
+};
+
+/* Fills in `merge` and `over` of each of the snapshot's disks.  `graph` is what
+ * QEMU has open; NULL if the domain does not run or serves none of the disks.
+ * ERR_SNAPSHOT_IN_USE naming what else needs the state. */
+bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
+                 struct error *err);
+
+#endif

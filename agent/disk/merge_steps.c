@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Deleting a snapshot's disk states, one disk after the other.
+ *
+ * Each disk is carried through to its end before the next begins: the merge,
+ * then the stored configuration if the domain goes on with another image, then
+ * the records, then the file that is no longer needed.  Whatever interrupts
+ * this, what the records and the configuration say of each disk is true, and
+ * deleting again does the rest.
+ */
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/child.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/guest/stored_config.h"
+#include "agent/snapshot.h"
+#include "agent/snapshot_tree.h"
+
+static void next_disk(struct snapshot *snapshot);
+
+static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
+{
+    return &snapshot->disks[snapshot->merge_disk];
+}
+
+/* ---- planning ---- */
+
+static void list_disks(struct snapshot *snapshot)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
+    snapshot->disks = xcalloc(record->disk_count, sizeof(*snapshot->disks));
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *from = &record->disks[i];
+        struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
+
+        snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
+        disk->path = xstrdup(from->path);
+        disk->format = xstrdup(from->format);
+        disk->external = from->external;
+        if (from->snapshot != NULL) {
+            disk->internal_name = xstrdup(from->snapshot);
+        }
+        if (from->restore_overlay != NULL) {
+            disk->restore_overlay = xstrdup(from->restore_overlay);
+        }
+    }
+}
+
+static void end_planning(struct snapshot *snapshot, const struct error *err)
+{
+    struct error own = {0};
+
+    if (err != NULL) {
+        own = *err;
+    } else {
+        delete_plan(snapshot, snapshot->graph, &own);
+    }
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    operation_step_done(&snapshot->operation, &own);
+}
+
+static void on_graph(struct block_graph *graph, const struct error *err,
+                     void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->graph = graph;
+    end_planning(snapshot, err);
+}
+
+static void on_plan_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    if (err != NULL) {
+        end_planning(arg, err);
+    } else {
+        block_graph_query(qmp, on_graph, arg);
+    }
+}
+
+void delete_plan_disks(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+
+    list_disks(snapshot);
+    if (snapshot->request.keep_files || snapshot->disk_count == 0) {
+        operation_step_done(operation, NULL);
+    } else if (snapshot->running) {
+        snapshot->qmp =
+            qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                     snapshot->guest.uuid, on_plan_open, snapshot);
+    } else {
+        end_planning(snapshot, NULL);
+    }
+}
+
+/* ---- the end of a disk ---- */
+
+static void end_step(struct snapshot *snapshot, const struct error *err)
+{
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    operation_step_done(&snapshot->operation, err);
+}
+
+static void remove_if_ours(struct snapshot *snapshot, const char *path,
+                           struct error *err)
+{
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+
+    if (!records_owns_file(records, uuid, path)) {
+        return;
+    }
+    if (unlink(path) != 0 && errno != ENOENT) {
+        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
+        return;
+    }
+    tree_forget_image(records, uuid, path, err);
+}
+
+/* The records after what `over` held has moved into `path`. */
+static bool note_merge(struct snapshot *snapshot, struct error *err)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+
+    return tree_move_states(records, uuid, disk->over, disk->path, disk->format,
+                            err) &&
+           tree_drop_disk(records, uuid, snapshot->name, disk->vdev, err);
+}
+
+static void finish_disk(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct error err = {0};
+
+    switch (disk->merge) {
+    case MERGE_LIVE:
+    case MERGE_OFFLINE:
+        /* Asked before the record forgets that we made it. */
+        if (records_owns_file(snapshot->agent->records, snapshot->guest.uuid,
+                              disk->over)) {
+            if (note_merge(snapshot, &err) && unlink(disk->over) != 0 &&
+                errno != ENOENT) {
+                error_set_errno(&err, ERR_STORE, errno, "cannot remove %s",
+                                disk->over);
+            }
+        } else {
+            note_merge(snapshot, &err);
+        }
+        break;
+    case MERGE_REMOVE:
+        remove_if_ours(snapshot, disk->path, &err);
+        break;
+    case MERGE_NOTHING:
+    case DELETE_LIVE:
+    case DELETE_OFFLINE:
+        break;
+    }
+    if (err.code != ERR_NONE) {
+        end_step(snapshot, &err);
+        return;
+    }
+    snapshot->merge_disk++;
+    next_disk(snapshot);
+}
+
+static void on_adjusted(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    free(snapshot->locations);
+    snapshot->locations = NULL;
+    snapshot->change = NULL;
+    if (err != NULL) {
+        end_step(snapshot, err);
+    } else {
+        finish_disk(snapshot);
+    }
+}
+
+/* The domain goes on with the base: the configuration must say so. */
+static void adjust(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct disk_location *location = xcalloc(1, sizeof(*location));
+
+    snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
+    location->path = disk->path;
+    location->format = disk->format;
+    snapshot->locations = location;
+    snapshot->change = stored_config_set_disks(
+        snapshot->agent->guests, &snapshot->guest, location, 1,
+        snapshot->agent->config.timeouts.lock_ms, on_adjusted, snapshot);
+}
+
+/* ---- live ---- */
+
+static const struct block_disk *open_disk(struct snapshot *snapshot)
+{
+    return block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev,
+                            false);
+}
+
+static bool over_is_active(struct snapshot *snapshot)
+{
+    return strcmp(open_disk(snapshot)->chain[0].path,
+                  disk_at_work(snapshot)->over) == 0;
+}
+
+static void on_merged(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own = {0};
+
+    snapshot->merge_job = NULL;
+    if (err != NULL) {
+        own = *err;
+        error_prefix(
+            &own, "disk %s: merging %s into %s: ", disk_at_work(snapshot)->vdev,
+            disk_at_work(snapshot)->over, disk_at_work(snapshot)->path);
+        end_step(snapshot, &own);
+    } else if (over_is_active(snapshot)) {
+        adjust(snapshot);
+    } else {
+        finish_disk(snapshot);
+    }
+}
+
+static void on_progress(unsigned int percent, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    operation_report(&snapshot->operation,
+                     (unsigned int)((snapshot->merge_disk * 100 + percent) /
+                                    snapshot->disk_count));
+}
+
+static void merge_live(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open = open_disk(snapshot);
+    struct block_job_where where = snapshot_job_place(snapshot);
+    const char *top = NULL, *base = NULL;
+    char id[64];
+
+    for (size_t i = 0; i < open->depth; i++) {
+        if (strcmp(open->chain[i].path, disk->over) == 0) {
+            top = open->chain[i].node;
+        } else if (strcmp(open->chain[i].path, disk->path) == 0) {
+            base = open->chain[i].node;
+        }
+    }
+    snprintf(id, sizeof(id), "xensnapd-delete-%s", disk->vdev);
+    snapshot->merge_begun = true;
+    snapshot->merge_job = block_job_commit(&where, id, open->node, top, base,
+                                           on_progress, on_merged, snapshot);
+}
+
+static void on_internal_deleted(struct json_object *ret,
+                                const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)ret;
+    if (err != NULL) {
+        end_step(snapshot, err);
+        return;
+    }
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    finish_disk(snapshot);
+}
+
+static void on_delete_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct json_object *arguments;
+
+    if (err != NULL) {
+        end_step(snapshot, err);
+        return;
+    }
+    arguments = json_object_new_object();
+    json_object_object_add(arguments, "device",
+                           json_object_new_string(open_disk(snapshot)->node));
+    json_object_object_add(
+        arguments, "name",
+        json_object_new_string(disk_at_work(snapshot)->internal_name));
+    snapshot->merge_begun = true;
+    qmp_execute(qmp, "blockdev-snapshot-delete-internal-sync", arguments, 0,
+                on_internal_deleted, snapshot);
+}
+
+static void delete_live(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_delete_open, snapshot);
+}
+
+/* ---- offline ---- */
+
+static void on_program_ended(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own;
+
+    snapshot->merge_child = NULL;
+    if (err != NULL) {
+        own = *err;
+        error_prefix(&own, "disk %s: ", disk_at_work(snapshot)->vdev);
+        end_step(snapshot, &own);
+        return;
+    }
+    finish_disk(snapshot);
+}
+
+static void run_program(struct snapshot *snapshot, const char *const argv[],
+                        child_on_exit *on_exit)
+{
+    snapshot->merge_begun = true;
+    snapshot->merge_child =
+        child_start(snapshot->agent->loop, argv, on_exit, snapshot);
+}
+
+static void on_rebased(const struct error *err, void *arg);
+
+/* Images that lay over the one that is gone are told where its content is:
+ * without reading any, since what they show does not change. */
+static void rebase_next(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const char *image = tree_image_over(snapshot->agent->records,
+                                        snapshot->guest.uuid, disk->over, NULL);
+    const char *argv[] = {"qemu-img", "rebase",     "-q",  "-u",
+                          "-f",       "qcow2",      "-b",  disk->path,
+                          "-F",       disk->format, image, NULL};
+
+    if (image == NULL) {
+        finish_disk(snapshot);
+        return;
+    }
+    run_program(snapshot, argv, on_rebased);
+}
+
+static void on_rebased(const struct error *err, void *arg)
+{
+    if (err != NULL) {
+        on_program_ended(err, arg);
+    } else {
+        rebase_next(arg);
+    }
+}
+
+static void on_committed(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    if (err != NULL) {
+        on_program_ended(err, arg);
+        return;
+    }
+    snapshot->merge_child = NULL;
+    rebase_next(snapshot);
+}
+
+/* -d: what is merged is removed anyway, so there is no need to empty it. */
+static void merge_offline(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const char *argv[] = {"qemu-img", "commit", "-q",       "-d",
+                          "-f",       "qcow2",  disk->over, NULL};
+
+    run_program(snapshot, argv, on_committed);
+}
+
+static void delete_offline(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const char *argv[] = {"qemu-img",          "snapshot", "-q", "-d",
+                          disk->internal_name, disk->path, NULL};
+
+    run_program(snapshot, argv, on_program_ended);
+}
+
+/* ---- all disks ---- */
+
+static void next_disk(struct snapshot *snapshot)
+{
+    if (snapshot->merge_disk == snapshot->disk_count) {
+        end_step(snapshot, NULL);
+        return;
+    }
+    if (snapshot->merge_stop) {
+        struct error err;
+
+        error_set(&err, ERR_CANCELLED, "given up between two disks");
+        end_step(snapshot, &err);
+        return;
+    }
+    switch (disk_at_work(snapshot)->merge) {
+    case MERGE_LIVE:
+        merge_live(snapshot);
+        break;
+    case MERGE_OFFLINE:
+        merge_offline(snapshot);
+        break;
+    case DELETE_LIVE:
+        delete_live(snapshot);
+        break;
+    case DELETE_OFFLINE:
+        delete_offline(snapshot);
+        break;
+    case MERGE_REMOVE:
+        snapshot->merge_begun = true;
+        finish_disk(snapshot);
+        break;
+    case MERGE_NOTHING:
+        finish_disk(snapshot);
+        break;
+    }
+}
+
+void disks_merge(struct operation *operation)
+{
+    next_disk(snapshot_of(operation));
+}
+
+void disks_merge_abort(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    snapshot->merge_stop = true;
+    if (snapshot->merge_job != NULL) {
+        block_job_cancel(snapshot->merge_job);
+    }
+    if (snapshot->merge_child != NULL) {
+        child_stop(snapshot->merge_child);
+    }
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The disks of a revert: which images hold the snapshot's state, whether they
+ * are whole, and where the domain leaves from.
+ *
+ * An external snapshot is gone back to by a fresh overlay over the image that
+ * holds its state, which thus stays as it is and can be reverted to again.  An
+ * internal one is applied to its image (qemu-img snapshot -a), which keeps the
+ * image's other internal snapshots.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/child.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/disk/image_snapshots.h"
+#include "agent/snapshot.h"
+#include "agent/snapshot_tree.h"
+
+static char *configured_path(const struct snapshot *snapshot, const char *vdev)
+{
+    const libxl_domain_config *config = snapshot->config;
+
+    for (int i = 0; config != NULL && i < config->num_disks; i++) {
+        if (strcmp(config->disks[i].vdev, vdev) == 0) {
+            return xstrdup(config->disks[i].pdev_path);
+        }
+    }
+    return NULL;
+}
+
+static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
+{
+    struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
+    const char *last;
+
+    snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
+    disk->path = xstrdup(from->path);
+    disk->format = xstrdup(from->format);
+    disk->external = from->external;
+    disk->virtual_bytes = from->virtual_bytes;
+    if (from->snapshot != NULL) {
+        disk->internal_name = xstrdup(from->snapshot);
+    }
+    disk->abandoned = configured_path(snapshot, disk->vdev);
+    if (disk->abandoned == NULL) {
+        last = tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
+                               disk->vdev, NULL);
+        disk->abandoned = last == NULL ? NULL : xstrdup(last);
+    }
+}
+
+/* An image that others lie over must not change under them. */
+static bool check_internal(const struct snapshot *snapshot,
+                           const struct snapshot_disk *disk, struct error *err)
+{
+    const char *user = tree_image_over(snapshot->agent->records,
+                                       snapshot->guest.uuid, disk->path, NULL);
+
+    if (user != NULL) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the internal snapshot lies in %s, and %s "
+                         "was made over that image since; applying it would "
+                         "tear that apart",
+                         disk->vdev, disk->path, user);
+    }
+    return image_holds_snapshot(disk->path, disk->internal_name, err);
+}
+
+static bool check_disk(const struct snapshot *snapshot,
+                       const struct snapshot_disk *disk, struct error *err)
+{
+    struct image_chain chain;
+
+    if (!image_chain_read(disk->path, disk->format, &chain, err)) {
+        return error_prefix(err, "disk %s: ", disk->vdev);
+    }
+    image_chain_dispose(&chain);
+    return disk->external || check_internal(snapshot, disk, err);
+}
+
+static bool check_all(struct snapshot *snapshot, struct error *err)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
+    snapshot->disks = xcalloc(record->disk_count, sizeof(*snapshot->disks));
+    for (size_t i = 0; i < record->disk_count; i++) {
+        plan_disk(snapshot, &record->disks[i]);
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (!check_disk(snapshot, &snapshot->disks[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void revert_check_images(struct operation *operation)
+{
+    struct error err = {0};
+
+    check_all(snapshot_of(operation), &err);
+    operation_step_done(operation, &err);
+}
+
+/* ---- applying internal snapshots ---- */
+
+static void apply_next(struct snapshot *snapshot);
+
+static void on_applied(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own;
+
+    if (err != NULL) {
+        own = *err;
+        error_prefix(&own,
+                     "disk %s: ", snapshot->disks[snapshot->undo_disk].vdev);
+        snapshot->then(snapshot, &own);
+        return;
+    }
+    snapshot->undo_disk++;
+    apply_next(snapshot);
+}
+
+static void apply_next(struct snapshot *snapshot)
+{
+    static const struct error none;
+
+    for (; snapshot->undo_disk < snapshot->disk_count; snapshot->undo_disk++) {
+        const struct snapshot_disk *disk =
+            &snapshot->disks[snapshot->undo_disk];
+        const char *argv[] = {"qemu-img",          "snapshot", "-q", "-a",
+                              disk->internal_name, disk->path, NULL};
+
+        if (!disk->external) {
+            snapshot->internal_applied = true;
+            child_start(snapshot->agent->loop, argv, on_applied, snapshot);
+            return;
+        }
+    }
+    snapshot->then(snapshot, &none);
+}
+
+void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then)
+{
+    snapshot->then = then;
+    snapshot->undo_disk = 0;
+    apply_next(snapshot);
+}

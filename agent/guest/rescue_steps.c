@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Before a revert ends the running domain: keeping its state, so that it can be
+ * brought back should the snapshot turn out not to be restorable.
+ *
+ * It is kept where that is possible and there is room for it.  Where not (the
+ * guest has crashed, or does not answer, which may be why somebody reverts) the
+ * revert goes on without.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/folder.h"
+#include "agent/base/log.h"
+#include "agent/guest/guest_steps.h"
+#include "agent/guest/savefile.h"
+#include "agent/snapshot.h"
+
+/* A guest that has not suspended by then is not waited for. */
+#define RESCUE_MS 45000u
+
+#define MIB (1024u * 1024u)
+
+static bool has_internal_disk(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (!snapshot->disks[i].external) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_room(const struct snapshot *snapshot, const char *folder)
+{
+    uint64_t needed = snapshot->guest.memory_kb * 1024;
+    struct statvfs status;
+
+    needed += needed / 50 + 32 * MIB;
+    return statvfs(folder, &status) == 0 &&
+           (uint64_t)status.f_bavail * status.f_frsize >=
+               needed + snapshot->agent->config.store.reserve_bytes;
+}
+
+/* Why the running state cannot be kept; NULL if it can. */
+static const char *why_not(const struct snapshot *snapshot, const char *folder)
+{
+    if (snapshot->guest.shutdown) {
+        return "it has shut down";
+    }
+    if (snapshot->guest.paused) {
+        return "it is paused";
+    }
+    if (has_internal_disk(snapshot)) {
+        return "applying an internal snapshot overwrites its disk";
+    }
+    if (!has_room(snapshot, folder)) {
+        return "there is no room for its memory";
+    }
+    return NULL;
+}
+
+static bool write_head(struct snapshot *snapshot, struct error *err)
+{
+    void *head;
+    size_t length;
+    bool ok;
+
+    if (!savefile_encode(snapshot->config_json, &head, &length, err)) {
+        return false;
+    }
+    ok = write(snapshot->memory_fd, head, length) == (ssize_t)length;
+    free(head);
+    return ok || error_set_errno(err, ERR_STORE, errno, "cannot write %s",
+                                 snapshot->rescue_path);
+}
+
+static bool open_file(struct snapshot *snapshot, const char *folder,
+                      struct error *err)
+{
+    snapshot->rescue_path = xasprintf("%s/.rescue", folder);
+    unlink(snapshot->rescue_path);
+    snapshot->memory_fd =
+        open(snapshot->rescue_path,
+             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (snapshot->memory_fd < 0) {
+        return error_set_errno(err, ERR_STORE, errno, "cannot make %s",
+                               snapshot->rescue_path);
+    }
+    return write_head(snapshot, err);
+}
+
+static void remove_file(struct snapshot *snapshot)
+{
+    if (snapshot->memory_fd >= 0) {
+        close(snapshot->memory_fd);
+        snapshot->memory_fd = -1;
+    }
+    if (snapshot->rescue_path != NULL) {
+        unlink(snapshot->rescue_path);
+    }
+    snapshot->rescued = false;
+}
+
+/* Goes on without, unless the request itself is being given up: then the
+ * engine undoes this step anyway. */
+static void go_without(struct snapshot *snapshot, const char *why)
+{
+    LOG_NOTICE("%s the running state is not kept: %s", snapshot->label, why);
+    remove_file(snapshot);
+    operation_step_done(&snapshot->operation, NULL);
+}
+
+static void on_saved(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->call = NULL;
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    memory_note_suspend(snapshot);
+    if (err != NULL) {
+        go_without(snapshot, err->message);
+        return;
+    }
+    snapshot->rescued = true;
+    operation_step_done(&snapshot->operation, NULL);
+}
+
+static void on_late(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    rescue_save_abort(&((struct snapshot *)arg)->operation);
+}
+
+static void save(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+    struct timeval limit = clock_timeval(RESCUE_MS);
+
+    supervisor_hold(agent->supervisor, snapshot->guest.uuid);
+    snapshot->supervision_held = true;
+    snapshot->meter = evtimer_new(agent->loop, on_late, snapshot);
+    event_add(snapshot->meter, &limit);
+    snapshot->call = guest_save(agent->guests, snapshot->guest.domid,
+                                snapshot->memory_fd, false, on_saved, snapshot);
+}
+
+void rescue_save(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    char *folder = xasprintf("%s/%s", agent->config.store.memory_folder,
+                             snapshot->guest.uuid);
+    struct error err = {0};
+    const char *why;
+
+    if (!folder_make(folder, 0700, NULL, &err)) {
+        go_without(snapshot, err.message);
+    } else if ((why = why_not(snapshot, folder)) != NULL) {
+        go_without(snapshot, why);
+    } else if (!open_file(snapshot, folder, &err) ||
+               !supervisor_adopt(agent->supervisor, &snapshot->guest, &err)) {
+        go_without(snapshot, err.message);
+    } else {
+        save(snapshot);
+    }
+    free(folder);
+}
+
+void rescue_save_abort(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (snapshot->call != NULL) {
+        guest_call_abort(snapshot->call);
+    }
+}
+
+static void on_let_go(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own = {0};
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        own = *err;
+    }
+    remove_file(snapshot);
+    if (snapshot->supervision_held) {
+        snapshot->supervision_held = false;
+        supervisor_release(snapshot->agent->supervisor, snapshot->guest.uuid);
+    }
+    operation_step_done(&snapshot->operation, &own);
+}
+
+void rescue_undo(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (!snapshot->supervision_held) {
+        remove_file(snapshot);
+        operation_step_done(operation, NULL);
+        return;
+    }
+    snapshot->call = guest_resume(snapshot->agent->guests,
+                                  snapshot->guest.domid, on_let_go, snapshot);
+}
+
+void rescue_drop(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    char *folder =
+        xasprintf("%s/%s", snapshot->agent->config.store.memory_folder,
+                  snapshot->guest.uuid);
+
+    remove_file(snapshot);
+    rmdir(folder); /* stays if memory files are in it */
+    free(folder);
+    operation_step_done(operation, NULL);
+}
+
+/* ---- ending the domain ---- */
+
+static void on_destroyed(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct guest guest;
+    struct error own = {0};
+
+    snapshot->call = NULL;
+    /* Whatever libxl says: gone is gone, and then there is only forward. */
+    if (err != NULL && guests_find_domid(snapshot->agent->guests,
+                                         snapshot->guest.domid, &guest, &own)) {
+        own = *err;
+        supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
+                         &(struct error){0});
+    } else {
+        own.code = ERR_NONE;
+        snapshot->supervision_held = false;
+    }
+    operation_step_done(&snapshot->operation, &own);
+}
+
+void domain_destroy(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    struct error err = {0};
+
+    if (!supervisor_forget(agent->supervisor, snapshot->guest.uuid, &err)) {
+        operation_step_done(operation, &err);
+        return;
+    }
+    if (snapshot->suspended_ns == 0) {
+        snapshot->suspended_ns = clock_monotonic_ns();
+    }
+    snapshot->call = guest_destroy(agent->guests, snapshot->guest.domid,
+                                   on_destroyed, snapshot);
+}

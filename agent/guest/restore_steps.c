@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Making a domain from a snapshot: the checks before, and the restore itself.
+ *
+ * Once the old domain is gone, no failure may leave nothing behind.  So the
+ * restore tries one source after the other until a domain runs:
+ *
+ *   the snapshot -> the running state that was kept -> the snapshot once more
+ *   -> a boot from the disks that the domain was on
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/guest/guest_steps.h"
+#include "agent/guest/savefile.h"
+#include "agent/snapshot.h"
+#include "agent/snapshot_tree.h"
+
+/* Enough for the head of any save file. */
+#define HEAD_MAX ((size_t)4 << 20)
+
+/* What Xen needs for a domain besides its own memory, roughly. */
+#define OVERHEAD_KB (16u * 1024u)
+
+/* A destroyed domain's memory comes back little by little. */
+#define MEMORY_POLL_MS  250u
+#define MEMORY_PATIENCE 60u /* polls */
+
+enum source {
+    SOURCE_SNAPSHOT,
+    SOURCE_RESCUE,
+    SOURCE_SNAPSHOT_AGAIN,
+    SOURCE_BOOT,
+    SOURCE_COUNT
+};
+
+/* ---- the checks ---- */
+
+static const struct record *the_record(const struct snapshot *snapshot)
+{
+    return records_find(snapshot->agent->records, snapshot->guest.uuid,
+                        snapshot->name);
+}
+
+/* libxl's stream ends with an END record: type and length, both zero
+ * (xen/tools/libs/light/libxl_sr_stream_format.h). */
+static bool check_tail(int fd, off_t size)
+{
+    char tail[8];
+    static const char end[8];
+
+    return pread(fd, tail, sizeof(tail), size - (off_t)sizeof(tail)) ==
+               (ssize_t)sizeof(tail) &&
+           memcmp(tail, end, sizeof(end)) == 0;
+}
+
+static bool check_head(int fd, off_t *ret_offset, struct error *err)
+{
+    char *head = xcalloc(1, HEAD_MAX);
+    ssize_t length = pread(fd, head, HEAD_MAX, 0);
+    char *json = NULL;
+    size_t head_length;
+    bool ok;
+
+    if (length < 0) {
+        ok = error_set_errno(err, ERR_NO_MEMORY_STATE, errno, "cannot read it");
+    } else {
+        ok = savefile_decode(head, (size_t)length, &json, &head_length, err);
+    }
+    if (ok) {
+        *ret_offset = (off_t)head_length;
+    }
+    free(json);
+    free(head);
+    return ok;
+}
+
+static bool check_memory_file(struct snapshot *snapshot, struct error *err)
+{
+    const struct record *record = the_record(snapshot);
+    struct stat status;
+    int fd = open(record->memory_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    bool ok;
+
+    if (fd < 0) {
+        return error_set_errno(err, ERR_NO_MEMORY_STATE, errno,
+                               "cannot open the memory file %s",
+                               record->memory_path);
+    }
+    ok = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+         (uint64_t)status.st_size == record->memory_bytes;
+    if (!ok) {
+        error_set(err, ERR_NO_MEMORY_STATE,
+                  "the memory file is not the one that was written: it should "
+                  "have %" PRIu64 " bytes",
+                  record->memory_bytes);
+    } else {
+        ok = check_head(fd, &snapshot->stream_offset, err);
+        if (ok && !check_tail(fd, status.st_size)) {
+            ok = error_set(err, ERR_NO_MEMORY_STATE,
+                           "the memory file's end is damaged");
+        }
+    }
+    close(fd);
+    return ok || error_prefix(err, "%s: ", record->memory_path);
+}
+
+static bool free_memory_kb(const struct snapshot *snapshot, uint64_t *ret_kb)
+{
+    return libxl_get_free_memory(guests_libxl(snapshot->agent->guests),
+                                 ret_kb) == 0;
+}
+
+static uint64_t needed_kb(const libxl_domain_config *config)
+{
+    return config->b_info.max_memkb + OVERHEAD_KB;
+}
+
+static bool check_free_memory(struct snapshot *snapshot,
+                              const libxl_domain_config *config,
+                              struct error *err)
+{
+    uint64_t have;
+
+    if (!free_memory_kb(snapshot, &have)) {
+        return true; /* cannot be told: the restore will */
+    }
+    if (snapshot->running) {
+        have += snapshot->guest.memory_kb;
+    }
+    if (have < needed_kb(config)) {
+        return error_set(err, ERR_NO_SPACE,
+                         "the domain needs about %" PRIu64
+                         " MiB of memory, but only %" PRIu64
+                         " MiB would be free",
+                         needed_kb(config) / 1024, have / 1024);
+    }
+    return true;
+}
+
+static libxl_domain_config *parse_config(const struct snapshot *snapshot,
+                                         const char *json, struct error *err)
+{
+    libxl_domain_config *config = xcalloc(1, sizeof(*config));
+
+    libxl_domain_config_init(config);
+    if (libxl_domain_config_from_json(guests_libxl(snapshot->agent->guests),
+                                      config, json) != 0) {
+        snapshot_free_config(&config);
+        error_set(err, ERR_STORE,
+                  "the configuration in the record of snapshot \"%s\" is not "
+                  "one that libxl reads",
+                  snapshot->name);
+        return NULL;
+    }
+    return config;
+}
+
+static bool check_all(struct snapshot *snapshot, struct error *err)
+{
+    libxl_domain_config *config =
+        parse_config(snapshot, the_record(snapshot)->config, err);
+    bool ok = config != NULL;
+
+    if (ok && snapshot->request.start != REQUEST_START_BOOT) {
+        ok = check_memory_file(snapshot, err);
+    }
+    ok = ok && check_free_memory(snapshot, config, err);
+    snapshot_free_config(&config);
+    return ok;
+}
+
+void restore_check(struct operation *operation)
+{
+    struct error err = {0};
+
+    check_all(snapshot_of(operation), &err);
+    operation_step_done(operation, &err);
+}
+
+/* ---- one attempt ---- */
+
+static void try_source(struct snapshot *snapshot);
+
+static void set_path(libxl_device_disk *disk, const char *path,
+                     const char *format)
+{
+    free(disk->pdev_path);
+    disk->pdev_path = xstrdup(path);
+    libxl_disk_format_from_string(format, &disk->format);
+}
+
+/* A disk that the snapshot left out stays where it is now. */
+static void keep_disk(const struct snapshot *snapshot, libxl_device_disk *disk)
+{
+    const libxl_domain_config *now = snapshot->config;
+    const char *format, *path;
+
+    for (int i = 0; now != NULL && i < now->num_disks; i++) {
+        if (strcmp(now->disks[i].vdev, disk->vdev) == 0) {
+            set_path(disk, now->disks[i].pdev_path,
+                     libxl_disk_format_to_string(now->disks[i].format));
+            return;
+        }
+    }
+    path = tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
+                           disk->vdev, &format);
+    if (path != NULL) {
+        set_path(disk, path, format);
+    }
+}
+
+static void name_disks(const struct snapshot *snapshot,
+                       libxl_domain_config *config)
+{
+    for (int i = 0; i < config->num_disks; i++) {
+        libxl_device_disk *to = &config->disks[i];
+        const struct snapshot_disk *disk = NULL;
+
+        for (size_t j = 0; j < snapshot->disk_count; j++) {
+            if (strcmp(snapshot->disks[j].vdev, to->vdev) == 0) {
+                disk = &snapshot->disks[j];
+            }
+        }
+        if (disk == NULL) {
+            keep_disk(snapshot, to);
+        } else if (disk->external) {
+            set_path(to, disk->overlay, "qcow2");
+        } else {
+            set_path(to, disk->path, disk->format);
+        }
+    }
+}
+
+static libxl_domain_config *snapshot_config(struct snapshot *snapshot,
+                                            struct error *err)
+{
+    libxl_domain_config *config =
+        parse_config(snapshot, the_record(snapshot)->config, err);
+
+    if (config != NULL) {
+        free(config->c_info.name);
+        config->c_info.name = xstrdup(snapshot->guest.name);
+        config->c_info.domid = 0; /* let Xen choose */
+        name_disks(snapshot, config);
+    }
+    return config;
+}
+
+static libxl_domain_config *current_config(struct snapshot *snapshot,
+                                           struct error *err)
+{
+    libxl_domain_config *config =
+        parse_config(snapshot, snapshot->config_json, err);
+
+    if (config != NULL) {
+        config->c_info.domid = 0;
+    }
+    return config;
+}
+
+static bool open_stream(struct snapshot *snapshot, const char *path,
+                        off_t offset, struct error *err)
+{
+    snapshot->restore_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (snapshot->restore_fd < 0 ||
+        lseek(snapshot->restore_fd, offset, SEEK_SET) != offset) {
+        return error_set_errno(err, ERR_NO_MEMORY_STATE, errno,
+                               "cannot open %s", path);
+    }
+    return true;
+}
+
+/* The rescue file's own head: written by rescue_steps.c. */
+static bool open_rescue(struct snapshot *snapshot, struct error *err)
+{
+    off_t offset = 0;
+
+    return check_head(snapshot->memory_fd, &offset, err) &&
+           open_stream(snapshot, snapshot->rescue_path, offset, err);
+}
+
+static bool is_from_snapshot(const struct snapshot *snapshot)
+{
+    return snapshot->attempt == SOURCE_SNAPSHOT ||
+           snapshot->attempt == SOURCE_SNAPSHOT_AGAIN;
+}
+
+/* Configuration and stream of the source that is being tried. */
+static bool open_source(struct snapshot *snapshot, struct error *err)
+{
+    snapshot->restore_config = is_from_snapshot(snapshot)
+                                   ? snapshot_config(snapshot, err)
+                                   : current_config(snapshot, err);
+    if (snapshot->restore_config == NULL) {
+        return false;
+    }
+    if (snapshot->attempt == SOURCE_RESCUE) {
+        return open_rescue(snapshot, err);
+    }
+    if (is_from_snapshot(snapshot) &&
+        snapshot->request.start != REQUEST_START_BOOT) {
+        return open_stream(snapshot, the_record(snapshot)->memory_path,
+                           snapshot->stream_offset, err);
+    }
+    return true;
+}
+
+static void close_source(struct snapshot *snapshot)
+{
+    snapshot_free_config(&snapshot->restore_config);
+    if (snapshot->restore_fd >= 0) {
+        close(snapshot->restore_fd);
+        snapshot->restore_fd = -1;
+    }
+}
+
+static bool can_try(const struct snapshot *snapshot)
+{
+    switch ((enum source)snapshot->attempt) {
+    case SOURCE_RESCUE:
+        return snapshot->rescued && !snapshot->internal_applied;
+    case SOURCE_SNAPSHOT_AGAIN:
+        return snapshot->running;
+    case SOURCE_BOOT:
+        return snapshot->running && snapshot->config_json != NULL;
+    case SOURCE_SNAPSHOT:
+    case SOURCE_COUNT:
+        break;
+    }
+    return true;
+}
+
+static const char *source_name(unsigned int attempt)
+{
+    static const char *const names[SOURCE_COUNT] = {
+        [SOURCE_SNAPSHOT] = "snapshot",
+        [SOURCE_RESCUE] = "running-state",
+        [SOURCE_SNAPSHOT_AGAIN] = "snapshot",
+        [SOURCE_BOOT] = "boot",
+    };
+
+    return names[attempt];
+}
+
+/* ---- from one attempt to the next ---- */
+
+/* The last source failed too: `snapshot->failure` still says why the first
+ * one did. */
+static void end_with_nothing(struct snapshot *snapshot)
+{
+    struct error err = snapshot->failure;
+
+    if (snapshot->running) {
+        error_prefix(&err,
+                     "domain \"%s\" is down and could not be brought back; its "
+                     "disks are as they were%s%s: ",
+                     snapshot->guest.name,
+                     snapshot->rescued ? ", its memory is in " : "",
+                     snapshot->rescued ? snapshot->rescue_path : "");
+    }
+    snapshot->failure = err;
+    if (snapshot->running) {
+        struct error ignored = {0};
+
+        overlays_unlink(snapshot, &ignored);
+    }
+    operation_step_done(&snapshot->operation, &err);
+}
+
+static void attempt_failed(struct snapshot *snapshot, const struct error *err)
+{
+    LOG_ERROR("%s cannot make the domain from the %s: %s", snapshot->label,
+              source_name(snapshot->attempt), err->message);
+    close_source(snapshot);
+    if (snapshot->failure.code == ERR_NONE) {
+        snapshot->failure = *err;
+    }
+    do {
+        snapshot->attempt++;
+    } while (snapshot->attempt < SOURCE_COUNT && !can_try(snapshot));
+    if (snapshot->attempt == SOURCE_COUNT) {
+        end_with_nothing(snapshot);
+    } else {
+        try_source(snapshot);
+    }
+}
+
+static void explain_bringing_back(struct snapshot *snapshot)
+{
+    static const char *const what[SOURCE_COUNT] = {
+        [SOURCE_SNAPSHOT] = "",
+        [SOURCE_RESCUE] = "the domain goes on in the state it was in: ",
+        [SOURCE_SNAPSHOT_AGAIN] = "",
+        [SOURCE_BOOT] = "the domain was booted from the disks it was on: ",
+    };
+
+    if (is_from_snapshot(snapshot)) {
+        snapshot->failure = (struct error){0};
+        return;
+    }
+    snapshot->brought_back = source_name(snapshot->attempt);
+    error_prefix(&snapshot->failure,
+                 "the snapshot could not be restored, and %s",
+                 what[snapshot->attempt]);
+}
+
+static void on_created(uint32_t domid, const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own;
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        own = *err;
+        attempt_failed(snapshot, &own);
+        return;
+    }
+    close_source(snapshot);
+    snapshot->new_domid = domid;
+    explain_bringing_back(snapshot);
+    operation_step_done(&snapshot->operation, NULL);
+}
+
+static void create(struct snapshot *snapshot)
+{
+    struct error err = {0};
+
+    if (!open_source(snapshot, &err)) {
+        attempt_failed(snapshot, &err);
+        return;
+    }
+    snapshot->call =
+        guest_create(snapshot->agent->guests, snapshot->restore_config,
+                     snapshot->restore_fd, on_created, snapshot);
+}
+
+static void on_applied(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        attempt_failed(snapshot, err);
+    } else {
+        create(snapshot);
+    }
+}
+
+static void try_source(struct snapshot *snapshot)
+{
+    if (is_from_snapshot(snapshot)) {
+        disks_apply_internal(snapshot, on_applied);
+    } else {
+        create(snapshot);
+    }
+}
+
+/* Until the old domain's memory is free again, or we have waited enough: then
+ * libxl may say what is missing. */
+static void on_memory_poll(evutil_socket_t fd, short events, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct timeval later = clock_timeval(MEMORY_POLL_MS);
+    struct error err;
+    libxl_domain_config *config =
+        parse_config(snapshot, the_record(snapshot)->config, &err);
+    uint64_t have;
+    bool enough = config == NULL || !free_memory_kb(snapshot, &have) ||
+                  have >= needed_kb(config);
+
+    (void)fd;
+    (void)events;
+    snapshot_free_config(&config);
+    if (!enough && snapshot->patience > 0) {
+        snapshot->patience--;
+        event_add(snapshot->meter, &later);
+        return;
+    }
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    snapshot->attempt = SOURCE_SNAPSHOT;
+    try_source(snapshot);
+}
+
+void domain_restore(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    snapshot->patience = MEMORY_PATIENCE;
+    snapshot->meter =
+        evtimer_new(snapshot->agent->loop, on_memory_poll, snapshot);
+    on_memory_poll(-1, 0, snapshot);
+}
+
+/* ---- letting it run ---- */
+
+static bool stays_paused(const struct snapshot *snapshot)
+{
+    return snapshot->request.start == REQUEST_START_PAUSED &&
+           snapshot->brought_back == NULL;
+}
+
+static void on_started(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->call = NULL;
+    if (snapshot->suspended_ns != 0) {
+        snapshot->downtime_ms =
+            (clock_monotonic_ns() - snapshot->suspended_ns + 500000) / 1000000;
+    }
+    operation_step_done(&snapshot->operation, err);
+}
+
+/* The new domain is looked after like one that was checkpointed: the xl that
+ * watched the old one has nothing to do with it. */
+void domain_start(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    struct guest guest;
+    struct error err = {0};
+
+    if (!guests_find_domid(agent->guests, snapshot->new_domid, &guest, &err) ||
+        !supervisor_adopt(agent->supervisor, &guest, &err)) {
+        LOG_ERROR("%s the new domain is not looked after: %s", snapshot->label,
+                  err.message);
+    }
+    if (stays_paused(snapshot)) {
+        operation_step_done(operation, NULL);
+        return;
+    }
+    snapshot->call =
+        guest_unpause(agent->guests, snapshot->new_domid, on_started, snapshot);
+}

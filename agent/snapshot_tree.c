@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Looking through records and image headers. */
+#include "agent/snapshot_tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/disk/image.h"
+
+const struct record_disk *tree_disk(const struct record *record,
+                                    const char *vdev)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (strcmp(record->disks[i].vdev, vdev) == 0) {
+            return &record->disks[i];
+        }
+    }
+    return NULL;
+}
+
+/* Longer than any chain: parents that run in a circle end somewhere. */
+#define GENERATIONS_MAX 100000
+
+const char *tree_last_image(const struct records *records, const char *vm_uuid,
+                            const char *vdev, const char **ret_format)
+{
+    const char *name = records_current(records, vm_uuid);
+
+    for (int n = 0; name != NULL && n < GENERATIONS_MAX; n++) {
+        const struct record *record = records_find(records, vm_uuid, name);
+        const struct record_disk *disk;
+
+        if (record == NULL) {
+            return NULL;
+        }
+        disk = tree_disk(record, vdev);
+        if (disk != NULL) {
+            bool over = disk->overlay_count > 0;
+
+            if (ret_format != NULL) {
+                *ret_format = over ? "qcow2" : disk->format;
+            }
+            return over ? disk->overlays[disk->overlay_count - 1] : disk->path;
+        }
+        name = record->parent;
+    }
+    return NULL;
+}
+
+struct search {
+    const char *path;
+    const char *except;
+    const char *found;
+};
+
+static bool lies_over(const char *image, const char *path)
+{
+    struct image_info info;
+    struct error err;
+
+    return image_inspect(image, "qcow2", &info, &err) &&
+           strcmp(info.backing_path, path) == 0;
+}
+
+static void consider(struct search *search, const char *image)
+{
+    if (search->found == NULL && strcmp(image, search->path) != 0 &&
+        (search->except == NULL || strcmp(image, search->except) != 0) &&
+        lies_over(image, search->path)) {
+        search->found = image;
+    }
+}
+
+static void visit_images(const struct record *record, void *arg)
+{
+    struct search *search = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (strcmp(disk->format, "qcow2") == 0) {
+            consider(search, disk->path);
+        }
+        for (size_t j = 0; j < disk->overlay_count; j++) {
+            consider(search, disk->overlays[j]);
+        }
+    }
+}
+
+const char *tree_image_over(const struct records *records, const char *vm_uuid,
+                            const char *path, const char *except)
+{
+    struct search search = {.path = path, .except = except};
+
+    records_each_of_vm(records, vm_uuid, visit_images, &search);
+    return search.found;
+}
+
+static void visit_states(const struct record *record, void *arg)
+{
+    struct search *search = arg;
+
+    if (search->except != NULL && strcmp(record->name, search->except) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (strcmp(record->disks[i].path, search->path) == 0) {
+            search->found = record->name;
+        }
+    }
+}
+
+const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
+                             const char *path, const char *except)
+{
+    struct search search = {.path = path, .except = except};
+
+    records_each_of_vm(records, vm_uuid, visit_states, &search);
+    return search.found;
+}
+
+struct lister {
+    const char *path;
+    const struct record *found;
+};
+
+static bool lists(const struct record_disk *disk, const char *path,
+                  size_t *ret_index)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        if (strcmp(disk->overlays[i], path) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void visit_lists(const struct record *record, void *arg)
+{
+    struct lister *lister = arg;
+    size_t index;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (lists(&record->disks[i], lister->path, &index)) {
+            lister->found = record;
+        }
+    }
+}
+
+static void drop_overlay(struct record_disk *disk, size_t index)
+{
+    free(disk->overlays[index]);
+    disk->overlay_count--;
+    memmove(&disk->overlays[index], &disk->overlays[index + 1],
+            (disk->overlay_count - index) * sizeof(*disk->overlays));
+}
+
+bool tree_forget_image(struct records *records, const char *vm_uuid,
+                       const char *path, struct error *err)
+{
+    struct lister lister = {.path = path};
+    struct record changed = {0};
+    size_t index;
+    bool ok;
+
+    records_each_of_vm(records, vm_uuid, visit_lists, &lister);
+    if (lister.found == NULL) {
+        return true;
+    }
+    record_copy(lister.found, &changed);
+    for (size_t i = 0; i < changed.disk_count; i++) {
+        if (lists(&changed.disks[i], path, &index)) {
+            drop_overlay(&changed.disks[i], index);
+        }
+    }
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
+}
+
+/* ---- changes that concern several records ---- */
+
+/* Names first: replacing a record while walking over them is not allowed. */
+struct names {
+    const char *wanted; /* a path or a name, as the matcher reads it */
+    char **names;
+    size_t count;
+};
+
+static void add_name(struct names *names, const struct record *record)
+{
+    names->names =
+        xrealloc(names->names, names->count + 1, sizeof(*names->names));
+    names->names[names->count++] = xstrdup(record->name);
+}
+
+static void match_state(const struct record *record, void *arg)
+{
+    struct names *names = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (strcmp(record->disks[i].path, names->wanted) == 0) {
+            add_name(names, record);
+            return;
+        }
+    }
+}
+
+static void match_parent(const struct record *record, void *arg)
+{
+    struct names *names = arg;
+
+    if (record->parent != NULL && strcmp(record->parent, names->wanted) == 0) {
+        add_name(names, record);
+    }
+}
+
+static void names_dispose(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        free(names->names[i]);
+    }
+    free(names->names);
+}
+
+static void set_text(char **text, const char *value)
+{
+    free(*text);
+    *text = value == NULL ? NULL : xstrdup(value);
+}
+
+static void move_state(struct record *record, const char *from, const char *to,
+                       const char *format)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (strcmp(record->disks[i].path, from) == 0) {
+            set_text(&record->disks[i].path, to);
+            set_text(&record->disks[i].format, format);
+        }
+    }
+}
+
+bool tree_move_states(struct records *records, const char *vm_uuid,
+                      const char *from, const char *to, const char *format,
+                      struct error *err)
+{
+    struct names names = {.wanted = from};
+    bool ok = true;
+
+    records_each_of_vm(records, vm_uuid, match_state, &names);
+    for (size_t i = 0; ok && i < names.count; i++) {
+        struct record changed = {0};
+
+        record_copy(records_find(records, vm_uuid, names.names[i]), &changed);
+        move_state(&changed, from, to, format);
+        ok = records_replace(records, &changed, err);
+        record_dispose(&changed);
+    }
+    names_dispose(&names);
+    return ok;
+}
+
+bool tree_adopt_children(struct records *records, const char *vm_uuid,
+                         const char *name, struct error *err)
+{
+    const char *parent = records_find(records, vm_uuid, name)->parent;
+    struct names names = {.wanted = name};
+    bool ok = true;
+
+    records_each_of_vm(records, vm_uuid, match_parent, &names);
+    for (size_t i = 0; ok && i < names.count; i++) {
+        struct record changed = {0};
+
+        record_copy(records_find(records, vm_uuid, names.names[i]), &changed);
+        set_text(&changed.parent, parent);
+        ok = records_replace(records, &changed, err);
+        record_dispose(&changed);
+    }
+    names_dispose(&names);
+    return ok;
+}
+
+bool tree_drop_disk(struct records *records, const char *vm_uuid,
+                    const char *name, const char *vdev, struct error *err)
+{
+    struct record changed = {0};
+    bool ok;
+
+    record_copy(records_find(records, vm_uuid, name), &changed);
+    for (size_t i = 0; i < changed.disk_count; i++) {
+        if (strcmp(changed.disks[i].vdev, vdev) == 0) {
+            record_disk_dispose(&changed.disks[i]);
+            changed.disk_count--;
+            memmove(&changed.disks[i], &changed.disks[i + 1],
+                    (changed.disk_count - i) * sizeof(*changed.disks));
+            break;
+        }
+    }
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A VM's snapshots and the images that hold them: questions answered from the
+ * records and the headers of the images they name.
+ */
+#ifndef XENSNAPD_SNAPSHOT_TREE_H
+#define XENSNAPD_SNAPSHOT_TREE_H
+
+#include "agent/journal/records.h"
+
+/*
+ * The image that the disk was on when the domain last ran, as far as the
+ * records tell: the last overlay over the `current` snapshot's state, or over
+ * that of its nearest ancestor that has the disk.  `*ret_format` (may be NULL)
+ * its format.  NULL if no record has the disk.  Owned by the records.
+ */
+const char *tree_last_image(const struct records *records, const char *vm_uuid,
+                            const char *vdev, const char **ret_format);
+
+/*
+ * An image of this VM whose header names `path` as the one under it, other
+ * than `except` (may be NULL) and the overlays kept for `xl restore`; NULL if
+ * there is none.  Owned by the records.
+ */
+const char *tree_image_over(const struct records *records, const char *vm_uuid,
+                            const char *path, const char *except);
+
+/*
+ * The name of a snapshot whose state lies in that image; NULL if there is
+ * none.  `except` (may be NULL): a snapshot that does not count.
+ */
+const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
+                             const char *path, const char *except);
+
+/*
+ * Takes an image out of the overlays that a record of this VM lists; durable on
+ * return.  True if none lists it.
+ */
+bool tree_forget_image(struct records *records, const char *vm_uuid,
+                       const char *path, struct error *err);
+
+/* Every snapshot state that lay in image `from` lies in `to` now, of that
+ * format. */
+bool tree_move_states(struct records *records, const char *vm_uuid,
+                      const char *from, const char *to, const char *format,
+                      struct error *err);
+
+/* A snapshot no longer has that disk. */
+bool tree_drop_disk(struct records *records, const char *vm_uuid,
+                    const char *name, const char *vdev, struct error *err);
+
+/* The children of a snapshot become its parent's. */
+bool tree_adopt_children(struct records *records, const char *vm_uuid,
+                         const char *name, struct error *err);
+
+/* The snapshot's disk of that name, or NULL. */
+const struct record_disk *tree_disk(const struct record *record,
+                                    const char *vdev);
+
+#endif

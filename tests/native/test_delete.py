@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Deleting snapshots: of running domains live, of others with qemu-img."""
+
+import os
+import subprocess
+
+
+def create(agent, name, **keys):
+    reply = agent.request("create", domain="alice", name=name, memory=0, **keys)
+    assert reply["state"] == "done", reply
+    return reply
+
+
+def delete(agent, name, **keys):
+    return agent.request("delete", domain="alice", name=name, **keys)
+
+
+def check(path):
+    subprocess.run(["qemu-img", "check", "-U", "-q", path], check=True)
+
+
+def chain(domain):
+    return [path for path, _ in domain.chain("xvda")]
+
+
+def three(world, agent, disk_format="qcow2"):
+    """Three snapshots, with something written after each."""
+    domain = world.add_domain("alice", disks=[("xvda", disk_format)])
+    domain.write("xvda", 0, b"0" * 4096)
+    replies = []
+    for n in (1, 2, 3):
+        replies.append(create(agent, f"s{n}"))
+        domain.write("xvda", n * 65536, str(n).encode() * 4096)
+    return domain, replies
+
+
+def assert_content(domain):
+    for n in range(4):
+        assert domain.read("xvda", n * 65536, 4096) == str(n).encode() * 4096
+
+
+def test_the_newest_is_merged_and_the_domain_goes_on_with_the_image_under_it(world, agent):
+    domain, replies = three(world, agent)
+    reply = delete(agent, "s3")
+    assert reply["state"] == "done", reply
+    assert_content(domain)
+    s2, s3 = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
+    assert chain(domain)[0] == s2
+    assert not os.path.exists(s3)
+    check(s2)
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    assert published["current"] == "s2"
+
+
+def test_a_middle_one_and_the_oldest_are_merged_beneath_the_running_domain(world, agent):
+    domain, replies = three(world, agent, "raw")
+    for name in ("s2", "s1"):
+        reply = delete(agent, name)
+        assert reply["state"] == "done", reply
+        assert_content(domain)
+        for path in chain(domain)[:-1]:
+            check(path)
+    assert len(chain(domain)) == 2
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    assert published["current"] == "s3"
+    assert "s3/parent" not in published
+    assert published["s3/disks/xvda/path"] == replies[0]["result/disks/xvda/base"]
+    reply = delete(agent, "s3")
+    assert reply["state"] == "done", reply
+    assert chain(domain) == [replies[0]["result/disks/xvda/base"]]
+    assert_content(domain)
+
+
+def test_of_a_domain_that_is_gone_images_are_merged_by_qemu_img(world, agent):
+    domain, replies = three(world, agent)
+    domain.disks["xvda"].front.flush()
+    world.remove_domain(domain)
+    for name in ("s2", "s3", "s1"):
+        reply = delete(agent, name)
+        assert reply["state"] == "done", reply
+    base = replies[0]["result/disks/xvda/base"]
+    data = subprocess.run(["qemu-io", "-f", "qcow2", "-r", "-c", "read -P 0x33 196608 4096",
+                           base], check=True, capture_output=True, text=True).stdout
+    assert "Pattern verification failed" not in data
+    check(base)
+    assert len(os.listdir(world.images)) == 1
