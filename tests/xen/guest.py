@@ -4,6 +4,7 @@ has become of it."""
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import uuid
@@ -58,6 +59,7 @@ class Guest:
     def __init__(self, name):
         self.name = name
         self.kind = None
+        self.images = {}
         self.folder = IMAGES / name
         self.config_path = self.folder / "config"
         self.console = GrowingFile(CONSOLES / f"guest-{name}.log")
@@ -70,7 +72,9 @@ class Guest:
         """Make images and configuration, start the guest, and wait until it ticks.
         `extra` goes into xl's configuration: on_reboot="preserve"."""
         self.kind = kind
-        self.folder.mkdir(parents=True, exist_ok=True)
+        # An earlier guest of that name may have left overlays there.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
         for disk in disks:
             self._make_image(disk)
         memory = memory or (128 if kind == "pv" else 160)
@@ -226,11 +230,10 @@ class Guest:
 
     def image(self, vdev):
         """The image that the disk was created with."""
-        found = list(self.folder.glob(f"{vdev}.*"))
-        return next((p for p in found if p.suffix in (".qcow2", ".raw")), None)
+        return self.images[vdev]
 
     def _make_image(self, disk):
-        path = self.folder / f"{disk.vdev}.{disk.format}"
+        path = self.images[disk.vdev] = self.folder / f"{disk.vdev}.{disk.format}"
         subprocess.run(["qemu-img", "create", "-q", "-f", disk.format, path, disk.size],
                        check=True)
 

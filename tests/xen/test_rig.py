@@ -27,6 +27,7 @@ def test_pv_guest_notices_disks_that_come_and_go(guests, backend):
     mark = guest.console.size()
     xl("block-detach", guest.name, "xvdb")
     guest.wait_console("disk xvdb gone", since=mark)
+    guest.wait_tick(more=2)
     mark = guest.console.size()
     xl("block-attach", guest.name, guest.disk_line(disks[1]))
     guest.wait_console(r"disk xvdb=\d+", since=mark)

@@ -2,6 +2,7 @@
 """Runs one job on one freshly booted host: prepares the run folder, starts the
 emulator, passes the job's output on, and ends everything in time."""
 
+import fcntl
 import os
 import selectors
 import shlex
@@ -29,6 +30,7 @@ def run(job, options):
     """Run `job` (shell text) in dom0 and return its exit status. The run folder
     is kept when the job failed, for the logs in it."""
     artifacts.build()
+    turn = None if options.beside else _wait_for_turn()
     folder = _make_run_folder(job, options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
@@ -39,6 +41,8 @@ def run(job, options):
         status = 128 + stopped.args[0]
     finally:
         emulator.kill()
+        if turn:
+            turn.close()
         shutil.rmtree(folder / "tree", ignore_errors=True)
     if status == 0 and not options.keep:
         shutil.rmtree(folder, ignore_errors=True)
@@ -47,6 +51,22 @@ def run(job, options):
         if status == HOST_FAILED:
             _show_console(folder)
     return status
+
+
+def _wait_for_turn():
+    """As many hosts at a time as there are processors, since each keeps one busy:
+    with more, what times out inside them looks like a defect."""
+    for number in range(os.cpu_count()):
+        lock = open(paths.WORK / f"turn-{number}.lock", "w", encoding="ascii")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            lock.close()
+    _note("waiting for another host to end")
+    lock = open(paths.WORK / "turn-0.lock", "w", encoding="ascii")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _on_signal(number, _frame):
