@@ -17,6 +17,7 @@
 #include "agent/watch.h"
 
 struct dispatcher;
+struct recovery;
 
 struct agent {
     struct event_base *loop;
@@ -26,6 +27,7 @@ struct agent {
     struct guests *guests;
     struct supervisor *supervisor;
     struct records *records;
+    struct recovery *recovery;
     struct dispatcher *dispatcher;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };

@@ -18,6 +18,7 @@
 #include "agent/finished.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/publish.h"
+#include "agent/recovery.h"
 #include "agent/result.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_ops.h"
@@ -36,6 +37,7 @@ struct dispatcher {
     size_t running;
     bool lost;         /* xenstored went away since it was there */
     bool renew_wanted; /* libxl's context is still the old xenstored's */
+    bool recovered;    /* what an earlier agent left was taken up */
     bool draining;
     dispatcher_on_idle *on_idle;
     void *on_idle_arg;
@@ -53,6 +55,9 @@ static struct snapshot *find(struct dispatcher *dispatcher, const char *id)
     struct snapshot wanted;
     struct snapshot **node;
 
+    if (!request_id_is_valid(id)) {
+        return NULL; /* it would be cut, and be another's */
+    }
     snprintf(wanted.id, sizeof(wanted.id), "%s", id);
     node = tfind(&wanted, &dispatcher->by_id, compare);
     return node == NULL ? NULL : *node;
@@ -93,6 +98,7 @@ static void finish(struct snapshot *snapshot, const struct error *err)
         finished_add(dispatcher->finished, snapshot->id,
                      snapshot->agent->config.xenstore.keep_finished_ms);
     }
+    recovery_forget(snapshot);
     if (snapshot->job.owner != NULL) {
         queue_remove(dispatcher->queue, &snapshot->job);
     }
@@ -175,7 +181,13 @@ static void host_on_progress(struct operation *operation)
     }
 }
 
+static bool host_note(struct operation *operation, struct error *err)
+{
+    return recovery_note(snapshot_of(operation), err);
+}
+
 static const struct operation_host operation_host = {
+    .note = host_note,
     .now_ms = host_now,
     .arm_timer = host_arm_timer,
     .defer = host_defer,
@@ -197,28 +209,33 @@ static void on_teller(evutil_socket_t fd, short events, void *arg)
 /* ---- running ---- */
 
 /* The recipe was looked up when the request came in: it is there. */
-static void start(struct snapshot *snapshot)
+static void prepare_operation(struct snapshot *snapshot)
 {
-    struct dispatcher *dispatcher = snapshot->agent->dispatcher;
-    uint64_t now = clock_monotonic_ms();
     struct error err;
 
-    clock_utc(snapshot->started_at);
     snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
              snapshot->guest.name, snapshot->id,
              request_operation_name(snapshot->request.operation));
-    event_del(snapshot->timer);
-    result_write_state(snapshot, "running");
     snapshot->operation = (struct operation){
         .host = &operation_host,
         .steps = snapshot_recipe(&snapshot->request, snapshot->running, &err),
         .label = snapshot->label,
     };
+    snapshot->agent->dispatcher->running++;
+}
+
+static void start(struct snapshot *snapshot)
+{
+    uint64_t now = clock_monotonic_ms();
+
+    clock_utc(snapshot->started_at);
+    event_del(snapshot->timer);
+    result_write_state(snapshot, "running");
+    prepare_operation(snapshot);
     if (snapshot->deadline_ms != 0) {
         snapshot->operation.timeout_ms =
             snapshot->deadline_ms > now ? snapshot->deadline_ms - now : 1;
     }
-    dispatcher->running++;
     operation_start(&snapshot->operation);
 }
 
@@ -228,10 +245,13 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
-    if (snapshot->operation.state == OPERATION_IDLE) {
-        start(snapshot);
-    } else {
+    if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
+    } else if (snapshot->recovered) {
+        prepare_operation(snapshot);
+        recovery_begin(snapshot);
+    } else {
+        start(snapshot);
     }
 }
 
@@ -267,23 +287,28 @@ static void on_turn(struct queue_job *job, void *arg)
 
 /* ---- from raw to queued ---- */
 
+static void register_snapshot(struct agent *agent, struct snapshot *snapshot)
+{
+    snapshot->agent = agent;
+    snapshot->timer = evtimer_new(agent->loop, on_timer, snapshot);
+    snapshot->deferred = evtimer_new(agent->loop, on_deferred, snapshot);
+    snapshot->teller = evtimer_new(agent->loop, on_teller, snapshot);
+    tsearch(snapshot, &agent->dispatcher->by_id, compare);
+    TAILQ_INSERT_TAIL(&agent->dispatcher->all, snapshot, link);
+}
+
 static struct snapshot *take_up(struct agent *agent,
                                 const struct raw_request *raw)
 {
     struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
 
-    snapshot->agent = agent;
     snapshot->requester = raw->requester;
     snapshot->memory_fd = -1;
     snapshot->restore_fd = -1;
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->id);
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->id);
     clock_utc(snapshot->queued_at);
-    snapshot->timer = evtimer_new(agent->loop, on_timer, snapshot);
-    snapshot->deferred = evtimer_new(agent->loop, on_deferred, snapshot);
-    snapshot->teller = evtimer_new(agent->loop, on_teller, snapshot);
-    tsearch(snapshot, &agent->dispatcher->by_id, compare);
-    TAILQ_INSERT_TAIL(&agent->dispatcher->all, snapshot, link);
+    register_snapshot(agent, snapshot);
     return snapshot;
 }
 
@@ -370,6 +395,22 @@ static void arm_time_limit(struct snapshot *snapshot)
     }
 }
 
+/* Before any request is looked at: the domain's queue begins with what an
+ * earlier agent left under way. */
+static void recover(struct snapshot *snapshot, void *arg)
+{
+    struct agent *agent = arg;
+    struct error err;
+
+    register_snapshot(agent, snapshot);
+    if (!enqueue(snapshot, &err)) {
+        LOG_ERROR("%s cannot be taken up again now: %s", snapshot->id,
+                  err.message);
+        snapshot->noted = false; /* the next agent may */
+        finish(snapshot, &err);
+    }
+}
+
 static bool accept_request(struct snapshot *snapshot,
                            const struct raw_request *raw, const char *state,
                            struct error *err)
@@ -397,8 +438,10 @@ static void on_request(struct raw_request *raw, const char *state, void *arg)
     struct error err = {0};
     struct snapshot *snapshot;
 
-    if (agent->dispatcher->draining) {
-        raw_request_dispose(raw); /* the next agent finds it */
+    /* The next agent finds it; or it is being recovered already. */
+    if (agent->dispatcher->draining ||
+        find(agent->dispatcher, raw->id) != NULL) {
+        raw_request_dispose(raw);
         return;
     }
     snapshot = take_up(agent, raw);
@@ -488,6 +531,10 @@ static void on_connected(void *arg)
         renew_guests(agent);
     }
     publish_everything(agent);
+    if (!agent->dispatcher->recovered) {
+        agent->dispatcher->recovered = true;
+        recovery_load(agent->recovery, recover, agent);
+    }
 }
 
 static void on_watching(void *arg)

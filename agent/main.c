@@ -17,6 +17,7 @@
 #include "agent/dispatch.h"
 #include "agent/notify.h"
 #include "agent/publish.h"
+#include "agent/recovery.h"
 
 #define DEFAULT_CONFIG "/etc/xensnapd/agent.yaml"
 
@@ -242,6 +243,10 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->records == NULL) {
         return false;
     }
+    agent->recovery = recovery_open(agent->config.store.folder, err);
+    if (agent->recovery == NULL) {
+        return false;
+    }
     agent->guests = guests_new(agent->loop, err);
     if (agent->guests == NULL) {
         return false;
@@ -287,6 +292,7 @@ static void stop_services(struct program *program)
     if (agent->records != NULL) {
         records_close(agent->records);
     }
+    recovery_close(agent->recovery);
     notify_close();
     if (agent->loop != NULL) {
         event_base_free(agent->loop);

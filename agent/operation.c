@@ -170,7 +170,8 @@ void operation_step_done(struct operation *operation, const struct error *err)
     /* Here and not when the deferred call comes: a cancel in between would be
      * too late. */
     if (operation->state == OPERATION_RUNNING &&
-        current_step(operation)->commits && !has_failed(operation))
+        (current_step(operation)->flags & STEP_COMMITS) &&
+        !has_failed(operation))
         operation->committed = true;
     defer(operation);
 }
@@ -278,7 +279,7 @@ static void step_ended(struct operation *operation)
         fail(operation, reason_of_failure(operation), operation->current + 1);
         return;
     }
-    if (failed && current_step(operation)->must) {
+    if (failed && (current_step(operation)->flags & STEP_MUST)) {
         end_as_failed(operation);
         return;
     }
@@ -289,6 +290,18 @@ static void step_ended(struct operation *operation)
     operation->stop.code = ERR_NONE; /* the commit came first */
     operation->current++;
     begin_step(operation);
+}
+
+/* The step has not run: of those before it there is something to undo, unless
+ * they are committed; then it runs all the same when a crash is over. */
+static void note_failed(struct operation *operation)
+{
+    struct error why = operation->pending;
+
+    if (operation->committed)
+        end_as_failed(operation);
+    else
+        fail(operation, &why, operation->current);
 }
 
 static void begin_step(struct operation *operation)
@@ -304,6 +317,11 @@ static void begin_step(struct operation *operation)
     }
     if (is_stopped(operation)) {
         fail(operation, &operation->stop, operation->current);
+        return;
+    }
+    if ((step->flags & STEP_NOTED) && operation->host->note &&
+        !operation->host->note(operation, &operation->pending)) {
+        note_failed(operation);
         return;
     }
     operation->host->on_progress(operation);
@@ -323,12 +341,37 @@ void operation_start(struct operation *operation)
     defer(operation);
 }
 
+void operation_recover_undo(struct operation *operation, size_t index,
+                            const struct error *why)
+{
+    assert(operation->state == OPERATION_IDLE);
+    operation->state = OPERATION_UNDOING;
+    operation->error = *why;
+    operation->failed_step = operation->steps[index].name;
+    operation->current = index + 1;
+    operation->recovering = true;
+    defer(operation);
+}
+
+void operation_recover_forward(struct operation *operation, size_t index)
+{
+    assert(operation->state == OPERATION_IDLE);
+    operation->state = OPERATION_RUNNING;
+    operation->operation_deadline_ms = NEVER;
+    operation->committed = true;
+    operation->current = index;
+    defer(operation);
+}
+
 void operation_on_deferred(struct operation *operation)
 {
     if (!operation->deferred)
         return;
     operation->deferred = false;
-    if (!operation->started)
+    if (operation->recovering) {
+        operation->recovering = false;
+        undo_next(operation, operation->current);
+    } else if (!operation->started)
         begin_step(operation);
     else if (operation->state == OPERATION_UNDOING)
         undo_ended(operation);

@@ -24,6 +24,9 @@
  * a step counts as failed even if it then succeeds, except the committing one:
  * once done it is done.
  *
+ * A crash and a failure are one path: what a noted step leaves behind lets the
+ * next process take the operation up again, back or forward.
+ *
  * An operation that gave up before its first step ran has nothing to undo.
  */
 #ifndef XENSNAPD_OPERATION_H
@@ -39,6 +42,16 @@ struct operation;
 
 typedef void operation_act(struct operation *operation);
 
+enum step_flag {
+    /* When it is done there is no way back. */
+    STEP_COMMITS = 1,
+    /* Behind the commit: what follows makes no sense without it. */
+    STEP_MUST = 2,
+    /* host->note() is called before it runs, so that it survives a crash that
+     * the operation has come this far. */
+    STEP_NOTED = 4
+};
+
 struct step {
     const char *name;  /* "save-memory": stable, appears in logs and errors */
     const char *words; /* "saving memory": for people */
@@ -47,8 +60,7 @@ struct step {
     operation_act *abort; /* NULL: cannot be hurried */
     uint32_t deadline_ms; /* 0: none but the request's */
     uint8_t progress;     /* percent of the whole reached when it is done */
-    bool commits;         /* when it is done there is no way back */
-    bool must;            /* behind that: what follows makes no sense without */
+    unsigned int flags;   /* enum step_flag, or-ed */
 };
 
 struct operation_host {
@@ -59,6 +71,9 @@ struct operation_host {
     void (*arm_timer)(struct operation *operation, uint64_t ms);
     /* operation_on_deferred() soon, from the event loop. */
     void (*defer)(struct operation *operation);
+    /* Writes down, durably, what a recovery needs; without it a STEP_NOTED step
+     * does not run.  NULL: nothing survives. */
+    bool (*note)(struct operation *operation, struct error *err);
     /* Something to tell: a step or an undo began, progress moved. */
     void (*on_progress)(struct operation *operation);
     /* The end: operation->error tells how.  The operation may be freed. */
@@ -96,6 +111,7 @@ struct operation {
     bool inside;          /* ... and has not returned yet */
     bool ended;           /* operation_step_done() was called */
     bool deferred;
+    bool recovering; /* an undo is to begin at `current` */
     uint64_t step_began_ms;
     uint64_t operation_deadline_ms;
     uint64_t step_deadline_ms;
@@ -103,6 +119,15 @@ struct operation {
 
 /* The first step begins from the event loop. */
 void operation_start(struct operation *operation);
+
+/*
+ * Takes up an operation that a crash interrupted, instead of starting it.
+ * `recover_undo`: undoes the step of that index and all before it, and fails
+ * with `why`.  `recover_forward`: it was committed, and goes on with that step.
+ */
+void operation_recover_undo(struct operation *operation, size_t index,
+                            const struct error *why);
+void operation_recover_forward(struct operation *operation, size_t index);
 
 /* `err` NULL or ERR_NONE: success.  Copied. */
 void operation_step_done(struct operation *operation, const struct error *err);

@@ -35,12 +35,19 @@ void snapshot_free_config(libxl_domain_config **config)
     }
 }
 
-void snapshot_free(struct snapshot *snapshot)
+void snapshot_free_disks(struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         disk_dispose(&snapshot->disks[i]);
     }
     free(snapshot->disks);
+    snapshot->disks = NULL;
+    snapshot->disk_count = 0;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+    snapshot_free_disks(snapshot);
     snapshot_free_config(&snapshot->config);
     snapshot_free_config(&snapshot->restore_config);
     free(snapshot->config_json);

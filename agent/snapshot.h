@@ -93,7 +93,14 @@ struct snapshot {
     struct event *teller;
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
-    uint64_t deadline_ms;  /* monotonic; 0: none */
+    uint64_t deadline_ms; /* monotonic; 0: none */
+
+    /* recovery.c */
+    bool noted;        /* there is a note that must go in the end */
+    bool recovered;    /* from a note of an agent that ended under way */
+    size_t noted_step; /* how far that had come */
+    bool gone;         /* recovered, and the domain no longer exists */
+
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;
 
@@ -115,6 +122,7 @@ struct snapshot {
     bool live;
     char *memory_path;
     char *memory_temporary; /* what is written until it is complete */
+    bool memory_made;       /* the temporary file is ours */
     bool memory_linked;     /* it has its own name */
     int memory_fd;          /* -1: not open */
     uint64_t memory_expected_bytes;
@@ -153,7 +161,6 @@ struct snapshot {
     struct stored_config_change *change;
     struct disk_location *locations; /* what the change is given */
     bool switch_sent;        /* the transaction went out: its effect counts */
-    bool guest_ran_on;       /* the guest ran since: overlays may hold data */
     struct error undo_error; /* of the undo under way */
     snapshot_then *then;     /* what follows disks_bring_back() */
     struct event *meter;     /* watches the memory file grow */
@@ -166,6 +173,9 @@ static inline struct snapshot *snapshot_of(struct operation *operation)
 }
 
 void snapshot_free(struct snapshot *snapshot);
+
+/* Forgets the disks, to find out about them anew. */
+void snapshot_free_disks(struct snapshot *snapshot);
 
 /* Disposes, frees and forgets a configuration; NULL is fine. */
 void snapshot_free_config(libxl_domain_config **config);

@@ -172,12 +172,12 @@ static void take(struct watch *watch, const char *id, const char *folder,
 {
     struct raw_request raw = {0};
 
-    if (!request_id_is_valid(id)) {
-        watch->listener->on_misnamed(id, watch->arg);
-        return;
-    }
     if (state != NULL && state_is_final(state)) {
         watch->listener->on_finished(id, watch->arg);
+        return;
+    }
+    if (!request_id_is_valid(id)) {
+        watch->listener->on_misnamed(id, watch->arg);
         return;
     }
     strcpy(raw.id, id);

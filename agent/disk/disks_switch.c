@@ -101,7 +101,6 @@ static void on_switched(struct json_object *ret, const struct error *err,
 static void send_transaction(struct snapshot *snapshot)
 {
     snapshot->switch_sent = true;
-    snapshot->guest_ran_on = !snapshot->request.memory;
     qmp_execute(snapshot->qmp, "transaction", transaction_for(snapshot),
                 snapshot->agent->config.timeouts.qmp_transaction_ms,
                 on_switched, snapshot);

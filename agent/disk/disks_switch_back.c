@@ -162,19 +162,28 @@ static void next_disk(struct snapshot *snapshot)
     end_undo(snapshot);
 }
 
-/* QEMU cannot be asked: whatever the guest may have written to stays. */
-static void give_up(struct snapshot *snapshot, const struct error *err)
+static bool domain_is_gone(const struct snapshot *snapshot)
 {
     struct guest guest;
-    struct error lookup;
-    bool gone = !guests_find(snapshot->agent->guests, snapshot->guest.uuid,
-                             &guest, &lookup) ||
-                guest.domid != snapshot->guest.domid;
+    struct error err;
+
+    return !guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                        &err) ||
+           guest.domid != snapshot->guest.domid;
+}
+
+/* QEMU cannot be asked.  While the domain is there, it may have any of the
+ * overlays open; once it is gone, those that it wrote to stay. */
+static void give_up(struct snapshot *snapshot, const struct error *err)
+{
+    bool gone = domain_is_gone(snapshot);
 
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && !(gone && !snapshot->guest_ran_on)) {
+        if (snapshot_takes(disk) &&
+            !(gone &&
+              (!disk->external || image_overlay_is_empty(disk->overlay)))) {
             note_failure(snapshot, disk, err);
         }
     }

@@ -47,6 +47,10 @@ bool image_create_overlay(const char *path, uint64_t virtual_bytes,
                           const char *backing_path, const char *backing_format,
                           struct error *err);
 
+/* Whether nothing was ever written to an overlay made by the above; true also
+ * for a file that is not there. */
+bool image_overlay_is_empty(const char *path);
+
 /*
  * Reads an image's header: "raw", "qcow2", or one of "qcow", "qed" and "vpc",
  * which can lie under an overlay.  The format is told, never guessed: a guest

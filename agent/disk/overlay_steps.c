@@ -17,6 +17,7 @@
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/recovery.h"
 #include "agent/snapshot.h"
 
 /* Taken names tried in turn before giving up. */
@@ -34,44 +35,50 @@ static const char *default_folder(const struct snapshot *snapshot,
     return NULL;
 }
 
-static bool create_at(const struct snapshot_disk *disk, const char *path,
-                      struct error *err)
+static bool is_taken(const struct snapshot *snapshot, const char *path)
 {
-    return image_create_overlay(path, disk->virtual_bytes, disk->path,
-                                format_qemu_name(disk->format), err);
+    struct stat status;
+
+    if (lstat(path, &status) == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if ((disk->overlay != NULL && strcmp(disk->overlay, path) == 0) ||
+            (disk->restore_overlay != NULL &&
+             strcmp(disk->restore_overlay, path) == 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Where the user chose no path: the first default that is free. */
-static bool create_at_default(const struct snapshot *snapshot,
-                              const struct snapshot_disk *disk,
-                              const char *stem, char **ret_path,
-                              struct error *err)
+static bool choose_path(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, const char *name,
+                        char **ret_path, struct error *err)
 {
     const char *folder = default_folder(snapshot, disk);
     const char *current =
         records_current(snapshot->agent->records, snapshot->guest.uuid);
     char path[PATH_MAX];
-    struct stat status;
 
     if (folder != NULL && !folder_make(folder, 0700, NULL, err)) {
         return false;
     }
     for (unsigned int attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
         if (!image_default_path(path, sizeof(path), disk->path, folder, current,
-                                stem, attempt)) {
+                                name, attempt)) {
             return error_set(err, ERR_INVALID_REQUEST,
                              "the default path of an overlay over %s is too "
                              "long; name one with disks/%s/path",
                              disk->path, disk->vdev);
         }
-        if (lstat(path, &status) == 0) {
-            continue;
+        if (!is_taken(snapshot, path)) {
+            *ret_path = xstrdup(path);
+            return true;
         }
-        if (!create_at(disk, path, err)) {
-            return false;
-        }
-        *ret_path = xstrdup(path);
-        return true;
     }
     return error_set(err, ERR_INVALID_REQUEST,
                      "%u files named like %s exist; name another with "
@@ -79,52 +86,78 @@ static bool create_at_default(const struct snapshot *snapshot,
                      NAME_ATTEMPTS, path, disk->vdev);
 }
 
-static bool make_overlay(const struct snapshot *snapshot,
-                         struct snapshot_disk *disk, struct error *err)
+static bool plan_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
+                      struct error *err)
 {
-    if (disk->wanted_path == NULL) {
-        disk->overlay_made = create_at_default(snapshot, disk, snapshot->name,
-                                               &disk->overlay, err);
-    } else {
+    char *restore_name = xasprintf("%s.restore", snapshot->name);
+    bool ok = true;
+
+    if (disk->wanted_path != NULL) {
         disk->overlay = xstrdup(disk->wanted_path);
-        disk->overlay_made = create_at(disk, disk->overlay, err);
+    } else {
+        ok = choose_path(snapshot, disk, snapshot->name, &disk->overlay, err);
     }
-    return disk->overlay_made;
+    if (ok && snapshot->request.operation == REQUEST_CREATE &&
+        snapshot->request.memory) {
+        ok = choose_path(snapshot, disk, restore_name, &disk->restore_overlay,
+                         err);
+    }
+    free(restore_name);
+    return ok;
 }
 
-static bool make_restore_overlay(const struct snapshot *snapshot,
-                                 struct snapshot_disk *disk, struct error *err)
+static bool gets_overlay(const struct snapshot_disk *disk)
 {
-    char *stem = xasprintf("%s.restore", snapshot->name);
-
-    disk->restore_overlay_made =
-        create_at_default(snapshot, disk, stem, &disk->restore_overlay, err);
-    free(stem);
-    return disk->restore_overlay_made;
+    return snapshot_takes(disk) && disk->external;
 }
 
-static bool make_all(struct snapshot *snapshot, struct error *err)
+static bool create_at(const struct snapshot_disk *disk, const char *path,
+                      bool *ret_made, struct error *err)
+{
+    const char *format = format_qemu_name(disk->format);
+
+    *ret_made = image_create_overlay(path, disk->virtual_bytes, disk->path,
+                                     format, err);
+    return *ret_made;
+}
+
+static bool make_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
+                      struct error *err)
+{
+    (void)snapshot;
+    return create_at(disk, disk->overlay, &disk->overlay_made, err) &&
+           (disk->restore_overlay == NULL ||
+            create_at(disk, disk->restore_overlay, &disk->restore_overlay_made,
+                      err));
+}
+
+static bool for_each_disk(struct snapshot *snapshot,
+                          bool (*act)(struct snapshot *snapshot,
+                                      struct snapshot_disk *disk,
+                                      struct error *err),
+                          struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (!snapshot_takes(disk) || !disk->external) {
-            continue;
-        }
-        if (!make_overlay(snapshot, disk, err) ||
-            (snapshot->request.memory &&
-             !make_restore_overlay(snapshot, disk, err))) {
+        if (gets_overlay(disk) && !act(snapshot, disk, err)) {
             return error_prefix(err, "disk %s: ", disk->vdev);
         }
     }
     return true;
 }
 
+/* All names are chosen and noted before the first file is made: whatever
+ * happens then, it is known which files may be ours. */
 void overlays_make(struct operation *operation)
 {
+    struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    make_all(snapshot_of(operation), &err);
+    if (for_each_disk(snapshot, plan_disk, &err) &&
+        recovery_note(snapshot, &err)) {
+        for_each_disk(snapshot, make_disk, &err);
+    }
     operation_step_done(operation, &err);
 }
 
@@ -135,15 +168,28 @@ static void remove_file(const char *path, struct error *err)
     }
 }
 
+/* A note tells what was about to be made: whether it was, the file tells. */
+static bool is_ours(const struct snapshot *snapshot,
+                    const struct snapshot_disk *disk, const char *path)
+{
+    struct image_info info;
+    struct error err;
+
+    return !snapshot->recovered || (image_inspect(path, "qcow2", &info, &err) &&
+                                    strcmp(info.backing_path, disk->path) == 0);
+}
+
 void overlays_unlink(struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->overlay_made && !disk->overlay_stays) {
+        if (disk->overlay_made && !disk->overlay_stays &&
+            is_ours(snapshot, disk, disk->overlay)) {
             remove_file(disk->overlay, err);
         }
-        if (disk->restore_overlay_made) {
+        if (disk->restore_overlay_made &&
+            is_ours(snapshot, disk, disk->restore_overlay)) {
             remove_file(disk->restore_overlay, err);
         }
     }

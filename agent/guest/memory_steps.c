@@ -257,6 +257,7 @@ static bool open_file(struct snapshot *snapshot, struct error *err)
             err, error_code_of_errno(errno, ERR_INVALID_REQUEST), errno,
             "cannot make the memory file %s", snapshot->memory_temporary);
     }
+    snapshot->memory_made = true;
     return true;
 }
 
@@ -395,7 +396,6 @@ static void release_supervision(struct snapshot *snapshot)
 
 static void note_resume(struct snapshot *snapshot)
 {
-    snapshot->guest_ran_on = true;
     if (snapshot->suspended_ns != 0) {
         snapshot->downtime_ms =
             (clock_monotonic_ns() - snapshot->suspended_ns + 500000) / 1000000;

@@ -204,7 +204,8 @@ void rescue_undo(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
-    if (!snapshot->supervision_held) {
+    if (snapshot->gone ||
+        (!snapshot->supervision_held && !snapshot->recovered)) {
         remove_file(snapshot);
         operation_step_done(operation, NULL);
         return;

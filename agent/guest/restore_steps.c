@@ -284,6 +284,10 @@ static bool open_rescue(struct snapshot *snapshot, struct error *err)
 {
     off_t offset = 0;
 
+    if (snapshot->memory_fd < 0) {
+        snapshot->memory_fd =
+            open(snapshot->rescue_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    }
     return check_head(snapshot->memory_fd, &offset, err) &&
            open_stream(snapshot, snapshot->rescue_path, offset, err);
 }
@@ -488,14 +492,46 @@ static void on_memory_poll(evutil_socket_t fd, short events, void *arg)
     try_source(snapshot);
 }
 
-void domain_restore(struct operation *operation)
+static void begin_restore(struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = snapshot_of(operation);
-
     snapshot->patience = MEMORY_PATIENCE;
     snapshot->meter =
         evtimer_new(snapshot->agent->loop, on_memory_poll, snapshot);
     on_memory_poll(-1, 0, snapshot);
+}
+
+static void on_remains_gone(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error own;
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        own = *err;
+        operation_step_done(&snapshot->operation, &own);
+    } else {
+        begin_restore(snapshot);
+    }
+}
+
+/* A crash in the middle of a restore leaves a domain of which nobody knows
+ * whether it is whole; it has not run. */
+void domain_restore(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (snapshot->config == NULL && snapshot->config_json != NULL) {
+        struct error err;
+
+        snapshot->config = parse_config(snapshot, snapshot->config_json, &err);
+    }
+    if (snapshot->recovered && !snapshot->gone) {
+        snapshot->call =
+            guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
+                          on_remains_gone, snapshot);
+    } else {
+        begin_restore(snapshot);
+    }
 }
 
 /* ---- letting it run ---- */

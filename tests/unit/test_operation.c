@@ -101,13 +101,13 @@ static void abort_and_end(struct operation *op)
 
 /* "d" commits; "b" has nothing to undo; "c" cannot be hurried. */
 static const struct step steps[] = {
-    {"a", "doing a", run, undo, abort_step, 2000, 10, false},
-    {"b", "doing b", run, NULL, abort_and_end, 0, 20, false},
-    {"c", "doing c", run, undo, NULL, 1500, 60, false},
-    {"d", "doing d", run, undo, abort_step, 1000, 80, true},
-    {"e", "doing e", run, undo, abort_step, 1000, 90, false},
-    {"f", "doing f", run, undo, NULL, 0, 100, false},
-    {NULL, NULL, NULL, NULL, NULL, 0, 0, false},
+    {"a", "doing a", run, undo, abort_step, 2000, 10, 0},
+    {"b", "doing b", run, NULL, abort_and_end, 0, 20, 0},
+    {"c", "doing c", run, undo, NULL, 1500, 60, 0},
+    {"d", "doing d", run, undo, abort_step, 1000, 80, STEP_COMMITS},
+    {"e", "doing e", run, undo, abort_step, 1000, 90, 0},
+    {"f", "doing f", run, undo, NULL, 0, 100, 0},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };
 
 /* ---- turning the loop ---- */
@@ -523,7 +523,7 @@ static const struct step hasty_steps[] = {
      1000, 50, false},
     {"b", "doing b", run_and_end_at_once, undo_and_end_at_once, abort_step, 0,
      100, true},
-    {NULL, NULL, NULL, NULL, NULL, 0, 0, false},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };
 
 static void a_step_may_end_inside_run_and_the_next_is_deferred(void **state)

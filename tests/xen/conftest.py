@@ -3,6 +3,8 @@
 `tests/xen/host test` boots: elsewhere every scenario is skipped."""
 
 import os
+import re
+import subprocess
 
 import pytest
 
@@ -52,3 +54,27 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for reporter in getattr(item, "reporters", []):
             report.sections.extend(reporter())
+
+
+# --- crashes that no test looked for ------------------------------------------
+
+
+def _crashes():
+    """dom0's kernel notes each program that dies of a fault or an abort."""
+    log = subprocess.run(["dmesg"], check=False, stdout=subprocess.PIPE,
+                         text=True, errors="replace").stdout
+    return re.findall(r"^.*(?:segfault at|traps: |fatal signal).*$", log, re.MULTILINE)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """A crash fails the run even where the scenario got over it: either the agent
+    is broken or the host is, and then no result can be trusted."""
+    if IN_DOM0 and exitstatus == 0 and _crashes():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    crashes = _crashes() if IN_DOM0 else []
+    if crashes:
+        terminalreporter.section("crashes in dom0")
+        terminalreporter.write_line("\n".join(crashes))

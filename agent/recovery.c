@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Keeping notes of operations under way, and deciding what becomes of them. */
+#include "agent/recovery.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/journal/durable_file.h"
+#include "agent/journal/operation_state.h"
+
+#define PREFIX   "op-"
+#define SUFFIX   ".json"
+#define NOTE_MAX ((size_t)16 << 20)
+
+struct recovery {
+    struct durable_folder folder;
+};
+
+struct recovery *recovery_open(const char *store_folder, struct error *err)
+{
+    struct recovery *recovery = xcalloc(1, sizeof(*recovery));
+    struct durable_folder store;
+    bool ok = durable_folder_open(NULL, store_folder, true, &store, err);
+
+    if (ok) {
+        ok = durable_folder_open(&store, "journal", true, &recovery->folder,
+                                 err);
+        durable_folder_close(&store);
+    }
+    if (!ok) {
+        free(recovery);
+        return NULL;
+    }
+    return recovery;
+}
+
+void recovery_close(struct recovery *recovery)
+{
+    if (recovery != NULL) {
+        durable_folder_close(&recovery->folder);
+        free(recovery);
+    }
+}
+
+/* ---- notes ---- */
+
+static char *note_name(const struct snapshot *snapshot)
+{
+    return xasprintf(PREFIX "%s" SUFFIX, snapshot->id);
+}
+
+bool recovery_note(struct snapshot *snapshot, struct error *err)
+{
+    const struct recovery *recovery = snapshot->agent->recovery;
+    char *name = note_name(snapshot);
+    char *text = operation_state_encode(snapshot);
+    bool ok =
+        durable_file_write(&recovery->folder, name, text, strlen(text), err);
+
+    snapshot->noted = snapshot->noted || ok;
+    free(text);
+    free(name);
+    return ok;
+}
+
+void recovery_forget(struct snapshot *snapshot)
+{
+    const struct recovery *recovery = snapshot->agent->recovery;
+    char *name;
+    struct error err;
+
+    if (!snapshot->noted) {
+        return;
+    }
+    name = note_name(snapshot);
+    if (!durable_file_remove(&recovery->folder, name, &err)) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
+    }
+    free(name);
+}
+
+/* ---- reading them ---- */
+
+static bool is_note(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length > strlen(PREFIX) + strlen(SUFFIX) &&
+           strncmp(name, PREFIX, strlen(PREFIX)) == 0 &&
+           strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+/* Files that were noted before they were made: they may be there, and whether
+ * they are the ones is looked at before they are removed. */
+static void assume_effects(struct snapshot *snapshot)
+{
+    struct error err;
+
+    snapshot->recovered = true;
+    snapshot->noted = true;
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    snapshot->switch_sent = true;
+    snapshot->memory_made = snapshot->memory_temporary != NULL;
+    snapshot->memory_linked = snapshot->memory_path != NULL;
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        disk->rule = format_rule_find("qdisk", disk->format, &err);
+        disk->overlay_made = disk->overlay != NULL;
+        disk->restore_overlay_made = disk->restore_overlay != NULL;
+    }
+}
+
+static void load_note(struct recovery *recovery, const char *name,
+                      recovery_take_up *take_up, void *arg)
+{
+    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct error err;
+    char *text = NULL;
+    size_t length;
+
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    if (!durable_file_read(&recovery->folder, name, NOTE_MAX, &text, &length,
+                           &err) ||
+        !operation_state_decode(text, snapshot, &snapshot->noted_step, &err)) {
+        LOG_ERROR("cannot take up %s/%s: %s; it is left alone",
+                  recovery->folder.path, name, err.message);
+        snapshot_free(snapshot);
+    } else {
+        assume_effects(snapshot);
+        take_up(snapshot, arg);
+    }
+    free(text);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static size_t list_notes(struct recovery *recovery, char ***ret_names)
+{
+    int fd =
+        openat(recovery->folder.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
+    size_t count = 0;
+
+    *ret_names = NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (durable_name_is_temporary(entry->d_name)) {
+            unlinkat(recovery->folder.fd, entry->d_name, 0);
+        } else if (is_note(entry->d_name)) {
+            *ret_names = xrealloc(*ret_names, count + 1, sizeof(**ret_names));
+            (*ret_names)[count++] = xstrdup(entry->d_name);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return count;
+}
+
+void recovery_load(struct recovery *recovery, recovery_take_up *take_up,
+                   void *arg)
+{
+    char **names;
+    size_t count = list_notes(recovery, &names);
+
+    if (count > 0) {
+        qsort(names, count, sizeof(*names), compare_names);
+    }
+    for (size_t i = 0; i < count; i++) {
+        load_note(recovery, names[i], take_up, arg);
+        free(names[i]);
+    }
+    free(names);
+}
+
+/* ---- back or forward ---- */
+
+static size_t index_of(const struct snapshot *snapshot, const char *name)
+{
+    const struct step *steps = snapshot->operation.steps;
+    size_t i = 0;
+
+    while (strcmp(steps[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+static void go_back(struct snapshot *snapshot, const char *from)
+{
+    struct error why;
+
+    error_set(&why, ERR_INTERRUPTED,
+              "the agent ended while this request was under way; what it had "
+              "done was undone");
+    operation_recover_undo(&snapshot->operation, index_of(snapshot, from),
+                           &why);
+}
+
+static void go_forward(struct snapshot *snapshot, const char *from)
+{
+    operation_recover_forward(&snapshot->operation, index_of(snapshot, from));
+}
+
+/* The record is the commit; of that name there may be an older one. */
+static void recover_create(struct snapshot *snapshot)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
+    if (record != NULL &&
+        strcmp(record->created_at, snapshot->created_at) == 0) {
+        snapshot->consistency = snapshot->request.memory ? "full" : "crash";
+        snapshot->memory_bytes = record->memory_bytes;
+        go_forward(snapshot, "publish");
+    } else {
+        go_back(snapshot, "write-record");
+    }
+}
+
+static bool came_to(const struct snapshot *snapshot, const char *step)
+{
+    return snapshot->noted_step >= index_of(snapshot, step);
+}
+
+/* Destroying the old domain is the commit. */
+static void recover_revert(struct snapshot *snapshot, uint32_t old_domid)
+{
+    bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid;
+
+    if (came_to(snapshot, "start")) {
+        go_forward(snapshot, snapshot->gone ? "write-record" : "start");
+    } else if (!snapshot->running) {
+        go_back(snapshot, "make-overlays");
+    } else if (old_is_there || !came_to(snapshot, "end-domain")) {
+        go_back(snapshot, "end-domain");
+    } else {
+        go_forward(snapshot, "restore");
+    }
+}
+
+/* Whatever was merged is; from the top it finds out what is left to do. */
+static void recover_delete(struct snapshot *snapshot)
+{
+    if (records_find(snapshot->agent->records, snapshot->guest.uuid,
+                     snapshot->name) == NULL) {
+        go_forward(snapshot, "publish");
+        return;
+    }
+    snapshot_free_disks(snapshot);
+    operation_start(&snapshot->operation);
+}
+
+void recovery_begin(struct snapshot *snapshot)
+{
+    uint32_t old_domid = snapshot->guest.domid;
+    struct guest guest;
+    struct error err;
+
+    snapshot->gone = !guests_find(snapshot->agent->guests, snapshot->guest.uuid,
+                                  &guest, &err);
+    if (!snapshot->gone) {
+        snapshot->guest = guest;
+    }
+    LOG_NOTICE("%s was interrupted; taking it up again", snapshot->label);
+    switch (snapshot->request.operation) {
+    case REQUEST_CREATE:
+        recover_create(snapshot);
+        break;
+    case REQUEST_REVERT:
+        recover_revert(snapshot, old_domid);
+        break;
+    case REQUEST_DELETE:
+    case REQUEST_RESCAN:
+        recover_delete(snapshot);
+        break;
+    }
+}

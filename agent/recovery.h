@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What survives a crash of the agent, and taking it up again.
+ *
+ * An operation under way has one file, <store>/journal/op-<id>.json, from its
+ * first effect until its result is written; it is replaced atomically, so it is
+ * whole or the one before.  At start each is taken up by the engine itself:
+ * back if it was not committed, forward if it was; which of the two is looked
+ * up (the record, the domain), since a crash may have come in between.
+ *
+ * Why so few notes: an undo looks at what is there.  One note of the files that
+ * are about to be made, before the first of them, is all that `create` needs,
+ * and none falls into the time in which the guest stands still.
+ */
+#ifndef XENSNAPD_RECOVERY_H
+#define XENSNAPD_RECOVERY_H
+
+#include "agent/snapshot.h"
+
+struct recovery;
+
+struct recovery *recovery_open(const char *store_folder, struct error *err);
+void recovery_close(struct recovery *recovery);
+
+/* Writes the operation down as it is now; durable on return. */
+bool recovery_note(struct snapshot *snapshot, struct error *err);
+
+/* Its result is written, or will never be read: nothing to recover. */
+void recovery_forget(struct snapshot *snapshot);
+
+/*
+ * Reads what an earlier agent left.  `take_up` gets each operation, all-zero
+ * but for what was noted, and owns it; its `noted_step` says how far it was.
+ */
+typedef void recovery_take_up(struct snapshot *snapshot, void *arg);
+void recovery_load(struct recovery *recovery, recovery_take_up *take_up,
+                   void *arg);
+
+/* Lets the engine go back or forward; from the loop. */
+void recovery_begin(struct snapshot *snapshot);
+
+#endif
