@@ -302,3 +302,24 @@ bool tree_drop_disk(struct records *records, const char *vm_uuid,
     record_dispose(&changed);
     return ok;
 }
+
+bool tree_leave_remains(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *remains,
+                        struct error *err)
+{
+    struct record changed = {0};
+    struct record_disk *disk;
+    bool ok;
+
+    record_copy(records_find(records, vm_uuid, name), &changed);
+    disk = (struct record_disk *)(uintptr_t)tree_disk(&changed, vdev);
+    set_text(&disk->path, remains);
+    set_text(&disk->format, "qcow2");
+    while (disk->overlay_count > 0) {
+        drop_overlay(disk, 0);
+    }
+    record_disk_add_overlay(disk, remains);
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
+}

@@ -45,6 +45,14 @@ bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err);
 
+/*
+ * Of a snapshot's disk nothing is left but the image `remains`, which is to be
+ * removed: a delete that is interrupted here finds it again.
+ */
+bool tree_leave_remains(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *remains,
+                        struct error *err);
+
 /* A snapshot no longer has that disk. */
 bool tree_drop_disk(struct records *records, const char *vm_uuid,
                     const char *name, const char *vdev, struct error *err);

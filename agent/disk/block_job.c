@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Driving a block job: a session to start it, then one for each look at it.
- * query-jobs is the truth; what it says decides the next command, sent in the
- * same session.
+ * Driving a block job: a session for each look at it.  query-jobs is the
+ * truth; what it says decides the next command, sent in the same session: the
+ * start, too, for an agent that died may have started it.
  */
 #include "agent/disk/block_job.h"
 
@@ -23,7 +23,7 @@
 struct block_job {
     struct block_job_where where;
     char *id;
-    struct json_object *start; /* arguments of block-commit; NULL once sent */
+    struct json_object *start; /* for block-commit; NULL once it is at work */
     block_job_on_progress *on_progress;
     block_job_on_done *on_done;
     void *arg;
@@ -161,11 +161,16 @@ static void conclude(struct block_job *job, const char *words)
                 job);
 }
 
+static bool is_concluded(struct json_object *entry)
+{
+    return strcmp(string_in(entry, "status"), "concluded") == 0;
+}
+
 static void act_on(struct block_job *job, struct json_object *entry)
 {
     const char *status = string_in(entry, "status");
 
-    if (strcmp(status, "concluded") == 0) {
+    if (is_concluded(entry)) {
         conclude(job, string_in(entry, "error"));
     } else if (job->cancel && !job->cancelling && !job->completing) {
         job->cancelling = true;
@@ -181,28 +186,6 @@ static void act_on(struct block_job *job, struct json_object *entry)
     }
 }
 
-static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
-{
-    struct block_job *job = arg;
-    struct json_object *entry;
-    struct error own;
-
-    if (err != NULL) {
-        look_failed(job, err);
-        return;
-    }
-    job->failed_looks = 0;
-    entry = find_job(ret, job->id);
-    if (entry == NULL) {
-        error_set(&own, ERR_QMP, "QEMU knows nothing of job %s any more",
-                  job->id);
-        end(job, &own);
-        return;
-    }
-    report_progress(job, entry);
-    act_on(job, entry);
-}
-
 static void on_started(struct json_object *ret, const struct error *err,
                        void *arg)
 {
@@ -216,15 +199,67 @@ static void on_started(struct json_object *ret, const struct error *err,
     }
 }
 
+static void on_leftover_dismissed(struct json_object *ret,
+                                  const struct error *err, void *arg)
+{
+    struct block_job *job = arg;
+
+    (void)ret;
+    if (err != NULL) {
+        look_failed(job, err);
+        return;
+    }
+    qmp_execute(job->qmp, "block-commit", job->start, 0, on_started, job);
+    job->start = NULL;
+}
+
+/* A concluded job of that name is what an agent that died did not dismiss: it
+ * says nothing about this one. */
+static void start_job(struct block_job *job, bool leftover)
+{
+    if (leftover) {
+        qmp_execute(job->qmp, "job-dismiss", id_argument(job), 0,
+                    on_leftover_dismissed, job);
+    } else {
+        on_leftover_dismissed(NULL, NULL, job);
+    }
+}
+
+static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
+{
+    struct block_job *job = arg;
+    struct json_object *entry;
+    struct error own;
+
+    if (err != NULL) {
+        look_failed(job, err);
+        return;
+    }
+    job->failed_looks = 0;
+    entry = find_job(ret, job->id);
+    if (job->start != NULL && (entry == NULL || is_concluded(entry))) {
+        start_job(job, entry != NULL);
+        return;
+    }
+    /* One of that name at work is an earlier agent's: it is the same merge. */
+    json_object_put(job->start);
+    job->start = NULL;
+    if (entry == NULL) {
+        error_set(&own, ERR_QMP, "QEMU knows nothing of job %s any more",
+                  job->id);
+        end(job, &own);
+        return;
+    }
+    report_progress(job, entry);
+    act_on(job, entry);
+}
+
 static void on_open(struct qmp *qmp, const struct error *err, void *arg)
 {
     struct block_job *job = arg;
 
     if (err != NULL) {
         look_failed(job, err);
-    } else if (job->start != NULL) {
-        qmp_execute(qmp, "block-commit", job->start, 0, on_started, job);
-        job->start = NULL;
     } else {
         qmp_execute(qmp, "query-jobs", NULL, 0, on_jobs, job);
     }

@@ -10,6 +10,7 @@
 #include "agent/disk/delete_plan.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/image_snapshots.h"
@@ -83,13 +84,69 @@ static bool plan_internal(struct snapshot_disk *disk,
     return true;
 }
 
+/* qemu-img must not write into what QEMU has open. */
+static bool check_offline(const struct snapshot_disk *disk,
+                          const struct block_disk *open, struct error *err)
+{
+    if (disk->merge == MERGE_OFFLINE && place_in_chain(open, disk->path) >= 0) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the domain uses %s, over which %s lies "
+                         "aside; that has to go first",
+                         disk->vdev, disk->path, disk->over);
+    }
+    return true;
+}
+
+static bool lists_overlay(const struct record_disk *disk, const char *path)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        if (strcmp(disk->overlays[i], path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * An image that an earlier delete merged before it was interrupted: we made it
+ * over the snapshot's state, it is there, but QEMU has the state open without
+ * it.  NULL if there is none.
+ */
+static const char *find_merged(const struct snapshot *snapshot,
+                               const struct block_disk *open,
+                               const struct snapshot_disk *disk)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+    const struct record_disk *recorded = tree_disk(record, disk->vdev);
+    int place = place_in_chain(open, disk->path);
+
+    if (!record->deleting || place < 0 ||
+        (place > 0 && lists_overlay(recorded, open->chain[place - 1].path))) {
+        return NULL;
+    }
+    for (size_t i = 0; i < recorded->overlay_count; i++) {
+        if (access(recorded->overlays[i], F_OK) == 0) {
+            return recorded->overlays[i];
+        }
+    }
+    return NULL;
+}
+
+static void plan_merge(struct snapshot_disk *disk, const char *over,
+                       enum merge_kind merge)
+{
+    disk->over = xstrdup(over);
+    disk->merge = merge;
+}
+
 static bool plan_external(const struct snapshot *snapshot,
                           struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    const char *over = NULL, *other;
+    const char *over = NULL;
 
     /* xl restore put the domain on it: its writes are there. */
     if (disk->restore_overlay != NULL &&
@@ -99,24 +156,27 @@ static bool plan_external(const struct snapshot *snapshot,
                          "restored with xl from the snapshot's memory file",
                          disk->vdev, disk->restore_overlay);
     }
-    other = tree_snapshot_in(records, uuid, disk->path, snapshot->name);
-    if (other != NULL) {
-        /* Another snapshot holds the same state: it keeps the image. */
-        disk->merge = MERGE_NOTHING;
+    over = find_merged(snapshot, open, disk);
+    if (over != NULL) {
+        plan_merge(disk, over, MERGE_FINISH);
         return true;
+    }
+    disk->merge = MERGE_NOTHING;
+    if (tree_snapshot_in(records, uuid, disk->path, snapshot->name) != NULL) {
+        return true; /* another snapshot of the same state keeps the image */
     }
     if (!find_over(snapshot, open, disk, &over, err)) {
         return false;
     }
     if (over != NULL) {
-        disk->over = xstrdup(over);
-        disk->merge =
-            place_in_chain(open, over) >= 0 ? MERGE_LIVE : MERGE_OFFLINE;
-    } else if (place_in_chain(open, disk->path) < 0 &&
-               records_owns_file(records, uuid, disk->path)) {
+        plan_merge(disk, over,
+                   place_in_chain(open, over) >= 0 ? MERGE_LIVE
+                                                   : MERGE_OFFLINE);
+        return check_offline(disk, open, err);
+    }
+    if (place_in_chain(open, disk->path) < 0 &&
+        records_owns_file(records, uuid, disk->path)) {
         disk->merge = MERGE_REMOVE;
-    } else {
-        disk->merge = MERGE_NOTHING;
     }
     return true;
 }

@@ -107,9 +107,14 @@ void delete_plan_disks(struct operation *operation)
 
 static void end_step(struct snapshot *snapshot, const struct error *err)
 {
+    struct error own = {0};
+
+    if (err != NULL) {
+        own = *err; /* it may belong to the session */
+    }
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
-    operation_step_done(&snapshot->operation, err);
+    operation_step_done(&snapshot->operation, &own);
 }
 
 static void remove_if_ours(struct snapshot *snapshot, const char *path,
@@ -128,16 +133,25 @@ static void remove_if_ours(struct snapshot *snapshot, const char *path,
     tree_forget_image(records, uuid, path, err);
 }
 
-/* The records after what `over` held has moved into `path`. */
-static bool note_merge(struct snapshot *snapshot, struct error *err)
+/* The records after what `over` held has moved into `path`, then the file. */
+static bool end_merge(struct snapshot *snapshot, struct error *err)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
+    bool ours = records_owns_file(records, uuid, disk->over);
 
-    return tree_move_states(records, uuid, disk->over, disk->path, disk->format,
-                            err) &&
-           tree_drop_disk(records, uuid, snapshot->name, disk->vdev, err);
+    if (!tree_move_states(records, uuid, disk->over, disk->path, disk->format,
+                          err) ||
+        (ours && !tree_leave_remains(records, uuid, snapshot->name, disk->vdev,
+                                     disk->over, err))) {
+        return false;
+    }
+    if (ours && unlink(disk->over) != 0 && errno != ENOENT) {
+        return error_set_errno(err, ERR_STORE, errno, "cannot remove %s",
+                               disk->over);
+    }
+    return tree_drop_disk(records, uuid, snapshot->name, disk->vdev, err);
 }
 
 static void finish_disk(struct snapshot *snapshot)
@@ -148,17 +162,8 @@ static void finish_disk(struct snapshot *snapshot)
     switch (disk->merge) {
     case MERGE_LIVE:
     case MERGE_OFFLINE:
-        /* Asked before the record forgets that we made it. */
-        if (records_owns_file(snapshot->agent->records, snapshot->guest.uuid,
-                              disk->over)) {
-            if (note_merge(snapshot, &err) && unlink(disk->over) != 0 &&
-                errno != ENOENT) {
-                error_set_errno(&err, ERR_STORE, errno, "cannot remove %s",
-                                disk->over);
-            }
-        } else {
-            note_merge(snapshot, &err);
-        }
+    case MERGE_FINISH:
+        end_merge(snapshot, &err);
         break;
     case MERGE_REMOVE:
         remove_if_ours(snapshot, disk->path, &err);
@@ -213,16 +218,70 @@ static const struct block_disk *open_disk(struct snapshot *snapshot)
                             false);
 }
 
-static bool over_is_active(struct snapshot *snapshot)
+static bool uses(const struct block_disk *open, const char *path)
 {
-    return strcmp(open_disk(snapshot)->chain[0].path,
-                  disk_at_work(snapshot)->over) == 0;
+    for (size_t i = 0; open != NULL && i < open->depth; i++) {
+        if (strcmp(open->chain[i].path, path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What QEMU has open now decides, not what the job said: a file that is still
+ * in use must never be removed. */
+static void on_graph_after(struct block_graph *graph, const struct error *err,
+                           void *arg)
+{
+    struct snapshot *snapshot = arg;
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open;
+    struct error own;
+
+    if (err != NULL) {
+        own = *err;
+        end_step(snapshot, &own);
+        return;
+    }
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    block_graph_free(snapshot->graph);
+    snapshot->graph = graph;
+    open = open_disk(snapshot);
+    if (uses(open, disk->over)) {
+        error_set(&own, ERR_QMP,
+                  "disk %s: QEMU still uses %s after its merge into %s",
+                  disk->vdev, disk->over, disk->path);
+        end_step(snapshot, &own);
+    } else if (open != NULL && open->depth > 0 &&
+               strcmp(open->chain[0].path, disk->path) == 0) {
+        adjust(snapshot);
+    } else {
+        finish_disk(snapshot);
+    }
+}
+
+static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
+{
+    if (err != NULL) {
+        end_step(arg, err);
+    } else {
+        block_graph_query(qmp, on_graph_after, arg);
+    }
+}
+
+static void look_after_merge(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_open_after, snapshot);
 }
 
 static void on_merged(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
-    struct error own = {0};
+    struct error own;
 
     snapshot->merge_job = NULL;
     if (err != NULL) {
@@ -231,10 +290,8 @@ static void on_merged(const struct error *err, void *arg)
             &own, "disk %s: merging %s into %s: ", disk_at_work(snapshot)->vdev,
             disk_at_work(snapshot)->over, disk_at_work(snapshot)->path);
         end_step(snapshot, &own);
-    } else if (over_is_active(snapshot)) {
-        adjust(snapshot);
     } else {
-        finish_disk(snapshot);
+        look_after_merge(snapshot);
     }
 }
 
@@ -417,6 +474,10 @@ static void next_disk(struct snapshot *snapshot)
         break;
     case MERGE_OFFLINE:
         merge_offline(snapshot);
+        break;
+    case MERGE_FINISH:
+        snapshot->merge_begun = true;
+        look_after_merge(snapshot);
         break;
     case DELETE_LIVE:
         delete_live(snapshot);

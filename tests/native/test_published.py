@@ -70,7 +70,7 @@ def test_a_snapshot_is_described(world, agent):
         assert seen[f"s1/disks/{vdev}/path"] == disk.path
         assert seen[f"s1/disks/{vdev}/format"] == disk.format
         assert seen[f"s1/disks/{vdev}/external"] == "1"
-        assert (seen[f"s1/disks/{vdev}/overlay"] ==
+        assert (seen[f"s1/disks/{vdev}/overlays/0"] ==
                 reply[f"result/disks/{vdev}/path"])
 
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The agent killed in the middle: the next one puts things right (I1, I2, I5)."""
+
+import json
+import os
+
+import pytest
+
+DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
+
+
+def listing(world):
+    return sorted(os.listdir(world.images))
+
+
+def chain(domain, vdev="xvda"):
+    return [path for path, _ in domain.chain(vdev)]
+
+
+def stored_path(domain, vdev="xvda"):
+    disks = domain.stored_config()["disks"]
+    return next(disk["pdev_path"] for disk in disks if disk["vdev"] == vdev)
+
+
+def notes(agent):
+    return [name for name in agent.records() if name.startswith("journal/")]
+
+
+def kill_at(agent, domain, command, kind, operation, **keys):
+    """Submits a request and kills the agent when it has come to `command`."""
+    fault = domain.interpose().fault(command, kind)
+    request = agent.submit(operation, domain="alice", **keys)
+    fault.wait_reached()
+    agent.kill()
+    fault.release()
+    domain.relay.close()
+    domain.relay = None
+    return request
+
+
+@pytest.mark.parametrize("command, kind", [("query-block", "hold-after"),
+                                           ("transaction", "hold-before"),
+                                           ("transaction", "hold-after")])
+def test_a_killed_create_is_undone(world, agent, command, kind):
+    domain = world.add_domain("alice", disks=DISKS)
+    domain.write("xvda", 0, b"a" * 4096)
+    before, was = listing(world), chain(domain)
+    request = kill_at(agent, domain, command, kind, "create", name="s1", memory=0)
+    domain.write("xvda", 4096, b"b" * 4096)
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "failed"
+    assert reply["error/code"] == "interrupted"
+    assert chain(domain) == was
+    assert stored_path(domain) == was[0]
+    assert listing(world) == before
+    world.eventually(lambda: notes(agent) == [], 10, "no note left")
+    assert domain.read("xvda", 0, 8192) == b"a" * 4096 + b"b" * 4096
+    # And the domain is not held by what is over.
+    reply = agent.request("create", domain="alice", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+
+
+def test_a_domain_destroyed_while_the_agent_was_dead_leaves_no_overlay(world, agent):
+    domain = world.add_domain("alice", disks=DISKS)
+    before = listing(world)
+    request = kill_at(agent, domain, "transaction", "hold-before", "create",
+                      name="s1", memory=0)
+    world.remove_domain(domain)
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    assert listing(world) == before
+
+
+def test_a_file_by_the_name_of_a_planned_overlay_is_not_removed(world, agent):
+    domain = world.add_domain("alice", disks=DISKS)
+    request = kill_at(agent, domain, "transaction", "hold-before", "create",
+                      name="s1", memory=0)
+    overlay = next(name for name in listing(world) if "xvda.s1" in name)
+    with open(f"{world.images}/{overlay}", "wb") as file:
+        file.write(b"somebody else's")
+    agent.start()
+    request.wait()
+    assert overlay in listing(world)
+
+
+@pytest.mark.parametrize("command, kind", [("block-commit", "hold-before"),
+                                           ("block-commit", "hold-after"),
+                                           ("job-complete", "hold-after"),
+                                           ("job-dismiss", "hold-after")])
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_a_killed_delete_is_carried_to_its_end(world, agent, command, kind, name):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    for n in (1, 2):
+        domain.write("xvda", n * 65536, str(n).encode() * 4096)
+        reply = agent.request("create", domain="alice", name=f"s{n}", memory=0)
+        assert reply["state"] == "done", reply
+    domain.write("xvda", 3 * 65536, b"3" * 4096)
+    if name == "s1" and command == "job-complete":
+        pytest.skip("a merge below the active image completes by itself")
+    request = kill_at(agent, domain, command, kind, "delete", name=name)
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert len(chain(domain)) == 2
+    assert stored_path(domain) == chain(domain)[0]
+    assert sorted(f"{world.images}/{file}" for file in listing(world)) == \
+        sorted(chain(domain))
+    for n in (1, 2, 3):
+        assert domain.read("xvda", n * 65536, 4096) == str(n).encode() * 4096
+    other = "s2" if name == "s1" else "s1"
+    assert agent.request("delete", domain="alice", name=other)["state"] == "done"
+    assert len(chain(domain)) == 1
+
+
+def test_a_damaged_note_is_left_alone_and_stops_nothing(world, agent):
+    world.add_domain("alice", disks=DISKS)
+    agent.stop()
+    folder = f"{agent.settings['store']['folder']}/journal"
+    with open(f"{folder}/op-x.json", "w", encoding="ascii") as file:
+        json.dump({"version": 1, "id": 7}, file)
+    agent.start()
+    agent.wait_log("op-x.json")
+    reply = agent.request("create", domain="alice", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    world.eventually(lambda: notes(agent) == ["journal/op-x.json"], 10, "no other note")
