@@ -211,8 +211,14 @@ static void on_teller(evutil_socket_t fd, short events, void *arg)
 /* The recipe was looked up when the request came in: it is there. */
 static void prepare_operation(struct snapshot *snapshot)
 {
+    struct guest guest;
     struct error err;
 
+    /* It may have been started or shut down while the request waited. */
+    if (!snapshot->recovered) {
+        snapshot->running = guests_find(snapshot->agent->guests,
+                                        snapshot->guest.uuid, &guest, &err);
+    }
     snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
              snapshot->guest.name, snapshot->id,
              request_operation_name(snapshot->request.operation));
@@ -247,6 +253,8 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
     (void)events;
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
+    } else if (snapshot->agent->dispatcher->draining) {
+        return; /* it waits for the next agent */
     } else if (snapshot->recovered) {
         prepare_operation(snapshot);
         recovery_begin(snapshot);
@@ -444,6 +452,9 @@ static void on_request(struct raw_request *raw, const char *state, void *arg)
         raw_request_dispose(raw);
         return;
     }
+    if (agent->dispatcher->renew_wanted) {
+        renew_guests(agent);
+    }
     snapshot = take_up(agent, raw);
     if (!accept_request(snapshot, raw, state, &err)) {
         finish(snapshot, &err);
@@ -453,9 +464,9 @@ static void on_request(struct raw_request *raw, const char *state, void *arg)
             request_operation_name(snapshot->request.operation),
             snapshot->guest.domid, snapshot->guest.name, snapshot->requester);
         arm_time_limit(snapshot);
-        if (!snapshot->job.running) {
-            result_write_state(snapshot, "queued");
-        }
+        /* Also where it starts at once: a request without a state is one that
+         * was written anew (watch.c). */
+        result_write_state(snapshot, "queued");
     }
     raw_request_dispose(raw);
 }
@@ -491,7 +502,8 @@ static void give_up(struct snapshot *snapshot, enum error_code code,
 
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_cancel(&snapshot->operation, code, why);
-    } else {
+    } else if (!snapshot->recovered) {
+        /* What an earlier agent left under way must be put right first. */
         error_set(&err, code, "%s", why);
         finish(snapshot, &err);
     }
@@ -558,7 +570,8 @@ static void on_lost(void *arg)
          snapshot = next) {
         next = TAILQ_NEXT(snapshot, link);
         orphan(snapshot);
-        if (snapshot->operation.state == OPERATION_IDLE) {
+        if (snapshot->operation.state == OPERATION_IDLE &&
+            !snapshot->recovered) {
             queue_remove(dispatcher->queue, &snapshot->job);
             forget(snapshot);
         }
@@ -644,7 +657,9 @@ static void idle_at_once(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
-    dispatcher->on_idle(dispatcher->on_idle_arg);
+    if (dispatcher->running == 0) {
+        dispatcher->on_idle(dispatcher->on_idle_arg);
+    }
 }
 
 void dispatcher_drain(struct dispatcher *dispatcher,

@@ -33,6 +33,7 @@ struct options {
 struct program {
     struct agent agent;
     const struct options *options;
+    char *config_path; /* absolute: a daemon's folder is the root */
     struct event *signals[3];
     struct event *drain_limit;
     struct event *linger;
@@ -177,7 +178,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
 
     (void)number;
     (void)events;
-    if (!config_load(program->options->config, &config, &err)) {
+    if (!config_load(program->config_path, &config, &err)) {
         LOG_ERROR("the settings stay as they are: %s", err.message);
         return;
     }
@@ -193,7 +194,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     log_configure(config.log.target, config.log.level);
     apply_timeouts(agent);
     dispatcher_reconfigure(agent->dispatcher);
-    LOG_NOTICE("settings read again from %s", program->options->config);
+    LOG_NOTICE("settings read again from %s", program->config_path);
 }
 
 /* ---- the beginning ---- */
@@ -318,8 +319,13 @@ static bool run(const struct options *options)
         return true;
     }
     log_configure(agent->config.log.target, agent->config.log.level);
+    program.config_path = realpath(options->config, NULL);
+    if (program.config_path == NULL) {
+        program.config_path = xstrdup(options->config);
+    }
     if (!options->foreground && daemon(0, 0) != 0) {
         error_set_errno(&err, ERR_INTERNAL, errno, "cannot become a daemon");
+        free(program.config_path);
         return fail(&err);
     }
     /* QEMU, xenstored and the log may hang up on us at any moment. */
@@ -332,6 +338,7 @@ static bool run(const struct options *options)
         fail(&err);
     }
     stop_services(&program);
+    free(program.config_path);
     return ok;
 }
 

@@ -292,21 +292,10 @@ static void step_ended(struct operation *operation)
     begin_step(operation);
 }
 
-/* The step has not run: of those before it there is something to undo, unless
- * they are committed; then it runs all the same when a crash is over. */
-static void note_failed(struct operation *operation)
-{
-    struct error why = operation->pending;
-
-    if (operation->committed)
-        end_as_failed(operation);
-    else
-        fail(operation, &why, operation->current);
-}
-
 static void begin_step(struct operation *operation)
 {
     const struct step *step = current_step(operation);
+    struct error why;
 
     operation->started = false;
     operation->ended = false;
@@ -321,8 +310,12 @@ static void begin_step(struct operation *operation)
     }
     if ((step->flags & STEP_NOTED) && operation->host->note &&
         !operation->host->note(operation, &operation->pending)) {
-        note_failed(operation);
-        return;
+        if (!operation->committed) {
+            why = operation->pending;
+            fail(operation, &why, operation->current);
+            return;
+        }
+        note_late_error(operation);
     }
     operation->host->on_progress(operation);
     operation->step_deadline_ms =

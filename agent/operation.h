@@ -48,7 +48,8 @@ enum step_flag {
     /* Behind the commit: what follows makes no sense without it. */
     STEP_MUST = 2,
     /* host->note() is called before it runs, so that it survives a crash that
-     * the operation has come this far. */
+     * the operation has come this far; if that fails, the step does not run
+     * before the commit, and does all the same behind it. */
     STEP_NOTED = 4
 };
 

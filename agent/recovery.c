@@ -10,6 +10,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/guest/guest_steps.h"
 #include "agent/journal/durable_file.h"
 #include "agent/journal/operation_state.h"
 
@@ -234,25 +235,76 @@ static bool came_to(const struct snapshot *snapshot, const char *step)
     return snapshot->noted_step >= index_of(snapshot, step);
 }
 
+/* A domain that our restore left in its middle: paused, never run, on the
+ * overlays that were made for it.  Anything else was started by somebody. */
+static bool is_remains(const struct snapshot *snapshot)
+{
+    if (snapshot->gone || !snapshot->guest.paused) {
+        return false;
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay != NULL &&
+            guest_has_disk(snapshot->agent->guests, snapshot->guest.domid,
+                           disk->vdev, disk->overlay)) {
+            return image_overlay_is_empty(disk->overlay);
+        }
+    }
+    return false;
+}
+
+static void on_remains_gone(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        LOG_ERROR("%s %s", snapshot->label, err->message);
+    }
+    go_back(snapshot, "make-overlays");
+}
+
+/* For a domain that did not run before: back to that. */
+static void recover_start(struct snapshot *snapshot)
+{
+    if (came_to(snapshot, "start")) {
+        go_forward(snapshot, snapshot->gone ? "write-record" : "start");
+    } else if (is_remains(snapshot)) {
+        snapshot->call =
+            guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
+                          on_remains_gone, snapshot);
+    } else {
+        go_back(snapshot, "make-overlays");
+    }
+}
+
 /* Destroying the old domain is the commit. */
 static void recover_revert(struct snapshot *snapshot, uint32_t old_domid)
 {
     bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid;
 
     if (came_to(snapshot, "start")) {
-        go_forward(snapshot, snapshot->gone ? "write-record" : "start");
-    } else if (!snapshot->running) {
-        go_back(snapshot, "make-overlays");
+        bool new_is_there =
+            !snapshot->gone && snapshot->guest.domid == snapshot->new_domid;
+
+        restore_recall_source(snapshot);
+        go_forward(snapshot, new_is_there ? "start" : "write-record");
     } else if (old_is_there || !came_to(snapshot, "end-domain")) {
         go_back(snapshot, "end-domain");
-    } else {
+    } else if (snapshot->gone || is_remains(snapshot)) {
         go_forward(snapshot, "restore");
+    } else {
+        /* Somebody started the domain anew meanwhile: it is theirs. */
+        snapshot->gone = true;
+        go_back(snapshot, "keep-running-state");
     }
 }
 
 /* Whatever was merged is; from the top it finds out what is left to do. */
 static void recover_delete(struct snapshot *snapshot)
 {
+    snapshot->running = !snapshot->gone;
     if (records_find(snapshot->agent->records, snapshot->guest.uuid,
                      snapshot->name) == NULL) {
         go_forward(snapshot, "publish");
@@ -268,10 +320,12 @@ void recovery_begin(struct snapshot *snapshot)
     struct guest guest;
     struct error err;
 
-    snapshot->gone = !guests_find(snapshot->agent->guests, snapshot->guest.uuid,
-                                  &guest, &err);
-    if (!snapshot->gone) {
+    if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                    &err)) {
         snapshot->guest = guest;
+        snapshot->same_domain = guest.domid == old_domid;
+    } else {
+        snapshot->gone = err.code == ERR_NO_SUCH_DOMAIN;
     }
     LOG_NOTICE("%s was interrupted; taking it up again", snapshot->label);
     switch (snapshot->request.operation) {
@@ -279,7 +333,11 @@ void recovery_begin(struct snapshot *snapshot)
         recover_create(snapshot);
         break;
     case REQUEST_REVERT:
-        recover_revert(snapshot, old_domid);
+        if (snapshot->running) {
+            recover_revert(snapshot, old_domid);
+        } else {
+            recover_start(snapshot);
+        }
         break;
     case REQUEST_DELETE:
     case REQUEST_RESCAN:

@@ -22,10 +22,8 @@ static bool find_domain_again(struct snapshot *snapshot, struct error *err)
     if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
                     err)) {
         snapshot->guest = guest;
-        snapshot->running = true;
         return true;
     }
-    snapshot->running = false;
     return err->code == ERR_NO_SUCH_DOMAIN;
 }
 
@@ -94,7 +92,9 @@ static void append_overlays(const struct snapshot *snapshot,
         struct record_disk *to =
             (struct record_disk *)(uintptr_t)tree_disk(record, disk->vdev);
 
-        if (to != NULL && disk->overlay != NULL) {
+        /* A recovery may come here twice. */
+        if (to != NULL && disk->overlay != NULL &&
+            !record_disk_lists_overlay(to, disk->overlay)) {
             record_disk_add_overlay(to, disk->overlay);
         }
     }
@@ -139,7 +139,11 @@ static bool is_needless(const struct snapshot *snapshot,
     return disk->abandoned != NULL && disk->overlay != NULL &&
            strcmp(disk->abandoned, disk->overlay) != 0 &&
            records_owns_file(records, uuid, disk->abandoned) &&
-           tree_snapshot_in(records, uuid, disk->abandoned, NULL) == NULL &&
+           tree_snapshot_in(records, uuid, disk->abandoned, false, NULL) ==
+               NULL &&
+           tree_snapshot_in(records, uuid, disk->abandoned, true, NULL) ==
+               NULL &&
+           !tree_is_restore_overlay(records, uuid, disk->abandoned) &&
            tree_image_over(records, uuid, disk->abandoned, NULL) == NULL;
 }
 
@@ -149,7 +153,9 @@ static bool remove_abandoned(struct snapshot *snapshot, struct error *err)
         struct snapshot_disk *disk = &snapshot->disks[i];
 
         if (snapshot->request.keep_current || !is_needless(snapshot, disk)) {
-            disk->abandoned_stays = disk->abandoned != NULL;
+            disk->abandoned_stays = disk->abandoned != NULL &&
+                                    disk->overlay != NULL &&
+                                    strcmp(disk->abandoned, disk->overlay) != 0;
             continue;
         }
         if (unlink(disk->abandoned) != 0 && errno != ENOENT) {
@@ -173,7 +179,8 @@ void revert_clean(struct operation *operation)
 
     if (snapshot->brought_back != NULL) {
         overlays_unlink(snapshot, &err);
-    } else {
+    } else if (operation->late_error.code == ERR_NONE) {
+        /* Only where the records say what the domain is on now. */
         remove_abandoned(snapshot, &err);
     }
     operation_step_done(operation, &err);

@@ -100,6 +100,7 @@ struct snapshot {
     bool recovered;    /* from a note of an agent that ended under way */
     size_t noted_step; /* how far that had come */
     bool gone;         /* recovered, and the domain no longer exists */
+    bool same_domain;  /* recovered, and it is the one it was, not restarted */
 
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;
@@ -116,7 +117,7 @@ struct snapshot {
     struct snapshot_disk *disks;
     size_t disk_count;
     const char *consistency; /* "full", "crash"; static */
-    bool adjusted;           /* the configuration may name the overlays */
+    bool adjust_failed;      /* the configuration is as it was */
 
     /* memory */
     bool live;

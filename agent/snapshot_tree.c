@@ -51,6 +51,8 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
 struct search {
     const char *path;
     const char *except;
+    bool restore_overlays; /* count too */
+    bool internal;
     const char *found;
 };
 
@@ -85,6 +87,9 @@ static void visit_images(const struct record *record, void *arg)
         for (size_t j = 0; j < disk->overlay_count; j++) {
             consider(search, disk->overlays[j]);
         }
+        if (search->restore_overlays && disk->restore_overlay != NULL) {
+            consider(search, disk->restore_overlay);
+        }
     }
 }
 
@@ -105,19 +110,53 @@ static void visit_states(const struct record *record, void *arg)
         return;
     }
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (strcmp(record->disks[i].path, search->path) == 0) {
+        if (record->disks[i].external != search->internal &&
+            strcmp(record->disks[i].path, search->path) == 0) {
             search->found = record->name;
         }
     }
 }
 
 const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
-                             const char *path, const char *except)
+                             const char *path, bool internal,
+                             const char *except)
 {
-    struct search search = {.path = path, .except = except};
+    struct search search = {
+        .path = path, .except = except, .internal = internal};
 
     records_each_of_vm(records, vm_uuid, visit_states, &search);
     return search.found;
+}
+
+const char *tree_any_image_over(const struct records *records,
+                                const char *vm_uuid, const char *path)
+{
+    struct search search = {.path = path, .restore_overlays = true};
+
+    records_each_of_vm(records, vm_uuid, visit_images, &search);
+    return search.found;
+}
+
+static void visit_restore_overlays(const struct record *record, void *arg)
+{
+    struct search *search = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const char *overlay = record->disks[i].restore_overlay;
+
+        if (overlay != NULL && strcmp(overlay, search->path) == 0) {
+            search->found = record->name;
+        }
+    }
+}
+
+bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
+                             const char *path)
+{
+    struct search search = {.path = path};
+
+    records_each_of_vm(records, vm_uuid, visit_restore_overlays, &search);
+    return search.found != NULL;
 }
 
 struct lister {

@@ -25,12 +25,22 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
 const char *tree_image_over(const struct records *records, const char *vm_uuid,
                             const char *path, const char *except);
 
+/* The same, with the overlays kept for `xl restore`. */
+const char *tree_any_image_over(const struct records *records,
+                                const char *vm_uuid, const char *path);
+
+/* Whether a record keeps that image for `xl restore`. */
+bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
+                             const char *path);
+
 /*
- * The name of a snapshot whose state lies in that image; NULL if there is
- * none.  `except` (may be NULL): a snapshot that does not count.
+ * The name of a snapshot whose state is that image, or, with `internal`, lies
+ * in it as an internal snapshot; NULL if there is none.  `except` (may be
+ * NULL): a snapshot that does not count.
  */
 const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
-                             const char *path, const char *except);
+                             const char *path, bool internal,
+                             const char *except);
 
 /*
  * Takes an image out of the overlays that a record of this VM lists; durable on

@@ -9,6 +9,7 @@
  */
 #include "agent/watch.h"
 
+#include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,8 +66,10 @@ static char *read_key(struct watch *watch, const char *folder, const char *key)
     char *path = xasprintf("%s/%s", folder, key);
     unsigned int length;
     char *value = xs_read(watch_xs(watch), XBT_NULL, path, &length);
+    int errnum = errno;
 
     free(path);
+    errno = errnum;
     return value;
 }
 
@@ -196,6 +199,11 @@ static void look(struct watch *watch, const char *id)
     char *state = NULL;
     bool known = is_known(watch, id);
 
+    /* Nobody answers: that says nothing about the request. */
+    if (operation == NULL && errno != ENOENT) {
+        free(folder);
+        return;
+    }
     if (operation != NULL) {
         state = read_key(watch, folder, "state");
     }
@@ -257,10 +265,8 @@ static void on_request_event(struct watch *watch, const char *path)
     char id[PATH_ID_SIZE];
     const char *key;
 
-    if (!path_split_request(watch->requests, path, id, &key)) {
-        /* Above the folder: it was removed with all its requests. */
-        look_at_all(watch);
-    } else if (id[0] == '\0') {
+    /* The folder itself, or one above it: removed with all its requests. */
+    if (!path_split_request(watch->requests, path, id, &key) || id[0] == '\0') {
         look_at_all(watch);
     } else if (key[0] == '\0' || strcmp(key, "operation") == 0) {
         look(watch, id);

@@ -79,7 +79,8 @@ static const char *string_in(struct json_object *object, const char *key)
 {
     struct json_object *value;
 
-    if (!json_object_object_get_ex(object, key, &value)) {
+    if (!json_object_object_get_ex(object, key, &value) ||
+        !json_object_is_type(value, json_type_string)) {
         return "";
     }
     return json_object_get_string(value);
@@ -110,11 +111,16 @@ static void on_dismissed(struct json_object *ret, const struct error *err,
 /* For commands whose effect the next look shows. */
 static void on_sent(struct json_object *ret, const struct error *err, void *arg)
 {
+    struct block_job *job = arg;
+
     (void)ret;
     if (err != NULL) {
-        look_failed(arg, err);
+        /* If the next look shows it without effect, it is sent again. */
+        job->completing = false;
+        job->cancelling = false;
+        look_failed(job, err);
     } else {
-        look_later(arg);
+        look_later(job);
     }
 }
 
@@ -182,7 +188,15 @@ static void act_on(struct block_job *job, struct json_object *entry)
         qmp_execute(job->qmp, "job-complete", id_argument(job), 0, on_sent,
                     job);
     } else {
+        job->failed_looks = 0;
         look_later(job);
+    }
+}
+
+static void note_begin(struct block_job *job)
+{
+    if (job->where.began != NULL) {
+        *job->where.began = true;
     }
 }
 
@@ -194,9 +208,10 @@ static void on_started(struct json_object *ret, const struct error *err,
     (void)ret;
     if (err != NULL && !qmp_is_broken(job->qmp)) {
         end(job, err); /* QEMU refused it */
-    } else {
-        look_later(job);
+        return;
     }
+    note_begin(job);
+    look_later(job);
 }
 
 static void on_leftover_dismissed(struct json_object *ret,
@@ -231,17 +246,21 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
     struct json_object *entry;
     struct error own;
 
+    if (err == NULL && !json_object_is_type(ret, json_type_array)) {
+        error_set(&own, ERR_QMP, "QEMU answers query-jobs with no list");
+        err = &own;
+    }
     if (err != NULL) {
         look_failed(job, err);
         return;
     }
-    job->failed_looks = 0;
     entry = find_job(ret, job->id);
     if (job->start != NULL && (entry == NULL || is_concluded(entry))) {
         start_job(job, entry != NULL);
         return;
     }
     /* One of that name at work is an earlier agent's: it is the same merge. */
+    note_begin(job);
     json_object_put(job->start);
     job->start = NULL;
     if (entry == NULL) {

@@ -27,6 +27,7 @@ struct block_job_where {
     const struct qmp_settings *qmp;
     uint32_t domid;
     const char *uuid;
+    bool *began; /* set once QEMU has taken the job; NULL: not of interest */
 };
 
 /*

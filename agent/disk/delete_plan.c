@@ -59,6 +59,19 @@ static bool find_over(const struct snapshot *snapshot,
     return true;
 }
 
+static bool image_lists_snapshot(const struct block_image *image,
+                                 const char *name)
+{
+    for (size_t i = 0; i < image->snapshot_count; i++) {
+        if (strcmp(image->snapshots[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One that is gone already, by somebody else's hand or half a delete ago,
+ * leaves nothing to do. */
 static bool plan_internal(struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
@@ -71,16 +84,21 @@ static bool plan_internal(struct snapshot_disk *disk,
                          "snapshots made after it first",
                          disk->vdev, disk->path);
     }
-    disk->merge = place == 0 ? DELETE_LIVE : DELETE_OFFLINE;
-    /* Deleted by somebody else, or half a delete ago: nothing is left to do. */
-    if (place < 0 &&
-        !image_holds_snapshot(disk->path, disk->internal_name, err)) {
-        if (err->code != ERR_NO_SUCH_SNAPSHOT) {
-            return false;
+    disk->merge = MERGE_NOTHING;
+    if (place == 0) {
+        if (image_lists_snapshot(&open->chain[0], disk->internal_name)) {
+            disk->merge = DELETE_LIVE;
         }
-        err->code = ERR_NONE;
-        disk->merge = MERGE_NOTHING;
+        return true;
     }
+    if (image_holds_snapshot(disk->path, disk->internal_name, err)) {
+        disk->merge = DELETE_OFFLINE;
+        return true;
+    }
+    if (err->code != ERR_NO_SUCH_SNAPSHOT) {
+        return false;
+    }
+    err->code = ERR_NONE;
     return true;
 }
 
@@ -97,20 +115,12 @@ static bool check_offline(const struct snapshot_disk *disk,
     return true;
 }
 
-static bool lists_overlay(const struct record_disk *disk, const char *path)
-{
-    for (size_t i = 0; i < disk->overlay_count; i++) {
-        if (strcmp(disk->overlays[i], path) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /*
- * An image that an earlier delete merged before it was interrupted: we made it
- * over the snapshot's state, it is there, but QEMU has the state open without
- * it.  NULL if there is none.
+ * An image that a delete merged just before the agent ended: we made it over
+ * the snapshot's state, it is there, but the same QEMU has the state open
+ * without it, and only a merge takes it away from there.  NULL if there is
+ * none.  For a domain started since, it may be that somebody put it back on the
+ * base, and the image holds what was never merged.
  */
 static const char *find_merged(const struct snapshot *snapshot,
                                const struct block_disk *open,
@@ -121,8 +131,9 @@ static const char *find_merged(const struct snapshot *snapshot,
     const struct record_disk *recorded = tree_disk(record, disk->vdev);
     int place = place_in_chain(open, disk->path);
 
-    if (!record->deleting || place < 0 ||
-        (place > 0 && lists_overlay(recorded, open->chain[place - 1].path))) {
+    if (!snapshot->same_domain || !record->deleting || place < 0 ||
+        (place > 0 &&
+         record_disk_lists_overlay(recorded, open->chain[place - 1].path))) {
         return NULL;
     }
     for (size_t i = 0; i < recorded->overlay_count; i++) {
@@ -131,6 +142,30 @@ static const char *find_merged(const struct snapshot *snapshot,
         }
     }
     return NULL;
+}
+
+/* What xl restored the domain on holds its writes. */
+static bool check_restore_overlay(const struct snapshot_disk *disk,
+                                  const struct block_disk *open,
+                                  struct error *err)
+{
+    if (disk->restore_overlay == NULL) {
+        return true;
+    }
+    if (place_in_chain(open, disk->restore_overlay) >= 0) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the domain runs on %s since it was "
+                         "restored with xl from the snapshot's memory file",
+                         disk->vdev, disk->restore_overlay);
+    }
+    if (!image_overlay_is_empty(disk->restore_overlay)) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: %s holds what a domain wrote that xl "
+                         "restored from the snapshot's memory file; remove "
+                         "that image if nobody needs it",
+                         disk->vdev, disk->restore_overlay);
+    }
+    return true;
 }
 
 static void plan_merge(struct snapshot_disk *disk, const char *over,
@@ -148,13 +183,8 @@ static bool plan_external(const struct snapshot *snapshot,
     const char *uuid = snapshot->guest.uuid;
     const char *over = NULL;
 
-    /* xl restore put the domain on it: its writes are there. */
-    if (disk->restore_overlay != NULL &&
-        place_in_chain(open, disk->restore_overlay) >= 0) {
-        return error_set(err, ERR_SNAPSHOT_IN_USE,
-                         "disk %s: the domain runs on %s since it was "
-                         "restored with xl from the snapshot's memory file",
-                         disk->vdev, disk->restore_overlay);
+    if (!check_restore_overlay(disk, open, err)) {
+        return false;
     }
     over = find_merged(snapshot, open, disk);
     if (over != NULL) {
@@ -162,13 +192,24 @@ static bool plan_external(const struct snapshot *snapshot,
         return true;
     }
     disk->merge = MERGE_NOTHING;
-    if (tree_snapshot_in(records, uuid, disk->path, snapshot->name) != NULL) {
+    if (tree_snapshot_in(records, uuid, disk->path, false, snapshot->name) !=
+        NULL) {
         return true; /* another snapshot of the same state keeps the image */
     }
     if (!find_over(snapshot, open, disk, &over, err)) {
         return false;
     }
     if (over != NULL) {
+        const char *inside =
+            tree_snapshot_in(records, uuid, over, true, snapshot->name);
+
+        if (inside != NULL) {
+            return error_set(err, ERR_SNAPSHOT_IN_USE,
+                             "disk %s: %s would be merged into %s, but it "
+                             "holds the internal snapshot \"%s\"; delete that "
+                             "first",
+                             disk->vdev, over, disk->path, inside);
+        }
         plan_merge(disk, over,
                    place_in_chain(open, over) >= 0 ? MERGE_LIVE
                                                    : MERGE_OFFLINE);

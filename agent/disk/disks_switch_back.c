@@ -123,10 +123,21 @@ static void delete_internal(struct snapshot *snapshot)
                              snapshot->guest.uuid, on_open_again, snapshot);
 }
 
-/* True if something was begun for this disk. */
-static bool bring_back(struct snapshot *snapshot,
-                       const struct snapshot_disk *disk)
+/* Somebody made an image over the overlay: it is in use, but not on top. */
+static bool is_buried(const struct block_disk *open, const char *overlay)
 {
+    for (size_t i = 1; i < open->depth; i++) {
+        if (strcmp(open->chain[i].path, overlay) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True if something was begun for this disk. */
+static bool bring_back(struct snapshot *snapshot, struct snapshot_disk *disk)
+{
+    struct error err;
     const struct block_disk *open =
         block_graph_find(snapshot->graph, disk->vdev, false);
 
@@ -134,6 +145,12 @@ static bool bring_back(struct snapshot *snapshot,
         return false; /* unplugged meanwhile: nothing has it open */
     }
     if (disk->external) {
+        if (is_buried(open, disk->overlay)) {
+            error_set(&err, ERR_CHAIN_BROKEN, "%s was made over it meanwhile",
+                      open->chain[0].path);
+            note_failure(snapshot, disk, &err);
+            return false;
+        }
         if (open->depth < 2 ||
             strcmp(open->chain[0].path, disk->overlay) != 0) {
             return false;
@@ -151,8 +168,7 @@ static bool bring_back(struct snapshot *snapshot,
 static void next_disk(struct snapshot *snapshot)
 {
     while (snapshot->undo_disk < snapshot->disk_count) {
-        const struct snapshot_disk *disk =
-            &snapshot->disks[snapshot->undo_disk];
+        struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
 
         if (snapshot_takes(disk) && bring_back(snapshot, disk)) {
             return;
@@ -240,8 +256,20 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
     struct agent *agent = snapshot->agent;
 
     qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
     snapshot->undo_error = (struct error){0};
     snapshot->then = then;
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        snapshot->disks[i].overlay_stays = false;
+    }
+    /* Its domid may be another's by now. */
+    if (snapshot->gone) {
+        struct error err;
+
+        error_set(&err, ERR_DOMAIN_INACTIVE, "the domain is gone");
+        give_up(snapshot, &err);
+        return;
+    }
     snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                              snapshot->guest.uuid, on_open, snapshot);
 }

@@ -60,3 +60,8 @@ const char *format_qemu_name(const char *format)
 {
     return strcmp(format, "vhd") == 0 ? "vpc" : format;
 }
+
+const char *format_libxl_name(const char *format)
+{
+    return strcmp(format, "vpc") == 0 ? "vhd" : format;
+}

@@ -28,4 +28,7 @@ const struct format_rule *format_rule_find(const char *backend,
 /* QEMU's name, which image headers hold, of a format that libxl names. */
 const char *format_qemu_name(const char *format);
 
+/* And the other way round. */
+const char *format_libxl_name(const char *format);
+
 #endif

@@ -18,6 +18,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/merge_end.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
@@ -54,6 +55,21 @@ static void list_disks(struct snapshot *snapshot)
     }
 }
 
+/* Behind a merge the configuration has to name another image, and must not be
+ * overridden then. */
+static void check_override(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (snapshot->disks[i].merge == MERGE_LIVE &&
+            stored_config_is_overridden(&snapshot->guest)) {
+            error_set(err, ERR_LIBXL,
+                      "domain \"%s\" has a configuration pending from `xl "
+                      "config-update`; reboot it first",
+                      snapshot->guest.name);
+        }
+    }
+}
+
 static void end_planning(struct snapshot *snapshot, const struct error *err)
 {
     struct error own = {0};
@@ -62,6 +78,9 @@ static void end_planning(struct snapshot *snapshot, const struct error *err)
         own = *err;
     } else {
         delete_plan(snapshot, snapshot->graph, &own);
+    }
+    if (own.code == ERR_NONE && snapshot->running) {
+        check_override(snapshot, &own);
     }
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
@@ -103,8 +122,6 @@ void delete_plan_disks(struct operation *operation)
     }
 }
 
-/* ---- the end of a disk ---- */
-
 static void end_step(struct snapshot *snapshot, const struct error *err)
 {
     struct error own = {0};
@@ -117,97 +134,21 @@ static void end_step(struct snapshot *snapshot, const struct error *err)
     operation_step_done(&snapshot->operation, &own);
 }
 
-static void remove_if_ours(struct snapshot *snapshot, const char *path,
-                           struct error *err)
+/* ---- the end of a disk ---- */
+
+static void on_disk_ended(struct snapshot *snapshot, const struct error *err)
 {
-    struct records *records = snapshot->agent->records;
-    const char *uuid = snapshot->guest.uuid;
-
-    if (!records_owns_file(records, uuid, path)) {
-        return;
-    }
-    if (unlink(path) != 0 && errno != ENOENT) {
-        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
-        return;
-    }
-    tree_forget_image(records, uuid, path, err);
-}
-
-/* The records after what `over` held has moved into `path`, then the file. */
-static bool end_merge(struct snapshot *snapshot, struct error *err)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    struct records *records = snapshot->agent->records;
-    const char *uuid = snapshot->guest.uuid;
-    bool ours = records_owns_file(records, uuid, disk->over);
-
-    if (!tree_move_states(records, uuid, disk->over, disk->path, disk->format,
-                          err) ||
-        (ours && !tree_leave_remains(records, uuid, snapshot->name, disk->vdev,
-                                     disk->over, err))) {
-        return false;
-    }
-    if (ours && unlink(disk->over) != 0 && errno != ENOENT) {
-        return error_set_errno(err, ERR_STORE, errno, "cannot remove %s",
-                               disk->over);
-    }
-    return tree_drop_disk(records, uuid, snapshot->name, disk->vdev, err);
-}
-
-static void finish_disk(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    struct error err = {0};
-
-    switch (disk->merge) {
-    case MERGE_LIVE:
-    case MERGE_OFFLINE:
-    case MERGE_FINISH:
-        end_merge(snapshot, &err);
-        break;
-    case MERGE_REMOVE:
-        remove_if_ours(snapshot, disk->path, &err);
-        break;
-    case MERGE_NOTHING:
-    case DELETE_LIVE:
-    case DELETE_OFFLINE:
-        break;
-    }
-    if (err.code != ERR_NONE) {
-        end_step(snapshot, &err);
+    if (err->code != ERR_NONE) {
+        end_step(snapshot, err);
         return;
     }
     snapshot->merge_disk++;
     next_disk(snapshot);
 }
 
-static void on_adjusted(const struct error *err, void *arg)
+static void finish_disk(struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = arg;
-
-    free(snapshot->locations);
-    snapshot->locations = NULL;
-    snapshot->change = NULL;
-    if (err != NULL) {
-        end_step(snapshot, err);
-    } else {
-        finish_disk(snapshot);
-    }
-}
-
-/* The domain goes on with the base: the configuration must say so. */
-static void adjust(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    struct disk_location *location = xcalloc(1, sizeof(*location));
-
-    snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
-    location->path = disk->path;
-    location->format = disk->format;
-    snapshot->locations = location;
-    snapshot->change = stored_config_set_disks(
-        snapshot->agent->guests, &snapshot->guest, location, 1,
-        snapshot->agent->config.timeouts.lock_ms, on_adjusted, snapshot);
+    merge_end_disk(snapshot, on_disk_ended);
 }
 
 /* ---- live ---- */
@@ -253,9 +194,6 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
                   "disk %s: QEMU still uses %s after its merge into %s",
                   disk->vdev, disk->over, disk->path);
         end_step(snapshot, &own);
-    } else if (open != NULL && open->depth > 0 &&
-               strcmp(open->chain[0].path, disk->path) == 0) {
-        adjust(snapshot);
     } else {
         finish_disk(snapshot);
     }
@@ -320,7 +258,7 @@ static void merge_live(struct snapshot *snapshot)
         }
     }
     snprintf(id, sizeof(id), "xensnapd-delete-%s", disk->vdev);
-    snapshot->merge_begun = true;
+    where.began = &snapshot->merge_begun;
     snapshot->merge_job = block_job_commit(&where, id, open->node, top, base,
                                            on_progress, on_merged, snapshot);
 }
@@ -335,6 +273,7 @@ static void on_internal_deleted(struct json_object *ret,
         end_step(snapshot, err);
         return;
     }
+    snapshot->merge_begun = true;
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
     finish_disk(snapshot);
@@ -355,7 +294,6 @@ static void on_delete_open(struct qmp *qmp, const struct error *err, void *arg)
     json_object_object_add(
         arguments, "name",
         json_object_new_string(disk_at_work(snapshot)->internal_name));
-    snapshot->merge_begun = true;
     qmp_execute(qmp, "blockdev-snapshot-delete-internal-sync", arguments, 0,
                 on_internal_deleted, snapshot);
 }
@@ -393,47 +331,6 @@ static void run_program(struct snapshot *snapshot, const char *const argv[],
         child_start(snapshot->agent->loop, argv, on_exit, snapshot);
 }
 
-static void on_rebased(const struct error *err, void *arg);
-
-/* Images that lay over the one that is gone are told where its content is:
- * without reading any, since what they show does not change. */
-static void rebase_next(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const char *image = tree_image_over(snapshot->agent->records,
-                                        snapshot->guest.uuid, disk->over, NULL);
-    const char *argv[] = {"qemu-img", "rebase",     "-q",  "-u",
-                          "-f",       "qcow2",      "-b",  disk->path,
-                          "-F",       disk->format, image, NULL};
-
-    if (image == NULL) {
-        finish_disk(snapshot);
-        return;
-    }
-    run_program(snapshot, argv, on_rebased);
-}
-
-static void on_rebased(const struct error *err, void *arg)
-{
-    if (err != NULL) {
-        on_program_ended(err, arg);
-    } else {
-        rebase_next(arg);
-    }
-}
-
-static void on_committed(const struct error *err, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    if (err != NULL) {
-        on_program_ended(err, arg);
-        return;
-    }
-    snapshot->merge_child = NULL;
-    rebase_next(snapshot);
-}
-
 /* -d: what is merged is removed anyway, so there is no need to empty it. */
 static void merge_offline(struct snapshot *snapshot)
 {
@@ -441,7 +338,7 @@ static void merge_offline(struct snapshot *snapshot)
     const char *argv[] = {"qemu-img", "commit", "-q",       "-d",
                           "-f",       "qcow2",  disk->over, NULL};
 
-    run_program(snapshot, argv, on_committed);
+    run_program(snapshot, argv, on_program_ended);
 }
 
 static void delete_offline(struct snapshot *snapshot)
@@ -476,7 +373,6 @@ static void next_disk(struct snapshot *snapshot)
         merge_offline(snapshot);
         break;
     case MERGE_FINISH:
-        snapshot->merge_begun = true;
         look_after_merge(snapshot);
         break;
     case DELETE_LIVE:
@@ -486,9 +382,6 @@ static void next_disk(struct snapshot *snapshot)
         delete_offline(snapshot);
         break;
     case MERGE_REMOVE:
-        snapshot->merge_begun = true;
-        finish_disk(snapshot);
-        break;
     case MERGE_NOTHING:
         finish_disk(snapshot);
         break;

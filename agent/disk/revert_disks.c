@@ -44,7 +44,9 @@ static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
         disk->internal_name = xstrdup(from->snapshot);
     }
     disk->abandoned = configured_path(snapshot, disk->vdev);
-    if (disk->abandoned == NULL) {
+    /* Of a running domain a disk that is not there was unplugged: whose image
+     * it is now is not known. */
+    if (disk->abandoned == NULL && !snapshot->running) {
         last = tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
                                disk->vdev, NULL);
         disk->abandoned = last == NULL ? NULL : xstrdup(last);
@@ -55,6 +57,9 @@ static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
 static bool check_internal(const struct snapshot *snapshot,
                            const struct snapshot_disk *disk, struct error *err)
 {
+    const char *state =
+        tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid,
+                         disk->path, false, NULL);
     const char *user = tree_image_over(snapshot->agent->records,
                                        snapshot->guest.uuid, disk->path, NULL);
 
@@ -65,6 +70,19 @@ static bool check_internal(const struct snapshot *snapshot,
                          "tear that apart",
                          disk->vdev, disk->path, user);
     }
+    if (state != NULL) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the internal snapshot lies in %s, which is "
+                         "also the state of snapshot \"%s\"; applying it would "
+                         "destroy that",
+                         disk->vdev, disk->path, state);
+    }
+    if (snapshot->request.keep_current) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "keep-current: disk %s has an internal snapshot, "
+                         "which is applied to the very image that is left",
+                         disk->vdev);
+    }
     return image_holds_snapshot(disk->path, disk->internal_name, err);
 }
 
@@ -73,7 +91,8 @@ static bool check_disk(const struct snapshot *snapshot,
 {
     struct image_chain chain;
 
-    if (!image_chain_read(disk->path, disk->format, &chain, err)) {
+    if (!image_chain_read(disk->path, format_qemu_name(disk->format), &chain,
+                          err)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
     image_chain_dispose(&chain);

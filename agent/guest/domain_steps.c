@@ -3,12 +3,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
+
+/* How long a domain that is away may take to come back: xl waits two seconds
+ * between the halves of a reboot. */
+#define AWAY_POLL_MS  500u
+#define AWAY_PATIENCE 20u /* polls */
 
 bool guest_is_active(const struct guest *guest, struct error *err)
 {
@@ -144,13 +150,43 @@ void config_read(struct operation *operation)
 
 /* ---- the adjustments ---- */
 
+/*
+ * The configuration may still name the overlays, and cannot be mended now. They
+ * stay then, empty: an empty overlay shows what the image under it holds, so
+ * whoever opens it finds the right data.
+ */
+static void keep_empty_overlays(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+        struct error ignored;
+
+        if (!snapshot_takes(disk) || !disk->external || disk->overlay_stays ||
+            !disk->overlay_made) {
+            continue;
+        }
+        disk->overlay_stays = true;
+        if (!image_overlay_is_empty(disk->overlay) &&
+            unlink(disk->overlay) == 0) {
+            image_create_overlay(disk->overlay, disk->virtual_bytes, disk->path,
+                                 format_qemu_name(disk->format), &ignored);
+        }
+    }
+}
+
 static void on_adjusted(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
+    bool undoing = snapshot->operation.state == OPERATION_UNDOING;
 
     free(snapshot->locations);
     snapshot->locations = NULL;
     snapshot->change = NULL;
+    if (err != NULL && undoing) {
+        keep_empty_overlays(snapshot);
+    } else if (err != NULL) {
+        snapshot->adjust_failed = true;
+    }
     operation_step_done(&snapshot->operation, err);
 }
 
@@ -206,20 +242,78 @@ static void put_back(struct snapshot *snapshot, const struct error *err)
     set_locations(snapshot, false);
 }
 
+/*
+ * A domain that is away may be between the two halves of a reboot: xl, or our
+ * own supervisor, has read the configuration, has destroyed it, and will create
+ * it anew in a moment, on the overlays that the configuration named.
+ */
+static bool may_come_back(const struct snapshot *snapshot,
+                          const struct guest *guest)
+{
+    return guest == NULL || guest->dying ||
+           (guest->shutdown &&
+            guest->shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND &&
+            !snapshot->gone);
+}
+
+static void look_and_put_back(struct snapshot *snapshot);
+
+static void on_away_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)fd;
+    (void)events;
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    look_and_put_back(snapshot);
+}
+
+static void wait_for_domain(struct snapshot *snapshot)
+{
+    struct timeval later = clock_timeval(AWAY_POLL_MS);
+
+    snapshot->patience--;
+    snapshot->meter =
+        evtimer_new(snapshot->agent->loop, on_away_timer, snapshot);
+    event_add(snapshot->meter, &later);
+}
+
+static void look_and_put_back(struct snapshot *snapshot)
+{
+    uint32_t domid_before = snapshot->guest.domid;
+    struct guest guest;
+    struct error err = {0};
+    bool found = guests_find(snapshot->agent->guests, snapshot->guest.uuid,
+                             &guest, &err);
+
+    if (!found && err.code != ERR_NO_SUCH_DOMAIN) {
+        on_adjusted(&err, snapshot);
+    } else if (may_come_back(snapshot, found ? &guest : NULL) &&
+               snapshot->patience > 0) {
+        wait_for_domain(snapshot);
+    } else if (!found) {
+        operation_step_done(&snapshot->operation, NULL);
+    } else {
+        snapshot->guest = guest;
+        if (guest.domid != domid_before) {
+            disks_bring_back(snapshot, put_back);
+        } else {
+            set_locations(snapshot, false);
+        }
+    }
+}
+
 /* A domain that is gone has no stored configuration to mend.  One that has
  * rebooted since the configuration named the overlays has opened them. */
 void config_put_back(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
-    uint32_t domid_before = snapshot->guest.domid;
-    struct error err = {0};
 
-    if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid,
-                     &snapshot->guest, &err)) {
+    if (snapshot->adjust_failed) {
         operation_step_done(operation, NULL);
-    } else if (snapshot->guest.domid != domid_before) {
-        disks_bring_back(snapshot, put_back);
-    } else {
-        set_locations(snapshot, false);
+        return;
     }
+    snapshot->patience = snapshot->gone ? 0 : AWAY_PATIENCE;
+    look_and_put_back(snapshot);
 }

@@ -59,6 +59,9 @@ operation_act domain_destroy;
 operation_act domain_restore;
 operation_act domain_start;
 
+/* After a recovery: what the domain was made from stands in the note. */
+void restore_recall_source(struct snapshot *snapshot);
+
 /* Some domain changed its state: the moment of suspension is noted, for
  * `downtime-ms`. */
 void memory_note_suspend(struct snapshot *snapshot);

@@ -349,3 +349,19 @@ bool guests_can_save_live(struct guests *guests, enum guest_type type)
     libxl_physinfo_dispose(&info);
     return can;
 }
+
+bool guest_has_disk(struct guests *guests, uint32_t domid, const char *vdev,
+                    const char *path)
+{
+    int count = 0;
+    libxl_device_disk *disks =
+        libxl_device_disk_list(guests_libxl(guests), domid, &count);
+    bool found = false;
+
+    for (int i = 0; disks && i < count; i++)
+        found = found || (disks[i].vdev && disks[i].pdev_path &&
+                          strcmp(disks[i].vdev, vdev) == 0 &&
+                          strcmp(disks[i].pdev_path, path) == 0);
+    libxl_device_disk_list_free(disks, count);
+    return found;
+}

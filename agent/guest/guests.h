@@ -76,6 +76,10 @@ bool guests_find(struct guests *guests, const char *spec,
 bool guests_find_domid(struct guests *guests, uint32_t domid,
                        struct guest *ret_guest, struct error *err);
 
+/* Whether libxl knows `path` as the image of that disk of the domain. */
+bool guest_has_disk(struct guests *guests, uint32_t domid, const char *vdev,
+                    const char *path);
+
 /* Whether this hypervisor can track what a domain of that type dirties, which
  * a live save needs: PV needs shadow paging, the others it or HAP. */
 bool guests_can_save_live(struct guests *guests, enum guest_type type);

@@ -446,6 +446,8 @@ static void on_let_go(const struct error *err, void *arg)
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
         snapshot->memory_fd = -1;
+    }
+    if (snapshot->memory_made) {
         remove_memory_file(snapshot->memory_temporary, &own);
     }
     operation_step_done(&snapshot->operation, &own);
@@ -457,6 +459,10 @@ void memory_discard(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
+    if (snapshot->gone) {
+        on_let_go(NULL, snapshot);
+        return;
+    }
     snapshot->call = guest_resume(snapshot->agent->guests,
                                   snapshot->guest.domid, on_let_go, snapshot);
 }

@@ -80,10 +80,8 @@ static bool write_head(struct snapshot *snapshot, struct error *err)
                                  snapshot->rescue_path);
 }
 
-static bool open_file(struct snapshot *snapshot, const char *folder,
-                      struct error *err)
+static bool open_file(struct snapshot *snapshot, struct error *err)
 {
-    snapshot->rescue_path = xasprintf("%s/.rescue", folder);
     unlink(snapshot->rescue_path);
     snapshot->memory_fd =
         open(snapshot->rescue_path,
@@ -134,9 +132,15 @@ static void on_saved(const struct error *err, void *arg)
 
 static void on_late(evutil_socket_t fd, short events, void *arg)
 {
+    struct snapshot *snapshot = arg;
+
     (void)fd;
     (void)events;
-    rescue_save_abort(&((struct snapshot *)arg)->operation);
+    /* Once it has suspended, its memory is being written. */
+    memory_note_suspend(snapshot);
+    if (snapshot->suspended_ns == 0) {
+        rescue_save_abort(&snapshot->operation);
+    }
 }
 
 static void save(struct snapshot *snapshot)
@@ -165,7 +169,7 @@ void rescue_save(struct operation *operation)
         go_without(snapshot, err.message);
     } else if ((why = why_not(snapshot, folder)) != NULL) {
         go_without(snapshot, why);
-    } else if (!open_file(snapshot, folder, &err) ||
+    } else if (!open_file(snapshot, &err) ||
                !supervisor_adopt(agent->supervisor, &snapshot->guest, &err)) {
         go_without(snapshot, err.message);
     } else {
@@ -237,8 +241,10 @@ static void on_destroyed(const struct error *err, void *arg)
 
     snapshot->call = NULL;
     /* Whatever libxl says: gone is gone, and then there is only forward. */
-    if (err != NULL && guests_find_domid(snapshot->agent->guests,
-                                         snapshot->guest.domid, &guest, &own)) {
+    if (err != NULL &&
+        guests_find_domid(snapshot->agent->guests, snapshot->guest.domid,
+                          &guest, &own) &&
+        !guest.dying) {
         own = *err;
         supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
                          &(struct error){0});

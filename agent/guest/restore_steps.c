@@ -27,9 +27,6 @@
 /* Enough for the head of any save file. */
 #define HEAD_MAX ((size_t)4 << 20)
 
-/* What Xen needs for a domain besides its own memory, roughly. */
-#define OVERHEAD_KB (16u * 1024u)
-
 /* A destroyed domain's memory comes back little by little. */
 #define MEMORY_POLL_MS  250u
 #define MEMORY_PATIENCE 60u /* polls */
@@ -43,6 +40,9 @@ enum source {
 };
 
 /* ---- the checks ---- */
+
+static void name_disks(const struct snapshot *snapshot,
+                       libxl_domain_config *config);
 
 static const struct record *the_record(const struct snapshot *snapshot)
 {
@@ -119,14 +119,20 @@ static bool free_memory_kb(const struct snapshot *snapshot, uint64_t *ret_kb)
                                  ret_kb) == 0;
 }
 
-static uint64_t needed_kb(const libxl_domain_config *config)
+static uint64_t needed_kb(const struct snapshot *snapshot,
+                          libxl_domain_config *config)
 {
-    return config->b_info.max_memkb + OVERHEAD_KB;
+    uint64_t kb;
+
+    if (libxl_domain_need_memory(guests_libxl(snapshot->agent->guests), config,
+                                 snapshot->guest.domid, &kb) != 0) {
+        kb = config->b_info.target_memkb;
+    }
+    return kb;
 }
 
 static bool check_free_memory(struct snapshot *snapshot,
-                              const libxl_domain_config *config,
-                              struct error *err)
+                              libxl_domain_config *config, struct error *err)
 {
     uint64_t have;
 
@@ -136,12 +142,12 @@ static bool check_free_memory(struct snapshot *snapshot,
     if (snapshot->running) {
         have += snapshot->guest.memory_kb;
     }
-    if (have < needed_kb(config)) {
+    if (have < needed_kb(snapshot, config)) {
         return error_set(err, ERR_NO_SPACE,
                          "the domain needs about %" PRIu64
                          " MiB of memory, but only %" PRIu64
                          " MiB would be free",
-                         needed_kb(config) / 1024, have / 1024);
+                         needed_kb(snapshot, config) / 1024, have / 1024);
     }
     return true;
 }
@@ -164,6 +170,37 @@ static libxl_domain_config *parse_config(const struct snapshot *snapshot,
     return config;
 }
 
+/* Disks that the snapshot left out stay where they are.  Of a domain that does
+ * not run that is derived from the records, and must be no snapshot's state. */
+static bool check_left_out(const struct snapshot *snapshot,
+                           libxl_domain_config *config, struct error *err)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+
+    name_disks(snapshot, config);
+    for (int i = 0; !snapshot->running && i < config->num_disks; i++) {
+        const libxl_device_disk *disk = &config->disks[i];
+        const char *state;
+
+        if (tree_disk(the_record(snapshot), disk->vdev) != NULL ||
+            !disk->readwrite || disk->is_cdrom) {
+            continue;
+        }
+        state = tree_snapshot_in(records, uuid, disk->pdev_path, false, NULL);
+        if (state != NULL ||
+            tree_image_over(records, uuid, disk->pdev_path, NULL) != NULL) {
+            return error_set(err, ERR_SNAPSHOT_IN_USE,
+                             "disk %s is not part of the snapshot, and the "
+                             "image that it was last known on, %s, holds the "
+                             "state of %s",
+                             disk->vdev, disk->pdev_path,
+                             state != NULL ? state : "another snapshot");
+        }
+    }
+    return true;
+}
+
 static bool check_all(struct snapshot *snapshot, struct error *err)
 {
     libxl_domain_config *config =
@@ -173,7 +210,13 @@ static bool check_all(struct snapshot *snapshot, struct error *err)
     if (ok && snapshot->request.start != REQUEST_START_BOOT) {
         ok = check_memory_file(snapshot, err);
     }
-    ok = ok && check_free_memory(snapshot, config, err);
+    ok = ok && check_free_memory(snapshot, config, err) &&
+         check_left_out(snapshot, config, err);
+    if (ok && snapshot->running) {
+        snapshot->rescue_path = xasprintf(
+            "%s/%s/.rescue", snapshot->agent->config.store.memory_folder,
+            snapshot->guest.uuid);
+    }
     snapshot_free_config(&config);
     return ok;
 }
@@ -232,7 +275,7 @@ static void name_disks(const struct snapshot *snapshot,
         }
         if (disk == NULL) {
             keep_disk(snapshot, to);
-        } else if (disk->external) {
+        } else if (disk->external && disk->overlay != NULL) {
             set_path(to, disk->overlay, "qcow2");
         } else {
             set_path(to, disk->path, disk->format);
@@ -301,9 +344,12 @@ static bool is_from_snapshot(const struct snapshot *snapshot)
 /* Configuration and stream of the source that is being tried. */
 static bool open_source(struct snapshot *snapshot, struct error *err)
 {
-    snapshot->restore_config = is_from_snapshot(snapshot)
-                                   ? snapshot_config(snapshot, err)
-                                   : current_config(snapshot, err);
+    /* Behind an applied internal snapshot the disks are no longer those that
+     * the domain was on: then all of them are the snapshot's. */
+    snapshot->restore_config =
+        is_from_snapshot(snapshot) || snapshot->internal_applied
+            ? snapshot_config(snapshot, err)
+            : current_config(snapshot, err);
     if (snapshot->restore_config == NULL) {
         return false;
     }
@@ -316,6 +362,25 @@ static bool open_source(struct snapshot *snapshot, struct error *err)
                            snapshot->stream_offset, err);
     }
     return true;
+}
+
+static const char *source_name(unsigned int attempt)
+{
+    static const char *const names[SOURCE_COUNT] = {
+        [SOURCE_SNAPSHOT] = "snapshot",
+        [SOURCE_RESCUE] = "running-state",
+        [SOURCE_SNAPSHOT_AGAIN] = "snapshot",
+        [SOURCE_BOOT] = "boot",
+    };
+
+    return names[attempt];
+}
+
+void restore_recall_source(struct snapshot *snapshot)
+{
+    if (!is_from_snapshot(snapshot)) {
+        snapshot->brought_back = source_name(snapshot->attempt);
+    }
 }
 
 static void close_source(struct snapshot *snapshot)
@@ -341,18 +406,6 @@ static bool can_try(const struct snapshot *snapshot)
         break;
     }
     return true;
-}
-
-static const char *source_name(unsigned int attempt)
-{
-    static const char *const names[SOURCE_COUNT] = {
-        [SOURCE_SNAPSHOT] = "snapshot",
-        [SOURCE_RESCUE] = "running-state",
-        [SOURCE_SNAPSHOT_AGAIN] = "snapshot",
-        [SOURCE_BOOT] = "boot",
-    };
-
-    return names[attempt];
 }
 
 /* ---- from one attempt to the next ---- */
@@ -476,7 +529,7 @@ static void on_memory_poll(evutil_socket_t fd, short events, void *arg)
         parse_config(snapshot, the_record(snapshot)->config, &err);
     uint64_t have;
     bool enough = config == NULL || !free_memory_kb(snapshot, &have) ||
-                  have >= needed_kb(config);
+                  have >= needed_kb(snapshot, config);
 
     (void)fd;
     (void)events;
@@ -514,18 +567,37 @@ static void on_remains_gone(const struct error *err, void *arg)
     }
 }
 
+/* Nobody may start the domain beside us: not its toolstack, which may have done
+ * so while the request waited, nor our own supervisor. */
+static bool claim_absent(const struct snapshot *snapshot, struct error *err)
+{
+    struct agent *agent = snapshot->agent;
+    struct guest guest;
+
+    if (guests_find(agent->guests, snapshot->guest.uuid, &guest, err) ||
+        guests_find(agent->guests, snapshot->guest.name, &guest, err)) {
+        return error_set(err, ERR_BUSY,
+                         "domain \"%s\" was started meanwhile; ask again to "
+                         "revert it",
+                         snapshot->guest.name);
+    }
+    return err->code == ERR_NO_SUCH_DOMAIN &&
+           supervisor_forget(agent->supervisor, snapshot->guest.uuid, err);
+}
+
 /* A crash in the middle of a restore leaves a domain of which nobody knows
  * whether it is whole; it has not run. */
 void domain_restore(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
 
     if (snapshot->config == NULL && snapshot->config_json != NULL) {
-        struct error err;
-
         snapshot->config = parse_config(snapshot, snapshot->config_json, &err);
     }
-    if (snapshot->recovered && !snapshot->gone) {
+    if (!snapshot->running && !claim_absent(snapshot, &err)) {
+        operation_step_done(operation, &err);
+    } else if (snapshot->recovered && !snapshot->gone) {
         snapshot->call =
             guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
                           on_remains_gone, snapshot);

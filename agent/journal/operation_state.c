@@ -58,6 +58,9 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(FLAG, "rescued", rescued),
     OF_SNAPSHOT(FLAG, "internal-applied", internal_applied),
     OF_SNAPSHOT(NUMBER32, "new-domid", new_domid),
+    OF_SNAPSHOT(NUMBER32, "source", attempt),
+    OF_SNAPSHOT(NUMBER32, "failure-code", failure.code),
+    OF_SNAPSHOT(CHARS, "failure", failure.message),
 };
 
 static const struct field disk_fields[] = {

@@ -338,3 +338,11 @@ bool record_encode(const struct record *record, char **ret_text,
     *ret_length = writer.length;
     return true;
 }
+
+bool record_disk_lists_overlay(const struct record_disk *disk, const char *path)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++)
+        if (strcmp(disk->overlays[i], path) == 0)
+            return true;
+    return false;
+}

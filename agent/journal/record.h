@@ -62,6 +62,9 @@ void record_copy(const struct record *record, struct record *ret_copy);
 /* Appends a copy of `path`. */
 void record_disk_add_overlay(struct record_disk *disk, const char *path);
 
+bool record_disk_lists_overlay(const struct record_disk *disk,
+                               const char *path);
+
 /*
  * `*ret_text` is the caller's to free().  ERR_STORE, naming the key, for a
  * record that record_decode() would not take, or that is not UTF-8.

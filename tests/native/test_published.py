@@ -5,6 +5,7 @@ import pytest
 
 from native.agent import ROOT
 from native.expect import TIME
+from native.ring import Denied
 
 STATUS, SNAPSHOTS = f"{ROOT}/status", f"{ROOT}/snapshots"
 
@@ -48,7 +49,7 @@ def test_everybody_may_read_what_is_published(world, agent):
     assert guest.read(f"{STATUS}/state") == "ready"
     assert guest.read(f"{STATUS}/protocol") == "1"
     assert guest.read(f"{SNAPSHOTS}/{domain.uuid}/current") == "s1"
-    with pytest.raises(OSError):
+    with pytest.raises(Denied):
         guest.write(f"{STATUS}/state", "mine")
 
 

@@ -163,7 +163,8 @@ def test_a_restore_that_fails_ends_with_the_running_state(agent, guests):
     memory = create(agent, guest, "s1")["result/memory-path"]
     with open(memory, "r+b") as file:
         file.seek(200_000)
-        file.write(b"\xff" * 100_000)
+        # Far enough to reach the head of a record, not only pages of data.
+        file.write(b"\xff" * 9_000_000)
     guest.write_key(1, "now")
     before = guest.wait_tick(more=2)
     mark = guest.console.size()

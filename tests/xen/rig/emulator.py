@@ -54,7 +54,7 @@ def _command(run, options, output_fd, control_fd):
     xen = f"dom0_mem={dom0_memory},max:{dom0_memory} {XEN_OPTIONS} {options.xen}"
     kernel = f"{paths.VMLINUX} {KERNEL_OPTIONS} {options.kernel}"
     return [
-        options.qemu, *options.accel.split(), "-cpu", CPU + options.cpu,
+        options.qemu, *options.accel.split(), "-cpu", options.cpu,
         "-smp", str(options.cpus), "-m", str(options.memory),
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-serial", f"file:{run / 'console.log'}",

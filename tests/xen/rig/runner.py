@@ -2,6 +2,7 @@
 """Runs one job on one freshly booted host: prepares the run folder, starts the
 emulator, passes the job's output on, and ends everything in time."""
 
+import contextlib
 import fcntl
 import os
 import selectors
@@ -98,7 +99,8 @@ def _make_run_folder(job, options):
     shutil.copy(paths.XEN_TESTS / "dom0" / "start", folder / "start")
     (folder / "job").write_text(job + "\n")
     (folder / "environment").write_text(_environment(options))
-    shutil.copytree(paths.CHECKOUT, folder / "tree", symlinks=True, ignore=_not_needed)
+    shutil.copytree(paths.CHECKOUT, folder / "tree", symlinks=True, ignore=_not_needed,
+                    copy_function=_copy_if_there)
     return folder
 
 
@@ -108,9 +110,19 @@ def _not_needed(folder, names):
         return {".git"}
     if here == paths.WORK.parent:
         return {paths.WORK.name}
-    # A build that goes on may remove its temporary files under our hands.
+    # Tests that run beside us leave sockets and pipes in the build folder.
     return {name for name in names
-            if name == "__pycache__" or not os.path.lexists(here / name)}
+            if name == "__pycache__" or not _is_copied(here / name)}
+
+
+def _is_copied(path):
+    return path.is_symlink() or path.is_file() or path.is_dir()
+
+
+def _copy_if_there(source, target):
+    """A build that goes on may remove its temporary files under our hands."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 def _environment(options):

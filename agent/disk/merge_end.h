@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a disk of a delete: from merged to gone.
+ */
+#ifndef XENSNAPD_DISK_MERGE_END_H
+#define XENSNAPD_DISK_MERGE_END_H
+
+#include "agent/snapshot.h"
+
+/*
+ * Of the disk at `merge_disk`, after its merge or removal: images that lay over
+ * the merged one are told where its content is now, the records say so, the
+ * stored configuration names what QEMU has open (`snapshot->graph`, as it is
+ * now), and then the file goes.  `then` may be called at once.
+ */
+void merge_end_disk(struct snapshot *snapshot, snapshot_then *then);
+
+#endif
