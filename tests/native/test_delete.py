@@ -84,3 +84,86 @@ def test_of_a_domain_that_is_gone_images_are_merged_by_qemu_img(world, agent):
     assert "Pattern verification failed" not in data
     check(base)
     assert len(os.listdir(world.images)) == 1
+
+
+def test_branches_find_what_was_merged_beneath_them(world, agent):
+    """A branch that no QEMU has open still names the image that goes."""
+    domain, replies = three(world, agent)
+    # What a revert to s2 leaves: the old branch aside, a fresh overlay over s2.
+    side = replies[2]["result/disks/xvda/path"]
+    base = replies[2]["result/disks/xvda/base"]
+    reply = delete(agent, "s1")
+    assert reply["state"] == "done", reply
+    for path in (base, side):
+        if os.path.exists(path):
+            subprocess.run(["qemu-img", "info", "-U", "--backing-chain", path],
+                           check=True, capture_output=True)
+    assert_content(domain)
+
+
+def test_an_internal_snapshot_is_not_merged_away(world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"0" * 4096)
+    create(agent, "outer")
+    create(agent, "inner", disks="xvda", **{"keys": {"disks/xvda/external": "0"}})
+    reply = delete(agent, "outer")
+    assert reply["error/code"] == "snapshot-in-use"
+    assert "inner" in reply["error/message"]
+    assert delete(agent, "inner")["state"] == "done"
+    assert delete(agent, "outer")["state"] == "done"
+    assert len(chain(domain)) == 1
+
+
+def test_a_refused_merge_leaves_the_snapshot_as_it_was(world, agent):
+    domain, _ = three(world, agent)
+    domain.interpose().fault("block-commit", "error", description="Node busy")
+    reply = delete(agent, "s2")
+    assert reply["error/code"] == "qmp-error", reply
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    assert "s2/deleting" not in published
+    assert delete(agent, "s2")["state"] == "done"
+    assert_content(domain)
+
+
+def test_a_pending_configuration_is_found_before_the_merge(world, agent):
+    domain, replies = three(world, agent)
+    pending = domain.config_path.replace("libxl-json", "xl")
+    with open(pending, "w", encoding="ascii") as file:
+        file.write("name = 'alice'\n")
+    reply = delete(agent, "s3")
+    assert reply["error/code"] == "libxl-error", reply
+    assert chain(domain)[0] == replies[2]["result/disks/xvda/path"]
+    os.unlink(pending)
+    assert delete(agent, "s3")["state"] == "done"
+
+
+def test_a_cancelled_merge_can_be_finished_by_deleting_again(world, agent):
+    domain, _ = three(world, agent)
+    fault = domain.interpose().fault("query-jobs", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s3")
+    fault.wait_reached()
+    request.cancel()
+    fault.release()
+    reply = request.wait()
+    assert reply["state"] in ("cancelled", "done"), reply
+    if reply["state"] == "cancelled":
+        assert delete(agent, "s3")["state"] == "done"
+    assert_content(domain)
+
+
+def test_keep_files_removes_the_record_alone(world, agent):
+    domain, replies = three(world, agent)
+    before = sorted(os.listdir(world.images))
+    reply = delete(agent, "s1", keep_files=1)
+    assert reply["state"] == "done", reply
+    assert sorted(os.listdir(world.images)) == before
+    assert len(chain(domain)) == 4
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    assert "s1/name" not in published and "s2/parent" not in published
+
+
+def test_what_is_not_there_cannot_be_deleted(world, agent):
+    world.add_domain("alice")
+    assert delete(agent, "s1")["error/code"] == "no-such-snapshot"
+    reply = agent.request("delete", domain="nobody", name="s1")
+    assert reply["error/code"] == "no-such-domain"
