@@ -249,7 +249,7 @@ static bool parse_disk_pair(const struct raw_pair *pair,
     if (!name && !*pair->value)
         return true;
     key = name ? find_key(request_disk_keys, name + 1) : NULL;
-    if (!check_key(key, pair->key, request->operation, err))
+    if (!check_key(key, pair->key, request->operation, err) || !key)
         return false;
     disk = identify_disk(request, pair->key, err);
     return disk && parse_value(key, pair, disk, err);
@@ -265,7 +265,7 @@ static bool parse_pair(const struct raw_pair *pair, struct request *request,
     if (!strncmp(pair->key, DISKS_PREFIX, strlen(DISKS_PREFIX)))
         return parse_disk_pair(pair, request, err);
     key = find_key(request_keys, pair->key);
-    return check_key(key, pair->key, request->operation, err) &&
+    return check_key(key, pair->key, request->operation, err) && key &&
            parse_value(key, pair, request, err);
 }
 

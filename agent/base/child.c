@@ -16,8 +16,6 @@
 
 #include "agent/base/alloc.h"
 
-extern char **environ;
-
 struct child {
     LIST_ENTRY(child) link;
     struct event_base *loop;

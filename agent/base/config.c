@@ -214,7 +214,9 @@ static bool read_document(struct reader *reader)
 static bool read_stream(struct reader *reader)
 {
     /* The stream's start, then a document's or the stream's end. */
-    if (!next_event(reader) || !next_event(reader))
+    if (!next_event(reader))
+        return false;
+    if (!next_event(reader))
         return false;
     if (reader->event.type == YAML_STREAM_END_EVENT)
         return true;

@@ -2,6 +2,10 @@
 /* Errors: a code that programs act on and a sentence that people read. */
 #include "agent/base/error.h"
 
+#undef error_set
+#undef error_set_errno
+#undef error_prefix
+
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -44,6 +48,7 @@ static __attribute__((format(printf, 3, 0))) void set_message(
 {
     char message[sizeof(err->message)];
 
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): callers start it */
     vsnprintf(message, sizeof(message), format, args);
     memcpy(err->message, message, sizeof(message));
     err->code = code;

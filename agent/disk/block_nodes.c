@@ -131,6 +131,8 @@ static struct block_node *find_node(const struct block_nodes *nodes,
 {
     struct block_node key = {.name = name};
 
+    if (!nodes->nodes)
+        return NULL;
     return bsearch(&key, nodes->nodes, nodes->count, sizeof(*nodes->nodes),
                    compare_names);
 }
@@ -163,8 +165,10 @@ static bool list_ids(struct json_object *graph, const struct block_nodes *nodes,
 static struct block_node *find_id(const struct node_ids *ids, uint64_t id)
 {
     struct node_id key = {.id = id};
-    const struct node_id *found =
-        bsearch(&key, ids->ids, ids->count, sizeof(*ids->ids), compare_ids);
+    const struct node_id *found = ids->ids
+                                      ? bsearch(&key, ids->ids, ids->count,
+                                                sizeof(*ids->ids), compare_ids)
+                                      : NULL;
 
     return found ? found->node : NULL;
 }

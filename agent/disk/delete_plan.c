@@ -46,7 +46,7 @@ static bool find_over(const struct snapshot *snapshot,
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
     int place = place_in_chain(open, disk->path);
-    const char *over = place > 0
+    const char *over = open != NULL && place > 0
                            ? open->chain[place - 1].path
                            : tree_image_over(records, uuid, disk->path, NULL);
     const char *other =
@@ -85,7 +85,7 @@ static bool plan_internal(struct snapshot_disk *disk,
                          disk->vdev, disk->path);
     }
     disk->merge = MERGE_NOTHING;
-    if (place == 0) {
+    if (open != NULL && place == 0) {
         if (image_lists_snapshot(&open->chain[0], disk->internal_name)) {
             disk->merge = DELETE_LIVE;
         }

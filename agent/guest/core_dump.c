@@ -15,8 +15,6 @@
 #include "agent/base/alloc.h"
 #include "agent/guest/xen_paths.h"
 
-extern char **environ;
-
 struct core_dump {
     pid_t pid;  /* 0: never started */
     int pid_fd; /* -1: the same */

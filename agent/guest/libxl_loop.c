@@ -336,6 +336,7 @@ void libxl_loop_free(struct libxl_loop *loop)
         return;
     /* Those that libxl has given up, and that have not occurred yet. */
     while ((timeout = LIST_FIRST(&loop->timeouts)))
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it leaves the list */
         timeout_free(timeout);
     if (loop->sigchld)
         event_free(loop->sigchld);

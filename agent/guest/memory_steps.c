@@ -228,8 +228,8 @@ static bool encode_head(const struct snapshot *snapshot, void **ret_head,
 
 static bool write_head(struct snapshot *snapshot, struct error *err)
 {
-    void *head;
-    size_t length;
+    void *head = NULL;
+    size_t length = 0;
     ssize_t r;
 
     if (!encode_head(snapshot, &head, &length, err)) {

@@ -24,9 +24,6 @@
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
-/* Enough for the head of any save file. */
-#define HEAD_MAX ((size_t)4 << 20)
-
 /* A destroyed domain's memory comes back little by little. */
 #define MEMORY_POLL_MS  250u
 #define MEMORY_PATIENCE 60u /* polls */
@@ -62,12 +59,20 @@ static bool check_tail(int fd, off_t size)
            memcmp(tail, end, sizeof(end)) == 0;
 }
 
+static bool check_stream(int fd, off_t offset, struct error *err)
+{
+    char stream[SAVEFILE_STREAM_HEAD];
+    ssize_t length = pread(fd, stream, sizeof(stream), offset);
+
+    return savefile_check_stream(stream, length < 0 ? 0 : (size_t)length, err);
+}
+
 static bool check_head(int fd, off_t *ret_offset, struct error *err)
 {
-    char *head = xcalloc(1, HEAD_MAX);
-    ssize_t length = pread(fd, head, HEAD_MAX, 0);
+    char *head = xcalloc(1, SAVEFILE_HEAD_MAX);
+    ssize_t length = pread(fd, head, SAVEFILE_HEAD_MAX, 0);
     char *json = NULL;
-    size_t head_length;
+    size_t head_length = 0;
     bool ok;
 
     if (length < 0) {
@@ -76,6 +81,7 @@ static bool check_head(int fd, off_t *ret_offset, struct error *err)
         ok = savefile_decode(head, (size_t)length, &json, &head_length, err);
     }
     if (ok) {
+        ok = check_stream(fd, (off_t)head_length, err);
         *ret_offset = (off_t)head_length;
     }
     free(json);

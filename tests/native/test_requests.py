@@ -205,8 +205,10 @@ def test_a_watch_on_state_sees_the_whole_result(world, agent):
     assert watcher.seen[-1] == reply
     assert watcher.seen[-1]["result/disks/xvda/path"]
     assert watcher.seen[-1]["finished-at"]
-    assert watcher.seen[0]["state"] == "running"
-    assert "result/name" not in watcher.seen[0]
+    for tree in watcher.seen[:-1]:
+        assert tree["state"] in ("queued", "running")
+        assert "result/name" not in tree
+        assert "finished-at" not in tree
 
 
 def test_a_watch_on_state_sees_the_whole_error(world, agent):
@@ -409,7 +411,7 @@ def test_time_runs_out_under_way(world, agent):
     fault.wait_reached()
     threading.Timer(1.5, fault.release).start()
     reply = request.wait()
-    assert_failed(reply, "timeout", "1 s")
+    assert_failed(reply, "timeout", "switch-disks")
     assert reply["error/step"] == "switch-disks"
     picture.assert_same()
 

@@ -37,14 +37,16 @@ def test_an_idle_agent_serves_on(world, agent):
 
 def test_it_is_found_again_each_time(world, agent):
     world.add_domain("web", disks=[])
-    before = agent.descriptor_count()
+    counts = []
     for index in range(4):
         world.restart_xenstored()
         wait_served(agent)
         # An id from before is free again: nothing is known of it.
         reply = submit(agent, f"s{index}", id="same").wait()
         assert reply["error/code"] == "no-such-disk", reply
-    assert agent.descriptor_count() == before
+        counts.append(agent.descriptor_count())
+    # The first round opens what is only opened when it is needed.
+    assert len(set(counts[1:])) == 1
 
 
 def test_an_agent_does_not_start_without_xenstored(world, agent_stopped):
