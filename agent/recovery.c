@@ -235,23 +235,12 @@ static bool came_to(const struct snapshot *snapshot, const char *step)
     return snapshot->noted_step >= index_of(snapshot, step);
 }
 
-/* A domain that our restore left in its middle: paused, never run, on the
- * overlays that were made for it.  Anything else was started by somebody. */
+/* A domain that our restore left in its middle has not run; whoever made it,
+ * nothing is lost with it.  One that has run was started by somebody. */
 static bool is_remains(const struct snapshot *snapshot)
 {
-    if (snapshot->gone || !snapshot->guest.paused) {
-        return false;
-    }
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        const struct snapshot_disk *disk = &snapshot->disks[i];
-
-        if (disk->overlay != NULL &&
-            guest_has_disk(snapshot->agent->guests, snapshot->guest.domid,
-                           disk->vdev, disk->overlay)) {
-            return image_overlay_is_empty(disk->overlay);
-        }
-    }
-    return false;
+    return !snapshot->gone &&
+           guest_never_ran(snapshot->agent->guests, snapshot->guest.domid);
 }
 
 static void on_remains_gone(const struct error *err, void *arg)

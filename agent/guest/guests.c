@@ -350,18 +350,14 @@ bool guests_can_save_live(struct guests *guests, enum guest_type type)
     return can;
 }
 
-bool guest_has_disk(struct guests *guests, uint32_t domid, const char *vdev,
-                    const char *path)
+bool guest_never_ran(struct guests *guests, uint32_t domid)
 {
-    int count = 0;
-    libxl_device_disk *disks =
-        libxl_device_disk_list(guests_libxl(guests), domid, &count);
-    bool found = false;
+    libxl_dominfo info;
+    bool never;
 
-    for (int i = 0; disks && i < count; i++)
-        found = found || (disks[i].vdev && disks[i].pdev_path &&
-                          strcmp(disks[i].vdev, vdev) == 0 &&
-                          strcmp(disks[i].pdev_path, path) == 0);
-    libxl_device_disk_list_free(disks, count);
-    return found;
+    libxl_dominfo_init(&info);
+    never = libxl_domain_info(guests_libxl(guests), &info, domid) == 0 &&
+            info.paused && info.cpu_time == 0;
+    libxl_dominfo_dispose(&info);
+    return never;
 }

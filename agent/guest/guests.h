@@ -76,9 +76,9 @@ bool guests_find(struct guests *guests, const char *spec,
 bool guests_find_domid(struct guests *guests, uint32_t domid,
                        struct guest *ret_guest, struct error *err);
 
-/* Whether libxl knows `path` as the image of that disk of the domain. */
-bool guest_has_disk(struct guests *guests, uint32_t domid, const char *vdev,
-                    const char *path);
+/* Whether the domain is paused and has not run for a moment yet: one that was
+ * only just made, or half made. */
+bool guest_never_ran(struct guests *guests, uint32_t domid);
 
 /* Whether this hypervisor can track what a domain of that type dirties, which
  * a live save needs: PV needs shadow paging, the others it or HAP. */
