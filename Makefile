@@ -25,7 +25,7 @@ VERSION  := 0.1.0
 CC       ?= gcc
 PYTHON   := /usr/bin/python3
 
-AGENT_LIBS  := xenstore xenlight xenevtchn xentoollog libevent_core json-c \
+AGENT_LIBS  := xenstore xenlight xenevtchn xengnttab xentoollog libevent_core json-c \
                yaml-0.1 libsystemd uuid
 
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
@@ -131,9 +131,11 @@ check-format:
 .PHONY: check-lint
 check-lint:
 	tests/check-schema
-	shellcheck tests/install-deps.sh tests/native/run tests/unit/run .ci/run
-	clang-tidy --quiet $(AGENT_SOURCES) -- $(STD) $(CPPFLAGS) \
-	    $(AGENT_CFLAGS)
+	shellcheck tests/install-deps.sh tests/native/run tests/unit/run \
+	    tests/xen/demo .ci/run
+	echo $(AGENT_SOURCES) | xargs -P $(shell nproc) -n 8 sh -c \
+	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
+	         -DXENSNAPD_VERSION=\"$(VERSION)\" $(AGENT_CFLAGS)' tidy
 
 # Each fuzzer for FUZZ_SECONDS, starting from its corpus.
 FUZZ_SECONDS ?= 30

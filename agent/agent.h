@@ -17,6 +17,7 @@
 #include "agent/watch.h"
 
 struct dispatcher;
+struct holds;
 struct recovery;
 
 struct agent {
@@ -29,6 +30,7 @@ struct agent {
     struct records *records;
     struct recovery *recovery;
     struct dispatcher *dispatcher;
+    struct holds *holds;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };
 

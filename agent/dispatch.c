@@ -17,6 +17,7 @@
 #include "agent/base/log.h"
 #include "agent/finished.h"
 #include "agent/guest/guest_steps.h"
+#include "agent/hold.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
@@ -248,6 +249,7 @@ static void start(struct snapshot *snapshot)
 static void on_deferred(evutil_socket_t fd, short events, void *arg)
 {
     struct snapshot *snapshot = arg;
+    struct error err;
 
     (void)fd;
     (void)events;
@@ -258,6 +260,9 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
     } else if (snapshot->recovered) {
         prepare_operation(snapshot);
         recovery_begin(snapshot);
+    } else if (!holds_permit(snapshot->agent->holds, &snapshot->request,
+                             snapshot->guest.uuid, &err)) {
+        finish(snapshot, &err);
     } else {
         start(snapshot);
     }
@@ -495,6 +500,34 @@ static void on_finished(const char *id, void *arg)
                  agent->config.xenstore.keep_finished_ms);
 }
 
+/* Nobody asked, so there is no folder to answer in. */
+bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
+                     struct error *err)
+{
+    struct snapshot *snapshot;
+
+    if (agent->dispatcher->draining) {
+        return error_set(err, ERR_BUSY, "the agent is about to end");
+    }
+    snapshot = xcalloc(1, sizeof(*snapshot));
+    snprintf(snapshot->id, sizeof(snapshot->id), "let-go");
+    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
+    snapshot->request.operation = REQUEST_RESCAN;
+    snapshot->request.phase = REQUEST_PHASE_ABORT;
+    snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
+             vm_uuid);
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    snapshot->let_go = true;
+    register_snapshot(agent, snapshot);
+    orphan(snapshot);
+    if (find_domain(snapshot, err) && enqueue(snapshot, err)) {
+        return true;
+    }
+    forget(snapshot);
+    return false;
+}
+
 static void give_up(struct snapshot *snapshot, enum error_code code,
                     const char *why)
 {
@@ -587,6 +620,7 @@ static void on_domain_change(void *arg)
     {
         memory_note_suspend(snapshot);
     }
+    holds_look_at_domains(agent->holds);
 }
 
 const struct watch_listener dispatch_listener = {

@@ -27,6 +27,11 @@ typedef void dispatcher_on_idle(void *arg);
 void dispatcher_drain(struct dispatcher *dispatcher,
                       dispatcher_on_idle *on_idle, void *arg);
 
+/* The time of a domain's hold is over (agent/hold.h): asks for its end, as
+ * phase=abort does, in the domain's turn. */
+bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
+                     struct error *err);
+
 /* Cancels what runs, as far as it is not yet committed. */
 void dispatcher_interrupt(struct dispatcher *dispatcher);
 

@@ -15,6 +15,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/folder.h"
 #include "agent/dispatch.h"
+#include "agent/hold.h"
 #include "agent/notify.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
@@ -256,6 +257,10 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->supervisor == NULL) {
         return false;
     }
+    agent->holds = holds_open(agent, err);
+    if (agent->holds == NULL) {
+        return false;
+    }
     agent->dispatcher = dispatcher_new(agent);
     agent->watch =
         watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
@@ -288,6 +293,7 @@ static void stop_services(struct program *program)
     event_free_if(program->linger);
     watch_free(agent->watch);
     dispatcher_free(agent->dispatcher);
+    holds_close(agent->holds);
     supervisor_free(agent->supervisor);
     guests_free(agent->guests);
     if (agent->records != NULL) {

@@ -13,7 +13,7 @@
 #include "agent/store/paths.h"
 
 #define PROTOCOL_VERSION "1"
-#define OPERATIONS       "create delete revert"
+#define OPERATIONS       "create delete revert rescan"
 
 static void add(struct keys *keys, const char *name, const char *key,
                 const char *value)
@@ -39,6 +39,17 @@ static void add_overlays(struct keys *keys, const char *below,
     }
 }
 
+static void add_foreign(struct keys *keys, const char *below,
+                        const struct record_disk *disk)
+{
+    for (size_t i = 0; i < disk->foreign_count; i++) {
+        char *path = xasprintf("%s/foreign/%zu", below, i);
+
+        keys_add(keys, path, "%s", disk->foreign[i]);
+        free(path);
+    }
+}
+
 static void add_disk(struct keys *keys, const char *name,
                      const struct record_disk *disk)
 {
@@ -49,7 +60,11 @@ static void add_disk(struct keys *keys, const char *name,
     add(keys, below, "format", disk->format);
     add(keys, below, "snapshot", disk->snapshot);
     add_overlays(keys, below, disk);
+    add_foreign(keys, below, disk);
+    add(keys, below, "active", disk->active);
+    add(keys, below, "active-format", disk->active_format);
     add(keys, below, "restore-overlay", disk->restore_overlay);
+    add(keys, below, "missing", access(disk->path, F_OK) != 0 ? "1" : NULL);
     free(below);
 }
 

@@ -141,6 +141,45 @@ static void add_revert_result(struct keys *keys,
     }
 }
 
+static void add_chain(struct keys *keys, const struct snapshot_disk *disk)
+{
+    for (size_t i = 0; i < disk->chain.depth; i++) {
+        char *path = xasprintf("chain/%zu/path", i);
+        char *format = xasprintf("chain/%zu/format", i);
+
+        add_disk_key(keys, disk, path, disk->chain.images[i].path);
+        add_disk_key(keys, disk, format, disk->chain.images[i].format);
+        free(path);
+        free(format);
+    }
+}
+
+static void add_rescanned_disk(struct keys *keys,
+                               const struct snapshot_disk *disk)
+{
+    if (!snapshot_takes(disk)) {
+        add_disk_key(keys, disk, "skipped", disk->skipped);
+    } else if (disk->chain.depth > 0) {
+        add_disk_key(keys, disk, "path", disk->target);
+        add_disk_key(keys, disk, "format", disk->target_format);
+        add_disk_key(keys, disk, "changed", disk->changed ? "1" : "0");
+        add_chain(keys, disk);
+    }
+}
+
+static void add_rescan_result(struct keys *keys,
+                              const struct snapshot *snapshot)
+{
+    if (snapshot->request.phase == REQUEST_PHASE_PREPARE) {
+        keys_add(keys, "result/hold-until", "%s", snapshot->hold_until);
+    } else {
+        keys_add(keys, "result/downtime-ms", "%" PRIu64, snapshot->downtime_ms);
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        add_rescanned_disk(keys, &snapshot->disks[i]);
+    }
+}
+
 static void add_result(struct keys *keys, const struct snapshot *snapshot)
 {
     switch (snapshot->request.operation) {
@@ -150,8 +189,10 @@ static void add_result(struct keys *keys, const struct snapshot *snapshot)
     case REQUEST_REVERT:
         add_revert_result(keys, snapshot);
         break;
-    case REQUEST_DELETE:
     case REQUEST_RESCAN:
+        add_rescan_result(keys, snapshot);
+        break;
+    case REQUEST_DELETE:
         break;
     }
 }
@@ -208,6 +249,7 @@ void result_write_final(struct snapshot *snapshot, const struct error *err)
         keys_add(&keys, "started-at", "%s", snapshot->started_at);
     }
     keys_add(&keys, "finished-at", "%s", now);
+    keys_add(&keys, "step", "%s", final_state(err));
     keys_add(&keys, "state", "%s", final_state(err));
     if (commit(snapshot, &keys) && snapshot->request.notify_port != 0) {
         notify_requester(snapshot->requester, snapshot->request.notify_port);

@@ -17,6 +17,11 @@ static void disk_dispose(struct snapshot_disk *disk)
     free(disk->restore_overlay);
     free(disk->abandoned);
     free(disk->over);
+    free(disk->target);
+    free(disk->target_format);
+    free(disk->held_path);
+    free(disk->held_format);
+    image_chain_dispose(&disk->chain);
 }
 
 static void event_free_if(struct event *event)

@@ -26,6 +26,7 @@
 
 struct child;
 struct guest_call;
+struct hold;
 struct stored_config_change;
 struct disk_location;
 
@@ -60,12 +61,21 @@ struct snapshot_disk {
 
     /* delete */
     enum merge_kind merge;
-    char *over; /* the image that is merged into `path` */
+    char plug_node[32]; /* see plug_node.h */
+    char *over;         /* the image that is merged into `path` */
 
     /* revert: where the disk was before, NULL if not known; it stays if
      * something still needs it */
     char *abandoned;
     bool abandoned_stays;
+
+    /* rescan */
+    char *target;        /* the image that is active afterwards */
+    char *target_format; /* its format, by libxl's name */
+    char *held_path;     /* what the hold would have opened before */
+    char *held_format;
+    struct image_chain chain; /* read anew */
+    bool changed;             /* it is not what QEMU had open */
 
     /* After a failed undo: QEMU still has the overlay open, or may have; it
      * holds data and must stay, and be named by the configuration. */
@@ -151,6 +161,13 @@ struct snapshot {
     libxl_domain_config *restore_config; /* of the attempt under way */
     uint32_t new_domid;                  /* 0: not yet */
     const char *brought_back; /* what runs instead; static; NULL: as asked */
+
+    /* rescan */
+    struct hold *hold; /* of the domain; owned by the agent's holds */
+    bool hold_is_ours; /* begun by this request */
+    bool let_go;       /* nobody asked: the hold's time is over */
+    char hold_until[CLOCK_UTC_LENGTH + 1];
+    size_t try_disk;
 
     /* What makes the request a failed one though the recipe went on. */
     struct error failure;

@@ -23,6 +23,7 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/record_steps.h"
+#include "agent/rescan_steps.h"
 
 #define SECONDS(n) ((n)*1000u)
 
@@ -167,7 +168,103 @@ static const struct step delete[] = {
     { NULL }
 };
 
+/* The chain has changed.  Nothing is done where it has not.  The configuration
+ * changes while the guest stands still: before, it would name images that lack
+ * what the guest still writes; after, ones that lack what it writes then. */
+static const struct step rescan[] = {
+    { "find-domain", "looking at the domain",
+          domain_find, NULL, NULL, SECONDS(10), 2, 0 },
+    { "check-hold", "looking whether the domain is held",
+          rescan_check_hold, NULL, NULL, SECONDS(10), 4, 0 },
+    { "read-config", "reading the domain's configuration",
+          config_read, NULL, NULL, SECONDS(60), 10, 0 },
+    { "choose-disks", "choosing the disks",
+          disks_choose, NULL, NULL, SECONDS(10), 15, 0 },
+    { "inspect-disks", "asking QEMU for the disks' chains",
+          rescan_inspect, rescan_forget, NULL, SECONDS(60), 25, 0 },
+    { "read-chains", "reading the chains anew",
+          rescan_read_chains, NULL, NULL, SECONDS(60), 35, 0 },
+    { "try-chains", "letting QEMU look at the new chains",
+          rescan_try, NULL, NULL, SECONDS(60), 40, 0 },
+    { "take-images", "taking the images from QEMU",
+          rescan_take, rescan_untake, NULL, SECONDS(120), 60, 0 },
+    { "adjust-config", "naming the images in the stored configuration",
+          rescan_adjust, rescan_put_back, config_adjust_abort,
+          SECONDS(60), 70, 0 },
+    { "open-images", "opening the images anew",
+          rescan_reopen, rescan_close, NULL, SECONDS(120), 85, STEP_COMMITS },
+    { "resume-guest", "letting the guest go on",
+          rescan_go_on, NULL, NULL, 0, 90, 0 },
+    { "adjust-records", "adjusting the snapshots' records",
+          rescan_records, NULL, NULL, 0, 95, 0 },
+    { "end-hold", "ending the hold",
+          rescan_end_hold, NULL, NULL, 0, 97, 0 },
+    { "publish", "publishing the snapshots",
+          record_publish, NULL, NULL, 0, 100, 0 },
+    { NULL }
+};
+
+/* It is about to change: what comes after the commit is another request. */
+static const struct step rescan_prepare[] = {
+    { "find-domain", "looking at the domain",
+          domain_find, NULL, NULL, SECONDS(10), 5, 0 },
+    { "check-hold", "looking whether the domain is held",
+          rescan_check_hold, NULL, NULL, SECONDS(10), 10, 0 },
+    { "read-config", "reading the domain's configuration",
+          config_read, NULL, NULL, SECONDS(60), 20, 0 },
+    { "choose-disks", "choosing the disks",
+          disks_choose, NULL, NULL, SECONDS(10), 30, 0 },
+    { "inspect-disks", "asking QEMU for the disks' chains",
+          rescan_inspect, rescan_forget, NULL, SECONDS(60), 50, 0 },
+    { "take-images", "taking the images from QEMU",
+          rescan_take, rescan_untake, NULL, SECONDS(120), 100, STEP_COMMITS },
+    { NULL }
+};
+
+/* It has changed, or it has not, or the time is over: one and the same, but
+ * that only `complete` may name other images. */
+static const struct step rescan_release[] = {
+    { "find-domain", "looking at the domain",
+          domain_find, NULL, NULL, SECONDS(10), 5, 0 },
+    { "check-hold", "looking whether the domain is held",
+          rescan_check_hold, rescan_leave_hold, NULL, SECONDS(10), 10, 0 },
+    { "read-config", "reading the domain's configuration",
+          config_read, NULL, NULL, SECONDS(60), 20, 0 },
+    { "choose-disks", "choosing the disks",
+          rescan_choose_held, NULL, NULL, SECONDS(10), 25, 0 },
+    { "read-chains", "reading the chains anew",
+          rescan_read_chains, NULL, NULL, SECONDS(60), 40, 0 },
+    { "adjust-config", "naming the images in the stored configuration",
+          rescan_adjust, rescan_put_back, config_adjust_abort,
+          SECONDS(60), 60, 0 },
+    { "open-images", "opening the images anew",
+          rescan_reopen, rescan_close, NULL, SECONDS(120), 80, STEP_COMMITS },
+    { "resume-guest", "letting the guest go on",
+          rescan_go_on, NULL, NULL, 0, 90, 0 },
+    { "adjust-records", "adjusting the snapshots' records",
+          rescan_records, NULL, NULL, 0, 95, 0 },
+    { "end-hold", "ending the hold",
+          rescan_end_hold, NULL, NULL, 0, 97, 0 },
+    { "publish", "publishing the snapshots",
+          record_publish, NULL, NULL, 0, 100, 0 },
+    { NULL }
+};
+
 /* clang-format on */
+
+static const struct step *rescan_recipe(enum request_phase phase)
+{
+    switch (phase) {
+    case REQUEST_PHASE_NONE:
+        return rescan;
+    case REQUEST_PHASE_PREPARE:
+        return rescan_prepare;
+    case REQUEST_PHASE_COMPLETE:
+    case REQUEST_PHASE_ABORT:
+        break;
+    }
+    return rescan_release;
+}
 
 const struct step *snapshot_recipe(const struct request *request, bool running,
                                    struct error *err)
@@ -180,11 +277,10 @@ const struct step *snapshot_recipe(const struct request *request, bool running,
     case REQUEST_DELETE:
         return delete;
     case REQUEST_RESCAN:
-        break;
+        return rescan_recipe(request->phase);
     }
     error_set(err, ERR_UNSUPPORTED_OPERATION,
-              "operation \"%s\" is not supported by this version; it offers "
-              "create, delete and revert",
+              "operation \"%s\" is not supported by this version",
               request_operation_name(request->operation));
     return NULL;
 }

@@ -22,6 +22,22 @@ const struct record_disk *tree_disk(const struct record *record,
 /* Longer than any chain: parents that run in a circle end somewhere. */
 #define GENERATIONS_MAX 100000
 
+/* Where the domain went on after that snapshot. */
+static const char *last_image_of(const struct record_disk *disk,
+                                 const char **ret_format)
+{
+    if (disk->active != NULL) {
+        *ret_format = disk->active_format;
+        return disk->active;
+    }
+    if (disk->overlay_count > 0) {
+        *ret_format = "qcow2";
+        return disk->overlays[disk->overlay_count - 1];
+    }
+    *ret_format = disk->format;
+    return disk->path;
+}
+
 const char *tree_last_image(const struct records *records, const char *vm_uuid,
                             const char *vdev, const char **ret_format)
 {
@@ -30,18 +46,15 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
     for (int n = 0; name != NULL && n < GENERATIONS_MAX; n++) {
         const struct record *record = records_find(records, vm_uuid, name);
         const struct record_disk *disk;
+        const char *format;
 
         if (record == NULL) {
             return NULL;
         }
         disk = tree_disk(record, vdev);
         if (disk != NULL) {
-            bool over = disk->overlay_count > 0;
-
-            if (ret_format != NULL) {
-                *ret_format = over ? "qcow2" : disk->format;
-            }
-            return over ? disk->overlays[disk->overlay_count - 1] : disk->path;
+            return last_image_of(disk, ret_format == NULL ? &format
+                                                          : ret_format);
         }
         name = record->parent;
     }
@@ -86,6 +99,9 @@ static void visit_images(const struct record *record, void *arg)
         }
         for (size_t j = 0; j < disk->overlay_count; j++) {
             consider(search, disk->overlays[j]);
+        }
+        for (size_t j = 0; j < disk->foreign_count; j++) {
+            consider(search, disk->foreign[j]);
         }
         if (search->restore_overlays && disk->restore_overlay != NULL) {
             consider(search, disk->restore_overlay);

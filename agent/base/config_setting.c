@@ -89,6 +89,8 @@ NUMBER(SETTING_DURATION, "timeouts.qmp-reply", timeouts.qmp_reply_ms,
        "10s", "100ms", "1h"),
 NUMBER(SETTING_DURATION, "timeouts.qmp-transaction",
        timeouts.qmp_transaction_ms, "60s", "100ms", "1h"),
+NUMBER(SETTING_DURATION, "timeouts.hold", timeouts.hold_ms,
+       "60s", "1s", "24h"),
 NUMBER(SETTING_DURATION, "timeouts.drain", timeouts.drain_ms,
        "60s", "0s", "24h"),
 

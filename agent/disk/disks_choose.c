@@ -129,7 +129,9 @@ static bool apply_wanted(struct snapshot *snapshot,
         disk->internal_name =
             xstrdup(wanted->name[0] != '\0' ? wanted->name : snapshot->name);
     }
-    return can_take(disk, err) && format_fits(wanted, disk, err);
+    return can_take(disk, err) &&
+           (snapshot->request.operation == REQUEST_RESCAN ||
+            format_fits(wanted, disk, err));
 }
 
 static bool is_wanted(const struct request *request, const char *vdev)

@@ -19,6 +19,7 @@
 #include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/merge_end.h"
+#include "agent/disk/plug_node.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
@@ -199,12 +200,19 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
     }
 }
 
+static void on_released(struct snapshot *snapshot, const struct error *err)
+{
+    (void)err; /* it can wait until the disk is unplugged */
+    block_graph_query(snapshot->qmp, on_graph_after, snapshot);
+}
+
 static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
 {
+    (void)qmp;
     if (err != NULL) {
         end_step(arg, err);
     } else {
-        block_graph_query(qmp, on_graph_after, arg);
+        plug_node_release(arg, on_released);
     }
 }
 

@@ -21,13 +21,19 @@ static void free_texts(const struct record_field *field, void *structure)
     }
 }
 
-void record_disk_dispose(struct record_disk *disk)
+static void free_list(char **list, size_t count)
 {
     size_t i;
 
-    for (i = 0; i < disk->overlay_count; i++)
-        free(disk->overlays[i]);
-    free(disk->overlays);
+    for (i = 0; i < count; i++)
+        free(list[i]);
+    free(list);
+}
+
+void record_disk_dispose(struct record_disk *disk)
+{
+    free_list(disk->overlays, disk->overlay_count);
+    free_list(disk->foreign, disk->foreign_count);
     free_texts(record_disk_fields, disk);
 }
 
@@ -53,16 +59,23 @@ static void own_texts(const struct record_field *field, void *structure)
     }
 }
 
+static char **copy_list(char *const *list, size_t count)
+{
+    char **copy = xcalloc(count, sizeof(*copy));
+    size_t i;
+
+    for (i = 0; i < count; i++)
+        copy[i] = xstrdup(list[i]);
+    return copy;
+}
+
 static void copy_disk(const struct record_disk *disk,
                       struct record_disk *ret_copy)
 {
-    size_t i;
-
     *ret_copy = *disk;
     own_texts(record_disk_fields, ret_copy);
-    ret_copy->overlays = xcalloc(disk->overlay_count, sizeof(*disk->overlays));
-    for (i = 0; i < disk->overlay_count; i++)
-        ret_copy->overlays[i] = xstrdup(disk->overlays[i]);
+    ret_copy->overlays = copy_list(disk->overlays, disk->overlay_count);
+    ret_copy->foreign = copy_list(disk->foreign, disk->foreign_count);
 }
 
 void record_copy(const struct record *record, struct record *ret_copy)
@@ -76,11 +89,32 @@ void record_copy(const struct record *record, struct record *ret_copy)
         copy_disk(&record->disks[i], &ret_copy->disks[i]);
 }
 
-void record_disk_add_overlay(struct record_disk *disk, const char *path)
+void record_disk_append_overlay(struct record_disk *disk, const char *path)
 {
     disk->overlays = xrealloc(disk->overlays, disk->overlay_count + 1,
                               sizeof(*disk->overlays));
     disk->overlays[disk->overlay_count++] = xstrdup(path);
+}
+
+void record_disk_add_overlay(struct record_disk *disk, const char *path)
+{
+    record_disk_append_overlay(disk, path);
+    free(disk->active);
+    free(disk->active_format);
+    disk->active = disk->active_format = NULL;
+}
+
+void record_disk_add_foreign(struct record_disk *disk, const char *path)
+{
+    size_t i;
+
+    for (i = 0; i < disk->foreign_count; i++) {
+        if (!strcmp(disk->foreign[i], path))
+            return;
+    }
+    disk->foreign = xrealloc(disk->foreign, disk->foreign_count + 1,
+                             sizeof(*disk->foreign));
+    disk->foreign[disk->foreign_count++] = xstrdup(path);
 }
 
 /* ---- writing ---- */
@@ -226,17 +260,19 @@ static bool emit_field(struct writer *writer, const struct record_field *field,
     return emit_scalar(writer, text, style_for(text));
 }
 
-static bool emit_overlays(struct writer *writer, const char *key,
-                          const struct record_disk *disk)
+static bool emit_list(struct writer *writer, const struct record_field *field,
+                      const struct record_disk *disk)
 {
-    size_t i;
+    size_t i, count;
+    char *const *list = record_disk_list(field->kind, disk, &count);
 
-    writer->key = key;
-    if (!emit_plain(writer, key) || !begin_sequence(writer))
+    if (count == 0 && !field->required)
+        return true;
+    writer->key = field->key;
+    if (!emit_plain(writer, field->key) || !begin_sequence(writer))
         return false;
-    for (i = 0; i < disk->overlay_count; i++) {
-        if (!emit_scalar(writer, disk->overlays[i],
-                         YAML_DOUBLE_QUOTED_SCALAR_STYLE))
+    for (i = 0; i < count; i++) {
+        if (!emit_scalar(writer, list[i], YAML_DOUBLE_QUOTED_SCALAR_STYLE))
             return false;
     }
     return end_sequence(writer);
@@ -249,8 +285,8 @@ static bool emit_disk(struct writer *writer, const struct record_disk *disk)
     if (!begin_mapping(writer))
         return false;
     for (field = record_disk_fields; field->key; field++) {
-        bool ok = field->kind == RECORD_OVERLAYS
-                      ? emit_overlays(writer, field->key, disk)
+        bool ok = record_kind_is_list(field->kind)
+                      ? emit_list(writer, field, disk)
                       : emit_field(writer, field, disk);
 
         if (!ok)

@@ -26,6 +26,12 @@ struct record_disk {
        to, as long as this snapshot is `current`.  Empty where internal. */
     char **overlays;
     size_t overlay_count;
+    /* Where a toolstack has put the domain since (rescan), and the images of
+       its own that lie over ours: not made by us, so never removed. */
+    char *active; /* NULL: it is on the last overlay */
+    char *active_format;
+    char **foreign; /* those that name another image under them */
+    size_t foreign_count;
     char *restore_overlay; /* what the memory file's configuration names, for
                               `xl restore`; made by us; NULL: none */
     uint64_t virtual_bytes;
@@ -59,11 +65,14 @@ void record_disk_dispose(struct record_disk *disk);
 /* A copy with texts of its own, to change and give to records_replace(). */
 void record_copy(const struct record *record, struct record *ret_copy);
 
-/* Appends a copy of `path`. */
+/* Appends a copy of `path`; the domain goes on there. */
 void record_disk_add_overlay(struct record_disk *disk, const char *path);
 
 bool record_disk_lists_overlay(const struct record_disk *disk,
                                const char *path);
+
+/* Appends a copy of `path`, unless it is among them. */
+void record_disk_add_foreign(struct record_disk *disk, const char *path);
 
 /*
  * `*ret_text` is the caller's to free().  ERR_STORE, naming the key, for a

@@ -137,9 +137,8 @@ static bool read_value(struct reader *reader, const struct record_field *field,
            at_line(reader, reader->event.start_mark);
 }
 
-static bool read_overlay(struct reader *reader,
-                         const struct record_field *field,
-                         struct record_disk *disk)
+static bool read_item(struct reader *reader, const struct record_field *field,
+                      struct record_disk *disk)
 {
     const char *path = scalar(reader, "an overlay's path");
 
@@ -147,18 +146,20 @@ static bool read_overlay(struct reader *reader,
         return false;
     if (!record_text_check(field, path, reader->err))
         return at_line(reader, reader->event.start_mark);
-    record_disk_add_overlay(disk, path);
+    if (field->kind == RECORD_FOREIGN)
+        record_disk_add_foreign(disk, path);
+    else
+        record_disk_append_overlay(disk, path);
     return true;
 }
 
-static bool read_overlays(struct reader *reader,
-                          const struct record_field *field,
-                          struct record_disk *disk)
+static bool read_list(struct reader *reader, const struct record_field *field,
+                      struct record_disk *disk)
 {
     if (!expect(reader, YAML_SEQUENCE_START_EVENT, "a list of overlays"))
         return false;
     while (next(reader) && reader->event.type != YAML_SEQUENCE_END_EVENT) {
-        if (!read_overlay(reader, field, disk))
+        if (!read_item(reader, field, disk))
             return false;
     }
     return reader->event.type == YAML_SEQUENCE_END_EVENT;
@@ -215,8 +216,8 @@ static bool read_field(struct reader *reader, const struct record_field *field,
 {
     if (field->kind == RECORD_DISKS)
         return read_disks(reader, structure);
-    if (field->kind == RECORD_OVERLAYS)
-        return read_overlays(reader, field, structure);
+    if (record_kind_is_list(field->kind))
+        return read_list(reader, field, structure);
     return read_value(reader, field, structure);
 }
 

@@ -121,6 +121,10 @@ const struct record_field record_disk_fields[] = {
     {"snapshot", RECORD_TEXT, false, PLACE(snapshot), snapshot_name_is_valid,
      A_NAME},
     {"overlays", RECORD_OVERLAYS, true, PLACE(overlays), is_absolute, A_PATH},
+    {"active", RECORD_TEXT, false, PLACE(active), is_absolute, A_PATH},
+    {"active-format", RECORD_TEXT, false, PLACE(active_format), is_word,
+     A_WORD},
+    {"foreign", RECORD_FOREIGN, false, PLACE(foreign), is_absolute, A_PATH},
     {"restore-overlay", RECORD_TEXT, false, PLACE(restore_overlay), is_absolute,
      A_PATH},
     {"virtual-bytes", RECORD_NUMBER, true, PLACE(virtual_bytes), NULL, NULL},
@@ -132,6 +136,20 @@ const struct record_field record_disk_fields[] = {
 void *record_field_at(const struct record_field *field, const void *structure)
 {
     return (char *)structure + field->offset;
+}
+
+bool record_kind_is_list(enum record_kind kind)
+{
+    return kind == RECORD_OVERLAYS || kind == RECORD_FOREIGN;
+}
+
+char **record_disk_list(enum record_kind kind, const struct record_disk *disk,
+                        size_t *ret_count)
+{
+    bool overlays = kind == RECORD_OVERLAYS;
+
+    *ret_count = overlays ? disk->overlay_count : disk->foreign_count;
+    return overlays ? disk->overlays : disk->foreign;
 }
 
 /* ---- checks ---- */
@@ -148,16 +166,17 @@ bool record_text_check(const struct record_field *field, const char *text,
                      field->expected);
 }
 
-static bool check_overlays(const struct record_field *field,
-                           const struct record_disk *disk, struct error *err)
+static bool check_list(const struct record_field *field,
+                       const struct record_disk *disk, struct error *err)
 {
-    size_t i;
+    size_t i, count;
+    char *const *list = record_disk_list(field->kind, disk, &count);
 
-    if (disk->overlay_count > RECORD_OVERLAYS_MAX)
+    if (count > RECORD_OVERLAYS_MAX)
         return error_set(err, ERR_STORE, "%s: there are more than %d",
                          field->key, RECORD_OVERLAYS_MAX);
-    for (i = 0; i < disk->overlay_count; i++) {
-        if (!record_text_check(field, disk->overlays[i], err))
+    for (i = 0; i < count; i++) {
+        if (!record_text_check(field, list[i], err))
             return false;
     }
     return true;
@@ -172,8 +191,8 @@ static bool check_texts(const struct record_field *fields,
     for (field = fields; field->key; field++) {
         char *const *text = record_field_at(field, structure);
 
-        if (field->kind == RECORD_OVERLAYS &&
-            !check_overlays(field, structure, err))
+        if (record_kind_is_list(field->kind) &&
+            !check_list(field, structure, err))
             return false;
         if (field->kind != RECORD_TEXT)
             continue;
@@ -195,6 +214,9 @@ bool record_disk_check(const struct record_disk *disk, struct error *err)
     if (!disk->external && !disk->snapshot)
         return error_set(err, ERR_STORE,
                          "snapshot is missing where external is false");
+    if (!disk->active != !disk->active_format)
+        return error_set(err, ERR_STORE,
+                         "active and active-format go together");
     if (!disk->external && disk->overlay_count > 0)
         return error_set(err, ERR_STORE,
                          "overlays: there are none where external is false");

@@ -32,6 +32,7 @@ enum record_kind {
     RECORD_NUMBER,   /* uint64_t: decimal */
     RECORD_DISKS,    /* a record's `disks`: a sequence of mappings */
     RECORD_OVERLAYS, /* a disk's `overlays`: a sequence of texts */
+    RECORD_FOREIGN,  /* a disk's `foreign`: the same; left out where empty */
 };
 
 struct record_field {
@@ -39,7 +40,7 @@ struct record_field {
     enum record_kind kind;
     bool required;
     size_t offset; /* in struct record or struct record_disk */
-    bool (*is_valid)(const char *text); /* RECORD_TEXT, RECORD_OVERLAYS */
+    bool (*is_valid)(const char *text); /* RECORD_TEXT and lists */
     const char *expected;               /* what is_valid() wants, in words */
 };
 
@@ -52,6 +53,15 @@ extern const struct record_field record_disk_fields[];
  * that structure is const.
  */
 void *record_field_at(const struct record_field *field, const void *structure);
+
+/* As it stands in the list, which may be read before or after `active`. */
+void record_disk_append_overlay(struct record_disk *disk, const char *path);
+
+bool record_kind_is_list(enum record_kind kind);
+
+/* A disk's list of that kind. */
+char **record_disk_list(enum record_kind kind, const struct record_disk *disk,
+                        size_t *ret_count);
 
 /* ERR_STORE, naming the key, unless `text` can be that field's value. */
 bool record_text_check(const struct record_field *field, const char *text,

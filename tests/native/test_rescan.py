@@ -1,2 +1,753 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Rescan: the chain changed, or is about to, under a running domain."""
+"""Rescan: the chain changed, or is about to, under a running domain that writes
+all the time."""
+
+import hashlib
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+
+SIZE = 64 << 20
+PIECE = 4096
+
+
+class Writer:
+    """A guest that writes all the time, and remembers what. Like a guest's
+    processor it only runs while its domain does: the shims' pause waits for
+    the lock under which a request is put into the ring."""
+
+    def __init__(self, domain, vdev="xvda", seed=1):
+        self.front = domain.disks[vdev].front
+        self.domain, self.vdev = domain, vdev
+        self.written = {}
+        self.error = None
+        self.count = 0
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._word = self.front._word
+        self.front._word = self._gated_word
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _gated_word(self, index, value=None):
+        if index != 0 or value is None:
+            return self._word(index, value)
+        xen = self.domain.world.xen
+        while True:
+            with xen.lock():
+                if xen.is_running(self.domain.domid):
+                    return self._word(0, value)
+            time.sleep(0.001)
+
+    def _run(self):
+        try:
+            while not self._stop.is_set():
+                offset = self._random.randrange(SIZE // PIECE) * PIECE
+                data = self._random.randbytes(64) * (PIECE // 64)
+                self.front.write(offset, data)
+                self.written[offset] = data
+                self.count += 1
+                if self.count % 50 == 0:
+                    self.front.flush()
+        except Exception as error:  # pylint: disable=broad-except
+            self.error = error
+
+    def progress(self, more=20, timeout=20):
+        """Waits until the guest has got on."""
+        goal, deadline = self.count + more, time.monotonic() + timeout
+        while self.count < goal:
+            assert self.error is None, self.error
+            assert time.monotonic() < deadline, "the guest does not get on"
+            time.sleep(0.005)
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the guest hangs"
+        self.front._word = self._word
+        assert self.error is None, self.error
+
+    def check(self):
+        """Everything written is there."""
+        self.stop()
+        for offset, data in self.written.items():
+            assert self.front.read(offset, PIECE) == data, hex(offset)
+        self.front.flush()
+
+    def checksum(self):
+        image = bytearray(SIZE)
+        for offset, data in self.written.items():
+            image[offset:offset + PIECE] = data
+        return hashlib.sha256(image).hexdigest()
+
+
+def qemu_img(*arguments):
+    subprocess.run(["qemu-img", *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def content(path, disk_format):
+    """What a guest would see, as the file has it."""
+    copy = f"{path}.content"
+    qemu_img("convert", "-U", "-f", disk_format, "-O", "raw", path, copy)
+    with open(copy, "rb") as file:
+        result = hashlib.sha256(file.read()).hexdigest()
+    os.unlink(copy)
+    return result
+
+
+def assert_whole(domain, vdev="xvda"):
+    for path, disk_format in domain.chain(vdev):
+        if disk_format == "qcow2":
+            qemu_img("check", "-U", "-q", path)
+
+
+def assert_nothing_deleted_is_open(domain):
+    assert not [path for path in domain.open_files() if path.endswith("(deleted)")]
+
+
+def paths(domain, vdev="xvda"):
+    return [path for path, _ in domain.chain(vdev)]
+
+
+def paused(domain):
+    return int(domain.world.xen.get(domain.domid)["paused"])
+
+
+def rescan(agent, **keys):
+    return agent.request("rescan", keys, domain="alice")
+
+
+def prepare(agent, **keys):
+    reply = rescan(agent, phase="prepare", **keys)
+    assert reply["state"] == "done", reply
+    return reply
+
+
+def complete(agent, **keys):
+    reply = rescan(agent, phase="complete", **keys)
+    assert reply["state"] == "done", reply
+    return reply
+
+
+def create(agent, name, **keys):
+    reply = agent.request("create", domain="alice", name=name, memory=0, **keys)
+    assert reply["state"] == "done", reply
+    return reply["result/disks/xvda/path"]
+
+
+def assert_still_works(world, agent, domain, writer):
+    """What must work after each: reads, a create, a delete, unplug and
+    plugging in again. (Reboot and revert: tests/xen.)"""
+    writer.check()
+    assert paused(domain) == 0
+    assert_whole(domain)
+    assert_nothing_deleted_is_open(domain)
+    active = paths(domain)[0]
+    stored = [disk for disk in domain.stored_config()["disks"]
+              if disk["vdev"] == "xvda"][0]
+    assert stored["pdev_path"] == active
+    params = world.store.read(f"{domain.backend_path('xvda')}/params")
+    assert params.split(":", 1)[1] == active
+    assert world.store.read(f"{domain.libxl_path('xvda')}/params") == params
+    assert create(agent, "after") == paths(domain)[0]
+    reply = agent.request("delete", domain="alice", name="after")
+    assert reply["state"] == "done", reply
+    assert paths(domain)[0] == active
+    disk = domain.disks["xvda"]
+    disk.path, disk.format = active, domain.chain("xvda")[0][1]
+    domain.unplug("xvda")
+    assert not domain.qmp("query-named-block-nodes", flat=True)
+    assert not domain.open_files()
+    assert content(active, disk.format) == writer.checksum()
+    domain.disks["xvda"] = disk
+    domain._plug("xvda")
+    for offset, data in list(writer.written.items())[:20]:
+        assert domain.read("xvda", offset, PIECE) == data
+
+
+@pytest.fixture
+def alice(world, agent):
+    """A domain with two snapshots, so a chain of three."""
+    domain = world.add_domain("alice", disks=[("xvda", "raw")])
+    writer = Writer(domain)
+    writer.progress()
+    create(agent, "s1")
+    writer.progress()
+    create(agent, "s2")
+    writer.progress()
+    domain.writer = writer
+    return domain
+
+
+# ---- it has changed ----
+
+def test_an_unchanged_chain_costs_no_pause(world, agent, alice):
+    chain = alice.chain("xvda")
+    world.xen.forget_calls()
+    reply = rescan(agent)
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvda/changed"] == "0"
+    for n, (path, disk_format) in enumerate(chain):
+        assert reply[f"result/disks/xvda/chain/{n}/path"] == path
+        assert reply[f"result/disks/xvda/chain/{n}/format"] == disk_format
+    assert not [call for call in world.xen.calls() if "pause" in call]
+    assert alice.chain("xvda") == chain
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_fresh_overlay_that_the_toolstack_made_becomes_active(world, agent, alice):
+    active = paths(alice)[0]
+    overlay = f"{world.images}/toolstack.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", overlay)
+    reply = rescan(agent, **{"disks/xvda/path": overlay, "disks/xvda/format": "qcow2"})
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvda/changed"] == "1"
+    assert paths(alice)[:2] == [overlay, active]
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_base_moved_and_named_anew_is_followed(world, agent, alice):
+    """As `mv` and `rebase -u` leave it, with the domain paused by the
+    toolstack meanwhile: that pause is not ours to end."""
+    active, middle, base = paths(alice)
+    moved = f"{world.images}/elsewhere.raw"
+    world.xl("pause", "alice")
+    os.rename(base, moved)
+    copy = f"{middle}.new"
+    subprocess.run(["cp", "--sparse=always", middle, copy], check=True)
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", moved, "-F", "raw", copy)
+    os.rename(copy, middle)
+    reply = rescan(agent)
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvda/changed"] == "1"
+    assert paths(alice) == [active, middle, moved]
+    assert paused(alice) == 1
+    world.xl("unpause", "alice")
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_base_replaced_under_the_same_name_is_noticed(world, agent, alice):
+    base = paths(alice)[2]
+    copy = f"{base}.copy"
+    subprocess.run(["cp", "--sparse=always", base, copy], check=True)
+    os.rename(copy, base)
+    assert [path for path in alice.open_files() if path.endswith("(deleted)")]
+    reply = rescan(agent)
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvda/changed"] == "1"
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def broken(world, alice, how):
+    """Breaks what the files say of the chain; gives what is to be named."""
+    active, middle, base = paths(alice)
+    if how == "missing":
+        os.rename(base, f"{base}.away")
+        return base, {}
+    if how == "loop":
+        copy = f"{middle}.new"
+        subprocess.run(["cp", middle, copy], check=True)
+        qemu_img("rebase", "-u", "-f", "qcow2", "-b", active, "-F", "qcow2", copy)
+        os.rename(copy, middle)
+        return active, {}
+    other = f"{world.images}/other.qcow2"
+    if how == "size":
+        qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", other, "32M")
+    elif how == "format":
+        subprocess.run(["truncate", "-s", "64M", other], check=True)
+    elif how == "unreadable to QEMU":
+        qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", other)
+        with open(other, "r+b") as file:  # an L1 table without room
+            file.seek(36)
+            file.write(bytes(4))
+    return other, {"disks/xvda/path": other, "disks/xvda/format": "qcow2"}
+
+
+@pytest.mark.parametrize("how", ["missing", "loop", "size", "format", "unreadable to QEMU"])
+def test_a_wrong_chain_is_told_and_the_domain_goes_on(world, agent, alice, how):
+    chain = alice.chain("xvda")
+    culprit, keys = broken(world, alice, how)
+    world.xen.forget_calls()
+    reply = rescan(agent, **keys)
+    assert reply["state"] == "failed", reply
+    assert reply["error/code"] == "chain-broken"
+    assert culprit in reply["error/message"]
+    assert not [call for call in world.xen.calls() if "pause" in call]
+    assert alice.chain("xvda") == chain
+    assert not [node for node in alice.qmp("query-named-block-nodes", flat=True)
+                if "look" in node["node-name"]]
+    alice.writer.progress()
+    alice.writer.check()
+    if how not in ("missing", "loop"):
+        create(agent, "s3")
+
+
+def test_a_raw_image_is_not_taken_for_another_format_because_that_was_left_out(
+        world, agent, alice):
+    other = f"{world.images}/flat.raw"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", paths(alice)[0], "-F", "qcow2", other)
+    os.truncate(other, SIZE)  # as a guest can make it, in its raw disk
+    reply = rescan(agent, **{"disks/xvda/path": other})
+    assert reply["error/code"] == "invalid-request", reply
+    assert "format" in reply["error/message"]
+    alice.writer.check()
+
+
+def test_two_disks_cannot_get_one_image(world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
+    reply = rescan(agent, **{"disks/xvda/path": domain.disks["xvdb"].path})
+    assert reply["error/code"] == "chain-broken", reply
+    reply = rescan(agent, **{"disks/xvdc/path": "/x"})
+    assert reply["error/code"] == "no-such-disk", reply
+
+
+# ---- it is about to change ----
+
+def commit_middle(world, domain, keys):
+    """An inner image committed into its base and unlinked."""
+    active, middle, base = paths(domain)
+    yield
+    qemu_img("commit", "-q", "-d", "-f", "qcow2", middle)
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", base, "-F", "raw", active)
+    os.unlink(middle)
+    yield [active, base]
+
+
+def rebase_active(world, domain, keys):
+    """What lay in the inner image pulled up."""
+    active, middle, base = paths(domain)
+    yield
+    qemu_img("rebase", "-f", "qcow2", "-b", base, "-F", "raw", active)
+    os.unlink(middle)
+    yield [active, base]
+
+
+def move_base(world, domain, keys):
+    active, middle, base = paths(domain)
+    moved = "/run/moved-base.raw"  # another file system
+    yield
+    subprocess.run(["mv", base, moved], check=True)
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", moved, "-F", "raw", middle)
+    yield [active, middle, moved]
+
+
+def convert_base(world, domain, keys):
+    active, middle, base = paths(domain)
+    converted = f"{world.images}/base.qcow2"
+    yield
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", base, converted)
+    os.unlink(base)
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", converted, "-F", "qcow2", middle)
+    yield [active, middle, converted]
+
+
+def overlay(world, domain, keys):
+    active = paths(domain)[0]
+    made = f"{world.images}/toolstack.qcow2"
+    yield
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", made)
+    keys.update({"disks/xvda/path": made, "disks/xvda/format": "qcow2"})
+    yield [made, active]
+
+
+def flatten(world, domain, keys):
+    flat = f"{world.images}/flat.qcow2"
+    active, middle, base = paths(domain)
+    yield
+    qemu_img("convert", "-f", "qcow2", "-O", "qcow2", active, flat)
+    for path in (active, middle, base):
+        os.unlink(path)
+    keys.update({"disks/xvda/path": flat})
+    yield [flat]
+
+
+def flatten_to_raw(world, domain, keys):
+    flat = f"{world.images}/flat.raw"
+    active = paths(domain)[0]
+    yield
+    qemu_img("convert", "-f", "qcow2", "-O", "raw", active, flat)
+    keys.update({"disks/xvda/path": flat, "disks/xvda/format": "raw"})
+    yield [flat]
+
+
+def nothing(world, domain, keys):
+    before = paths(domain)
+    yield
+    yield before
+
+
+@pytest.mark.parametrize("change, kind", [
+    (commit_middle, "pv"), (commit_middle, "pvh"), (commit_middle, "hvm"),
+    (rebase_active, "pv"), (move_base, "pv"), (convert_base, "pv"), (overlay, "pv"),
+    (flatten, "pv"), (flatten, "hvm"), (flatten_to_raw, "pv"), (nothing, "pv")])
+def test_what_a_toolstack_does_between_prepare_and_complete(world, agent, change, kind):
+    domain = world.add_domain("alice", kind, disks=[("xvda", "raw")])
+    writer = Writer(domain)
+    writer.progress()
+    create(agent, "s1")
+    writer.progress()
+    create(agent, "s2")
+    writer.progress(200)
+    keys = {}
+    steps = change(world, domain, keys)
+    next(steps)
+    prepare(agent, hold=30)
+    assert paused(domain) == 1
+    assert not domain.open_files()
+    before = writer.count
+    expected = next(steps)
+    assert writer.count == before
+    reply = complete(agent, **keys)
+    assert reply["result/disks/xvda/changed"] == str(int(change is not nothing))
+    assert paths(domain)[:len(expected)] == expected
+    writer.progress()
+    assert_still_works(world, agent, domain, writer)
+
+
+def test_a_raw_disk_without_snapshots_is_converted(world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "raw")])
+    writer = Writer(domain)
+    writer.progress(100)
+    raw = domain.disks["xvda"].path
+    prepare(agent)
+    converted = f"{world.images}/converted.qcow2"
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, converted)
+    os.unlink(raw)
+    complete(agent, **{"disks/xvda/path": converted, "disks/xvda/format": "qcow2"})
+    writer.progress()
+    assert_still_works(world, agent, domain, writer)
+
+
+def test_two_disks_at_once(world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2"), ("xvdb", "raw")])
+    writers = [Writer(domain, "xvda", 1), Writer(domain, "xvdb", 2)]
+    for writer in writers:
+        writer.progress()
+    create(agent, "s1")
+    prepare(agent)
+    assert not domain.open_files()
+    overlays = {}
+    for vdev in ("xvda", "xvdb"):
+        active = f"{world.images}/alice-{vdev}.s1.qcow2"
+        overlays[vdev] = f"{world.images}/new-{vdev}.qcow2"
+        qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", overlays[vdev])
+    reply = complete(agent, **{f"disks/{vdev}/path": path for vdev, path in overlays.items()})
+    for vdev, path in overlays.items():
+        assert paths(domain, vdev)[0] == path
+        assert reply[f"result/disks/{vdev}/chain/0/path"] == path
+    for writer in writers:
+        writer.progress()
+    writers[1].check()
+    assert_whole(domain, "xvdb")
+    domain.unplug("xvdb")
+    assert_still_works(world, agent, domain, writers[0])
+
+
+def test_one_of_two_disks_that_share_a_base_cannot_be_prepared_alone(world, agent):
+    base = f"{world.images}/golden.raw"
+    subprocess.run(["truncate", "-s", "64M", base], check=True)
+    tops = []
+    for vdev in ("xvda", "xvdb"):
+        tops.append(f"{world.images}/{vdev}.qcow2")
+        qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", tops[-1])
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
+    reply = rescan(agent, **{"disks/xvda/path": tops[0], "disks/xvdb/path": tops[1]})
+    assert reply["state"] == "done", reply
+    reply = rescan(agent, phase="prepare", disks="xvda")
+    assert reply["error/code"] == "busy", reply
+    assert base in reply["error/message"]
+    assert paused(domain) == 0
+    domain.write("xvda", 0, b"a" * PIECE)
+    assert paths(domain) == [tops[0], base]
+    prepare(agent)
+    assert not domain.open_files()
+    complete(agent)
+    assert domain.read("xvda", 0, PIECE) == b"a" * PIECE
+
+
+# ---- the rules of a hold ----
+
+def test_abort_lets_go_with_nothing_changed(world, agent, alice):
+    chain = alice.chain("xvda")
+    prepare(agent)
+    reply = rescan(agent, phase="abort")
+    assert reply["state"] == "done", reply
+    assert alice.chain("xvda") == chain
+    assert reply["result/disks/xvda/changed"] == "0"
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_complete_and_abort_need_a_prepare(world, agent, alice):
+    for phase in ("complete", "abort"):
+        reply = rescan(agent, phase=phase)
+        assert reply["error/code"] == "invalid-request", reply
+        assert "prepare" in reply["error/message"]
+    alice.writer.check()
+
+
+def test_while_held_everything_else_is_busy(world, agent, alice):
+    prepare(agent)
+    for operation, keys in (("create", {"name": "s3"}), ("revert", {"name": "s1"}),
+                            ("delete", {"name": "s1"}), ("rescan", {}),
+                            ("rescan", {"phase": "prepare"})):
+        reply = agent.request(operation, keys, domain="alice")
+        assert reply["error/code"] == "busy", reply
+        assert "held" in reply["error/message"]
+    reply = rescan(agent, phase="complete", disks="xvdz")
+    assert reply["error/code"] == "no-such-disk", reply
+    complete(agent)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_chain_broken_at_complete_leaves_the_hold_for_another_try(world, agent, alice):
+    base = paths(alice)[2]
+    prepare(agent)
+    os.rename(base, f"{base}.away")
+    reply = rescan(agent, phase="complete")
+    assert reply["error/code"] == "chain-broken", reply
+    assert base in reply["error/message"]
+    assert paused(alice) == 1 and not alice.open_files()
+    os.rename(f"{base}.away", base)
+    complete(agent)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_hold_ends_at_its_deadline_and_completing_it_is_too_late(world, agent, alice):
+    chain = alice.chain("xvda")
+    begun = time.monotonic()
+    prepare(agent, hold=1)
+    world.eventually(lambda: paused(alice) == 0, what="letting go")
+    assert 0.9 < time.monotonic() - begun < 5
+    alice.writer.progress()
+    assert alice.chain("xvda") == chain
+    reply = rescan(agent, phase="complete")
+    assert reply["error/code"] == "timeout", reply
+    reply = rescan(agent, phase="complete")
+    assert reply["error/code"] == "invalid-request", reply
+    prepare(agent)
+    complete(agent)
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_at_the_deadline_a_broken_chain_keeps_the_guest_standing_until_it_is_mended(
+        world, agent, alice):
+    base = paths(alice)[2]
+    prepare(agent, hold=1)
+    os.rename(base, f"{base}.away")
+    agent.wait_log("letting go")
+    agent.wait_log("req=let-go op=rescan step=read-chains failed")
+    assert paused(alice) == 1
+    os.rename(f"{base}.away", base)
+    complete(agent)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_domain_that_is_destroyed_ends_its_hold(world, agent, alice):
+    prepare(agent)
+    alice.writer._stop.set()
+    world.remove_domain(alice)
+    agent.wait_log("its hold with it")
+    assert not os.listdir(f"{agent.folder}/run/held")
+
+
+def test_a_disk_with_requests_under_way_is_waited_for(world, agent, alice):
+    """A request in the ring that QEMU does not hear of: the guest's processor
+    was stopped in between. It runs on for a moment."""
+    front = alice.writer.front
+    notify = front._ports.notify
+    silent = threading.Event()
+    front._ports.notify = lambda port: None if silent.is_set() else notify(port)
+
+    def wake():
+        time.sleep(3)
+        silent.clear()
+        notify(front._port)
+    silent.set()
+    thread = threading.Thread(target=wake)
+    thread.start()
+    prepare(agent)
+    thread.join()
+    complete(agent)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+# ---- records ----
+
+def published(world, domain, name):
+    tree = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    return {key[len(name) + 1:]: value for key, value in tree.items()
+            if key.startswith(f"{name}/")}
+
+
+def test_records_follow_an_image_that_was_moved_or_converted(world, agent, alice):
+    active, middle, base = paths(alice)
+    for change in (move_base, convert_base):
+        steps = change(world, alice, {})
+        next(steps)
+        prepare(agent)
+        now = next(steps)
+        complete(agent)
+        s1 = published(world, alice, "s1")
+        assert s1["disks/xvda/path"] == now[2]
+        assert "disks/xvda/missing" not in s1
+    assert s1["disks/xvda/format"] == "qcow2"
+    assert published(world, alice, "s2")["disks/xvda/path"] == middle
+    moved = f"{world.images}/moved-active.qcow2"
+    prepare(agent)
+    os.rename(active, moved)
+    complete(agent, **{"disks/xvda/path": moved})
+    s2 = published(world, alice, "s2")
+    assert s2["disks/xvda/overlays/0"] == moved
+    assert "disks/xvda/active" not in s2
+    alice.writer.progress()
+    for name in ("s1", "s2"):
+        reply = agent.request("delete", domain="alice", name=name)
+        assert reply["state"] == "done", reply
+    assert len(paths(alice)) == 1
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_records_follow_a_commit_as_far_as_that_can_be_known(world, agent, alice):
+    """s2's state lies in the base now; s1's is gone."""
+    base = paths(alice)[2]
+    steps = commit_middle(world, alice, {})
+    next(steps)
+    prepare(agent)
+    next(steps)
+    complete(agent)
+    assert published(world, alice, "s1")["deleting"] == "1"
+    s2 = published(world, alice, "s2")
+    assert s2["disks/xvda/path"] == base
+    assert s2["disks/xvda/format"] == "raw"
+    assert "deleting" not in s2
+    reply = agent.request("revert", {"start": "boot"}, domain="alice", name="s1")
+    assert reply["state"] == "failed", reply
+    for name in ("s1", "s2"):
+        reply = agent.request("delete", domain="alice", name=name)
+        assert reply["state"] == "done", reply
+    assert paths(alice) == [base]
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_a_snapshot_whose_image_is_gone_is_marked(world, agent, alice):
+    steps = rebase_active(world, alice, {})
+    next(steps)
+    prepare(agent)
+    next(steps)
+    complete(agent)
+    assert published(world, alice, "s2")["disks/xvda/missing"] == "1"
+    s1 = published(world, alice, "s1")
+    assert "deleting" not in s1 and "disks/xvda/missing" not in s1
+    reply = agent.request("revert", {"start": "boot"}, domain="alice", name="s2")
+    assert reply["error/code"] == "chain-broken", reply
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_an_overlay_of_the_toolstack_is_known_and_never_removed(world, agent, alice):
+    """Deleting what lies under it, while the domain does not run, must not
+    tear it off."""
+    active = paths(alice)[0]
+    lower, upper = f"{world.images}/lower.qcow2", f"{world.images}/upper.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", lower)
+    qemu_img("create", "-q", "-f", "qcow2", "-b", lower, "-F", "qcow2", upper)
+    reply = rescan(agent, **{"disks/xvda/path": upper})
+    assert reply["state"] == "done", reply
+    s2 = published(world, alice, "s2")
+    assert s2["disks/xvda/active"] == upper
+    assert {s2["disks/xvda/foreign/0"], s2["disks/xvda/foreign/1"]} == {lower, upper}
+    alice.writer.progress()
+    alice.writer.check()
+    checksum = alice.writer.checksum()
+    world.remove_domain(alice)
+    for name in ("s1", "s2"):
+        reply = agent.request("delete", domain="alice", name=name)
+        assert reply["state"] == "done", reply
+    assert os.path.exists(lower) and os.path.exists(upper)
+    assert content(upper, "qcow2") == checksum
+
+
+# ---- crashes ----
+
+def test_an_agent_killed_while_holding_holds_on_until_complete(world, agent, alice):
+    prepare(agent, hold=60)
+    agent.kill()
+    agent.start()
+    assert paused(alice) == 1 and not alice.open_files()
+    reply = agent.request("create", domain="alice", name="s3")
+    assert reply["error/code"] == "busy", reply
+    complete(agent)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_an_agent_killed_while_holding_lets_go_at_the_deadline(world, agent, alice):
+    prepare(agent, hold=1)
+    agent.kill()
+    time.sleep(1.2)
+    agent.start()
+    world.eventually(lambda: paused(alice) == 0, what="letting go")
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+@pytest.mark.parametrize("phase", ["none", "prepare", "complete"])
+@pytest.mark.parametrize("command, kind", [
+    ("blockdev-add", "hold-after"), ("blockdev-mirror", "hold-before"),
+    ("blockdev-mirror", "hold-after"), ("job-complete", "hold-before"),
+    ("job-complete", "hold-after"), ("job-dismiss", "hold-before"),
+    ("job-dismiss", "hold-after")])
+def test_an_agent_killed_in_the_middle_lets_go_after_its_restart(
+        world, agent, alice, command, kind, phase):
+    active = paths(alice)[0]
+    overlay_path = f"{world.images}/toolstack.qcow2"
+    keys = {"disks/xvda/path": overlay_path, "disks/xvda/format": "qcow2"}
+    if phase == "complete":
+        prepare(agent)
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", overlay_path)
+    fault = alice.interpose().fault(command, kind)
+    request = agent.submit("rescan", {} if phase == "prepare" else keys, domain="alice",
+                           **({} if phase == "none" else {"phase": phase}))
+    fault.wait_reached()
+    agent.kill()
+    fault.release()
+    alice.relay.close()
+    alice.relay = None
+    agent.start()
+    reply = request.wait()
+    assert reply["error/code"] == "interrupted", reply
+    world.eventually(lambda: paused(alice) == 0, what="letting go")
+    agent.wait_log("step=end-hold done")
+    held = os.listdir(f"{agent.folder}/run/held")
+    assert bool(held) == (phase == "complete")  # remembered as expired
+    assert paths(alice)[0] in (active, overlay_path)
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+def test_an_agent_killed_before_its_pause_was_noted_lets_go(world, agent, alice):
+    """Between the pause and the note of it."""
+    front = alice.writer.front
+    notify = front._ports.notify
+    front._ports.notify = lambda port: None
+    time.sleep(0.2)
+    agent.submit("rescan", {"phase": "prepare"}, domain="alice")
+    world.eventually(lambda: paused(alice) == 1, what="the pause")
+    agent.kill()
+    front._ports.notify = notify
+    notify(front._port)
+    agent.start()
+    world.eventually(lambda: paused(alice) == 0, what="letting go")
+    alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)

@@ -10,8 +10,6 @@ import subprocess
 import time
 
 ROOT = "/tool/xensnapd"
-SUPPRESSIONS = os.path.join(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__))), "lsan.supp")
 FINAL = ("done", "failed", "cancelled")
 _REPORT = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer"
                      r"|runtime error:")
@@ -96,9 +94,6 @@ class Agent:
         environment = self.world.environment()
         environment["LD_PRELOAD"] = " ".join(self._preloads())
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
-        environment.setdefault("LSAN_OPTIONS",
-                               f"suppressions={SUPPRESSIONS}:"
-                               "print_suppressions=0")
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")
         self.process = self.world.spawn(

@@ -55,8 +55,10 @@ class Qmp:
                 self.events.append(reply)
             elif "error" in reply:
                 raise QmpError(reply["error"])
-            else:
+            elif "return" in reply:
                 return reply["return"]
+            # else a greeting: now and then QEMU greets twice whoever was
+            # connected before it had started
 
     def wait_event(self, name, timeout=30):
         deadline = time.monotonic() + timeout

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * The disks that a test guest writes to: every writable /dev/xvd*, each with the
- * same layout in sectors of 512 bytes:
+ * The disks that a test guest writes to: every writable /dev/xvd*, each with
+ * the same layout in sectors of 512 bytes:
  *
  *      0            never touched, but by the command `poke`
  *      1            header: the record of the latest tick
@@ -18,27 +18,28 @@
 #include <stdint.h>
 
 enum {
-	SECTOR_SIZE = 512,
-	HEADER_SECTOR = 1,
-	FIRST_RECORD = 8,
-	RECORD_COUNT = 4096,
-	FIRST_KEY = 8192,
-	KEY_COUNT = 1024,
-	DISK_SECTORS = FIRST_KEY + KEY_COUNT,
-	MAX_DISKS = 16,
-	MAX_READ = 64, /* sectors at once */
+    SECTOR_SIZE = 512,
+    HEADER_SECTOR = 1,
+    FIRST_RECORD = 8,
+    RECORD_COUNT = 4096,
+    FIRST_KEY = 8192,
+    KEY_COUNT = 1024,
+    DISK_SECTORS = FIRST_KEY + KEY_COUNT,
+    MAX_DISKS = 16,
+    MAX_READ = 64, /* sectors at once */
 };
 
 struct disk {
-	char name[16];
-	int fd; /* -1 after an I/O error, until it can be opened again */
-	uint64_t last; /* the header's tick when it was opened */
+    char name[16];
+    int fd;        /* -1 after an I/O error, until it can be opened again */
+    uint64_t last; /* the header's tick when it was opened */
 };
 
 extern struct disk disks[MAX_DISKS];
 extern int disk_count;
 
-/* Brings `disks` in line with what the kernel has now; says what came or went. */
+/* Brings `disks` in line with what the kernel has now; says what came or went.
+ */
 void disks_rescan(void);
 
 /* Whether each disk that Xen gave this guest has a block device by now. */

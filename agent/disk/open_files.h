@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which files a process has open, whatever name they have by now. */
+#ifndef XENSNAPD_DISK_OPEN_FILES_H
+#define XENSNAPD_DISK_OPEN_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct file_id {
+    uint64_t device; /* of a block device: which it is, with inode 0 */
+    uint64_t inode;
+};
+
+/* False with errno if there is no such file. */
+bool file_id_of(const char *path, struct file_id *ret_id);
+
+bool process_has_open(pid_t pid, const struct file_id *id);
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Domains that are held: which, until when, and their notes. */
+#include "agent/hold.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/folder.h"
+#include "agent/base/log.h"
+#include "agent/dispatch.h"
+#include "agent/guest/whole_file.h"
+#include "agent/hold_note.h"
+#include "agent/request.h"
+
+/* Until xenstored is there. */
+#define CONNECT_MS 200u
+
+#define SUFFIX   ".json"
+#define NOTE_MAX ((size_t)4 << 20)
+
+struct holds {
+    struct agent *agent;
+    char *folder;
+    LIST_HEAD(, hold) all;
+};
+
+/* ---- one hold ---- */
+
+static void dispose_disk(struct hold_disk *disk)
+{
+    for (size_t i = 0; i < disk->depth; i++) {
+        free(disk->chain[i].path);
+        free(disk->chain[i].format);
+    }
+    free(disk->chain);
+    free(disk->path);
+    free(disk->format);
+}
+
+static void hold_free(struct hold *hold)
+{
+    for (size_t i = 0; i < hold->disk_count; i++) {
+        dispose_disk(&hold->disks[i]);
+    }
+    free(hold->disks);
+    if (hold->timer != NULL) {
+        event_free(hold->timer);
+    }
+    free(hold);
+}
+
+static char *note_path(const struct hold *hold)
+{
+    return xasprintf("%s/%s" SUFFIX, hold->holds->folder, hold->uuid);
+}
+
+bool hold_write(struct hold *hold, struct error *err)
+{
+    char *path = note_path(hold);
+    char *text = hold_note_encode(hold);
+    bool ok = whole_file_replace(path, text, strlen(text), err);
+
+    free(text);
+    free(path);
+    return ok;
+}
+
+void hold_forget(struct hold *hold)
+{
+    char *path = note_path(hold);
+
+    unlink(path);
+    free(path);
+    LIST_REMOVE(hold, link);
+    hold_free(hold);
+}
+
+struct hold_disk *hold_add_disk(struct hold *hold, const char *vdev)
+{
+    struct hold_disk *disk;
+
+    hold->disks =
+        xrealloc(hold->disks, hold->disk_count + 1, sizeof(*hold->disks));
+    disk = &hold->disks[hold->disk_count++];
+    memset(disk, 0, sizeof(*disk));
+    snprintf(disk->vdev, sizeof(disk->vdev), "%s", vdev);
+    snprintf(disk->empty_node, sizeof(disk->empty_node), "%.16s-held", vdev);
+    return disk;
+}
+
+void hold_trial_node(const struct hold_disk *disk, char name[NODE_NAME_SIZE])
+{
+    snprintf(name, NODE_NAME_SIZE, "%.16s-look", disk->vdev);
+}
+
+struct hold_disk *hold_disk_find(const struct hold *hold, const char *vdev)
+{
+    for (size_t i = 0; i < hold->disk_count; i++) {
+        if (strcmp(hold->disks[i].vdev, vdev) == 0) {
+            return &hold->disks[i];
+        }
+    }
+    return NULL;
+}
+
+void hold_set_target(struct hold_disk *disk, const char *path,
+                     const char *format)
+{
+    char *old_path = disk->path, *old_format = disk->format;
+
+    disk->path = xstrdup(path);
+    disk->format = xstrdup(format);
+    free(old_path);
+    free(old_format);
+}
+
+/* ---- letting go when the time is over ---- */
+
+void hold_arm(struct hold *hold, uint64_t ms)
+{
+    struct timeval wait = clock_timeval(ms);
+
+    event_add(hold->timer, &wait);
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct hold *hold = arg;
+    struct error err;
+
+    (void)fd;
+    (void)events;
+    if (watch_xs(hold->holds->agent->watch) == NULL) {
+        hold_arm(hold, CONNECT_MS);
+        return;
+    }
+    hold_arm(hold, HOLD_RETRY_MS); /* in case it does not work out */
+    if (hold->in_use) {
+        return;
+    }
+    LOG_NOTICE("domain %u (%s): the time of its hold is over, letting go",
+               hold->domid, hold->uuid);
+    if (!dispatch_let_go(hold->holds->agent, hold->uuid, &err)) {
+        LOG_WARN("domain %u (%s) cannot be let go yet: %s", hold->domid,
+                 hold->uuid, err.message);
+    }
+}
+
+void hold_leave(struct hold *hold)
+{
+    uint64_t now = clock_monotonic_ms();
+
+    hold->in_use = false;
+    if (hold->state == HOLD_EXPIRED) {
+        return;
+    }
+    if (hold->state == HOLD_HELD && hold->deadline_ms > now) {
+        hold_arm(hold, hold->deadline_ms - now);
+    } else {
+        hold_arm(hold, HOLD_RETRY_MS);
+    }
+}
+
+/* ---- all of them ---- */
+
+static struct hold *add(struct holds *holds, struct hold *hold)
+{
+    hold->holds = holds;
+    hold->timer = evtimer_new(holds->agent->loop, on_timer, hold);
+    LIST_INSERT_HEAD(&holds->all, hold, link);
+    return hold;
+}
+
+struct hold *hold_new(struct holds *holds, const struct guest *guest)
+{
+    struct hold *hold = xcalloc(1, sizeof(*hold));
+
+    snprintf(hold->uuid, sizeof(hold->uuid), "%s", guest->uuid);
+    hold->domid = guest->domid;
+    hold->was_paused = guest->paused;
+    hold->state = HOLD_TAKING;
+    return add(holds, hold);
+}
+
+struct hold *holds_find(const struct holds *holds, const char *vm_uuid)
+{
+    struct hold *hold;
+
+    LIST_FOREACH(hold, &holds->all, link)
+    {
+        if (strcmp(hold->uuid, vm_uuid) == 0) {
+            return hold;
+        }
+    }
+    return NULL;
+}
+
+bool holds_permit(const struct holds *holds, const struct request *request,
+                  const char *vm_uuid, struct error *err)
+{
+    const struct hold *hold = holds_find(holds, vm_uuid);
+
+    if (hold == NULL || hold->state == HOLD_EXPIRED ||
+        request->operation == REQUEST_RESCAN) {
+        return true;
+    }
+    return error_set(err, ERR_BUSY,
+                     "the domain's disks are held for a rescan; ask for rescan "
+                     "with phase=complete or phase=abort first");
+}
+
+static bool is_there(const struct hold *hold)
+{
+    struct guest guest;
+    struct error err;
+
+    if (guests_find_domid(hold->holds->agent->guests, hold->domid, &guest,
+                          &err)) {
+        return !guest.dying && strcmp(guest.uuid, hold->uuid) == 0;
+    }
+    return err.code != ERR_NO_SUCH_DOMAIN;
+}
+
+void holds_look_at_domains(struct holds *holds)
+{
+    struct hold *hold, *next;
+
+    for (hold = LIST_FIRST(&holds->all); hold != NULL; hold = next) {
+        next = LIST_NEXT(hold, link);
+        if (!hold->in_use && !is_there(hold)) {
+            LOG_NOTICE("domain %u (%s) is gone, and its hold with it",
+                       hold->domid, hold->uuid);
+            hold_forget(hold);
+        }
+    }
+}
+
+/* ---- what an earlier agent left ---- */
+
+static void take_up(struct holds *holds, const char *path)
+{
+    struct hold *hold = xcalloc(1, sizeof(*hold));
+    char *text = NULL;
+    struct error err;
+
+    if (!whole_file_read(path, NOTE_MAX, &text, &err)) {
+        LOG_ERROR("%s", err.message);
+        hold_free(hold);
+    } else if (!hold_note_decode(text, hold)) {
+        LOG_ERROR("%s is damaged, or of another version of xensnapd", path);
+        hold_free(hold);
+    } else {
+        uint64_t now = clock_monotonic_ms();
+        bool wait = hold->state == HOLD_HELD && hold->deadline_ms > now;
+
+        add(holds, hold);
+        if (hold->state != HOLD_EXPIRED) {
+            LOG_NOTICE("domain %u (%s) is held: it is let go %s", hold->domid,
+                       hold->uuid, wait ? "at its deadline" : "now");
+            hold_arm(hold, wait ? hold->deadline_ms - now : 0);
+        }
+    }
+    free(text);
+}
+
+static bool is_note(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length > strlen(SUFFIX) &&
+           strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+static void take_up_all(struct holds *holds)
+{
+    DIR *folder = opendir(holds->folder);
+    const struct dirent *entry;
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        if (is_note(entry->d_name)) {
+            char *path = xasprintf("%s/%s", holds->folder, entry->d_name);
+
+            take_up(holds, path);
+            free(path);
+        }
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+}
+
+struct holds *holds_open(struct agent *agent, struct error *err)
+{
+    struct holds *holds = xcalloc(1, sizeof(*holds));
+
+    holds->agent = agent;
+    holds->folder = xasprintf("%s/held", agent->config.store.run_folder);
+    LIST_INIT(&holds->all);
+    if (!folder_make(holds->folder, 0700, NULL, err)) {
+        free(holds->folder);
+        free(holds);
+        return NULL;
+    }
+    take_up_all(holds);
+    return holds;
+}
+
+void holds_close(struct holds *holds)
+{
+    if (holds == NULL) {
+        return;
+    }
+    while (!LIST_EMPTY(&holds->all)) {
+        struct hold *hold = LIST_FIRST(&holds->all);
+
+        LIST_REMOVE(hold, link);
+        hold_free(hold);
+    }
+    free(holds->folder);
+    free(holds);
+}

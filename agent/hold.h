@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Domains whose disks are held: paused, their QEMU without a single image open
+ * (rescan, agent/snapshot_ops.c).
+ *
+ * A hold outlives the request that began it and the agent: its note stands in
+ * the run folder, <run_folder>/held/<uuid>.json, and ends with the boot, like
+ * the domain.  Times are those of the monotonic clock, which all processes of
+ * one boot share.
+ *
+ *   taking --prepared--> held --complete, abort--> releasing --> gone
+ *      |                   |                           ^
+ *      +-- failure --------+-- deadline ---------------+--> expired
+ *
+ * `taking` and `releasing` belong to the operation under way.  Where there is
+ * none, because the agent was killed in its middle or because the images could
+ * not be opened, letting go is tried again every few seconds: a guest is never
+ * let run on a disk that is not whole.  `expired` only remembers, for whoever
+ * comes too late to complete it.
+ */
+#ifndef XENSNAPD_HOLD_H
+#define XENSNAPD_HOLD_H
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "agent/agent.h"
+#include "agent/disk/root_swap.h"
+
+enum hold_state { HOLD_TAKING, HOLD_HELD, HOLD_RELEASING, HOLD_EXPIRED };
+
+/* An image as it was when it was taken from QEMU. */
+struct hold_image {
+    char *path;
+    char *format;    /* QEMU's name */
+    uint64_t device; /* which file it was: st_dev, st_ino */
+    uint64_t inode;
+    int64_t written_ns; /* when it was last written to */
+};
+
+struct hold_disk {
+    char vdev[32];
+    char *path; /* what is opened when it is let go, and its format by libxl's
+                   name */
+    char *format;
+    char image_node[NODE_NAME_SIZE]; /* see root_swap.h */
+    char empty_node[NODE_NAME_SIZE]; /* the placeholder */
+    uint64_t virtual_bytes;
+    bool discard;
+    bool direct;
+    struct hold_image *chain; /* [0] = the active one */
+    size_t depth;
+};
+
+struct hold {
+    LIST_ENTRY(hold) link;
+    struct holds *holds;
+    char uuid[GUEST_UUID_LENGTH + 1];
+    uint32_t domid;
+    enum hold_state state;
+    bool paused;          /* by us: once, to be undone once */
+    bool was_paused;      /* by somebody else before */
+    uint64_t began_ms;    /* when the domain stopped, monotonic */
+    uint64_t deadline_ms; /* monotonic */
+    struct hold_disk *disks;
+    size_t disk_count;
+    bool in_use; /* an operation is at work on it */
+    struct event *timer;
+};
+
+struct holds;
+
+/* Takes up the notes of an earlier agent. */
+struct holds *holds_open(struct agent *agent, struct error *err);
+/* The notes stay.  NULL is allowed. */
+void holds_close(struct holds *holds);
+
+/* NULL if there is none; one that has expired is one. */
+struct hold *holds_find(const struct holds *holds, const char *vm_uuid);
+
+/* ERR_BUSY if the domain is held and this is no request that deals with it. */
+bool holds_permit(const struct holds *holds, const struct request *request,
+                  const char *vm_uuid, struct error *err);
+
+/* Some domain went away: so did its hold. */
+void holds_look_at_domains(struct holds *holds);
+
+/* A new one, `taking`, in memory only. */
+struct hold *hold_new(struct holds *holds, const struct guest *guest);
+struct hold_disk *hold_add_disk(struct hold *hold, const char *vdev);
+struct hold_disk *hold_disk_find(const struct hold *hold, const char *vdev);
+void hold_set_target(struct hold_disk *disk, const char *path,
+                     const char *format);
+
+/* The node by which QEMU looks at a chain before the disk is taken. */
+void hold_trial_node(const struct hold_disk *disk, char name[NODE_NAME_SIZE]);
+
+/* Writes it down, durable as long as the boot. */
+bool hold_write(struct hold *hold, struct error *err);
+
+/* It is to be let go in that time: at its deadline, or at the next attempt. */
+void hold_arm(struct hold *hold, uint64_t ms);
+#define HOLD_RETRY_MS 10000u
+
+/* The operation is over and the hold stays: on with its deadline. */
+void hold_leave(struct hold *hold);
+
+/* With its note. */
+void hold_forget(struct hold *hold);
+
+#endif

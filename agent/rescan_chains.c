@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The chains as their files say they are: read, checked, compared with what
+ * QEMU had open, and tried in QEMU before anything is done to the guest.
+ *
+ * No format is ever guessed: that of the active image is named by the request,
+ * or is the one that it had; those below stand in the headers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/disk/open_files.h"
+#include "agent/hold.h"
+#include "agent/rescan_steps.h"
+
+bool rescan_concerns(const struct snapshot *snapshot,
+                     const struct snapshot_disk *disk)
+{
+    return snapshot_takes(disk) &&
+           (disk->changed || snapshot->request.phase != REQUEST_PHASE_NONE);
+}
+
+bool rescan_concerns_any(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (rescan_concerns(snapshot, &snapshot->disks[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- which image is active now ---- */
+
+static const struct request_disk *asked(const struct snapshot *snapshot,
+                                        const char *vdev)
+{
+    const struct request *request = &snapshot->request;
+
+    for (size_t i = 0; i < request->disk_count; i++) {
+        if (strcmp(request->disks[i].vdev, vdev) == 0) {
+            return &request->disks[i];
+        }
+    }
+    return NULL;
+}
+
+static void choose_target(const struct snapshot *snapshot,
+                          struct snapshot_disk *disk,
+                          const struct hold_disk *held)
+{
+    const struct request_disk *wanted = asked(snapshot, disk->vdev);
+    bool path = wanted != NULL && wanted->path[0] != '\0';
+    bool format = wanted != NULL && wanted->format[0] != '\0';
+
+    disk->target = xstrdup(path ? wanted->path : held->path);
+    disk->target_format = xstrdup(format ? wanted->format : held->format);
+}
+
+/* ---- checks ---- */
+
+/* A raw disk of exactly the right size that is taken for qcow2 only because the
+ * one before was: its first bytes are the guest's. */
+static bool check_format_is_meant(const struct snapshot *snapshot,
+                                  const struct snapshot_disk *disk,
+                                  const struct hold_disk *held,
+                                  struct error *err)
+{
+    const struct request_disk *wanted = asked(snapshot, disk->vdev);
+    struct image_info raw;
+
+    if (wanted == NULL || wanted->path[0] == '\0' ||
+        wanted->format[0] != '\0' || strcmp(disk->target_format, "raw") == 0 ||
+        !image_inspect(disk->target, "raw", &raw, err) ||
+        raw.virtual_bytes != held->virtual_bytes) {
+        return true;
+    }
+    return error_set(err, ERR_INVALID_REQUEST,
+                     "disks/%s/format: is missing; %s may be a raw image, say "
+                     "what it is",
+                     disk->vdev, disk->target);
+}
+
+static bool check_size(const struct snapshot_disk *disk,
+                       const struct hold_disk *held, struct error *err)
+{
+    uint64_t bytes = disk->chain.images[0].virtual_bytes;
+
+    if (bytes == held->virtual_bytes) {
+        return true;
+    }
+    return error_set(err, ERR_CHAIN_BROKEN,
+                     "disk %s: image %s is %" PRIu64 " bytes large as %s, but "
+                     "the guest's disk is %" PRIu64 " bytes large",
+                     disk->vdev, disk->target, bytes, disk->target_format,
+                     held->virtual_bytes);
+}
+
+static bool check_writable(const struct snapshot_disk *disk, struct error *err)
+{
+    int fd = open(disk->target, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0) {
+        return error_set_errno(err, ERR_CHAIN_BROKEN, errno,
+                               "disk %s: image %s cannot be written to",
+                               disk->vdev, disk->target);
+    }
+    close(fd);
+    return true;
+}
+
+/* ---- comparing ---- */
+
+/* Whether QEMU's file still is the one that has the name. */
+static bool is_replaced(pid_t qemu, const char *path)
+{
+    struct file_id id;
+
+    return qemu != 0 &&
+           (!file_id_of(path, &id) || !process_has_open(qemu, &id));
+}
+
+/* As it was found when it was taken from QEMU. */
+static bool is_other_file(const struct hold_image *image)
+{
+    struct file_id id;
+
+    return !file_id_of(image->path, &id) || id.device != image->device ||
+           id.inode != image->inode;
+}
+
+static bool differs(const struct snapshot *snapshot,
+                    const struct snapshot_disk *disk,
+                    const struct hold_disk *held)
+{
+    bool running = snapshot->request.phase == REQUEST_PHASE_NONE;
+    pid_t qemu = running ? rescan_qemu(snapshot) : 0;
+
+    if (disk->chain.depth != held->depth) {
+        return true;
+    }
+    for (size_t i = 0; i < held->depth; i++) {
+        const struct hold_image *before = &held->chain[i];
+        const struct image_info *after = &disk->chain.images[i];
+
+        if (strcmp(before->path, after->path) != 0 ||
+            strcmp(before->format, after->format) != 0 ||
+            (running ? is_replaced(qemu, before->path)
+                     : is_other_file(before))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- reading ---- */
+
+static bool read_chain(const struct snapshot *snapshot,
+                       struct snapshot_disk *disk, struct error *err)
+{
+    const struct hold_disk *held = hold_disk_find(snapshot->hold, disk->vdev);
+
+    choose_target(snapshot, disk, held);
+    if (!check_format_is_meant(snapshot, disk, held, err)) {
+        return false;
+    }
+    if (!image_chain_read(disk->target, format_qemu_name(disk->target_format),
+                          &disk->chain, err)) {
+        return error_prefix(err, "disk %s: ", disk->vdev);
+    }
+    if (!check_size(disk, held, err) || !check_writable(disk, err)) {
+        return false;
+    }
+    disk->changed = differs(snapshot, disk, held);
+    return true;
+}
+
+/* Two disks that write into one file would tear it apart. */
+static bool check_distinct(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        for (size_t j = 0; j < snapshot->disk_count; j++) {
+            const struct snapshot_disk *other = &snapshot->disks[j];
+            const char *path =
+                other->target == NULL ? other->path : other->target;
+
+            if (i != j && disk->target != NULL && path != NULL &&
+                strcmp(disk->target, path) == 0) {
+                return error_set(err, ERR_CHAIN_BROKEN,
+                                 "disk %s: %s is the active image of disk %s, "
+                                 "too",
+                                 disk->vdev, disk->target, other->vdev);
+            }
+        }
+    }
+    return true;
+}
+
+void rescan_read_chains(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        ok = !snapshot_takes(disk) || read_chain(snapshot, disk, &err);
+    }
+    if (ok) {
+        check_distinct(snapshot, &err);
+    }
+    operation_step_done(operation, &err);
+}
+
+/* ---- trying ---- */
+
+static void try_next(struct snapshot *snapshot);
+
+static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
+{
+    return &snapshot->disks[snapshot->try_disk];
+}
+
+static void end_trying(struct snapshot *snapshot, const struct error *err)
+{
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    operation_step_done(&snapshot->operation, err);
+}
+
+static void on_closed(struct json_object *ret, const struct error *err,
+                      void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)ret;
+    if (err != NULL) {
+        end_trying(snapshot, err);
+        return;
+    }
+    snapshot->try_disk++;
+    try_next(snapshot);
+}
+
+static struct json_object *name_trial(const struct snapshot *snapshot)
+{
+    const char *vdev = snapshot->disks[snapshot->try_disk].vdev;
+    struct json_object *arguments = json_object_new_object();
+    char name[NODE_NAME_SIZE];
+
+    hold_trial_node(hold_disk_find(snapshot->hold, vdev), name);
+    json_object_object_add(arguments, "node-name",
+                           json_object_new_string(name));
+    return arguments;
+}
+
+static void on_opened(struct json_object *ret, const struct error *err,
+                      void *arg)
+{
+    struct snapshot *snapshot = arg;
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct error own;
+
+    (void)ret;
+    if (err != NULL) {
+        error_set(&own,
+                  qmp_is_broken(snapshot->qmp) ? ERR_QMP : ERR_CHAIN_BROKEN,
+                  "disk %s: QEMU cannot open %s: %.250s", disk->vdev,
+                  disk->target, err->message);
+        end_trying(snapshot, &own);
+        return;
+    }
+    qmp_execute(snapshot->qmp, "blockdev-del", name_trial(snapshot), 0,
+                on_closed, snapshot);
+}
+
+/* An earlier agent may have left one. */
+static void on_room_made(struct json_object *ret, const struct error *err,
+                         void *arg)
+{
+    struct snapshot *snapshot = arg;
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct image_node image = {
+        .path = disk->target,
+        .format = format_qemu_name(disk->target_format),
+        .only_look = true,
+    };
+    char name[NODE_NAME_SIZE];
+
+    (void)ret;
+    if (err != NULL && qmp_is_broken(snapshot->qmp)) {
+        end_trying(snapshot, err);
+        return;
+    }
+    hold_trial_node(hold_disk_find(snapshot->hold, disk->vdev), name);
+    qmp_execute(snapshot->qmp, "blockdev-add", root_swap_image(name, &image), 0,
+                on_opened, snapshot);
+}
+
+static void try_next(struct snapshot *snapshot)
+{
+    while (snapshot->try_disk < snapshot->disk_count &&
+           !rescan_concerns(snapshot, disk_at_work(snapshot))) {
+        snapshot->try_disk++;
+    }
+    if (snapshot->try_disk == snapshot->disk_count) {
+        end_trying(snapshot, NULL);
+        return;
+    }
+    qmp_execute(snapshot->qmp, "blockdev-del", name_trial(snapshot), 0,
+                on_room_made, snapshot);
+}
+
+static void on_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    (void)qmp;
+    if (err != NULL) {
+        end_trying(arg, err);
+    } else {
+        try_next(arg);
+    }
+}
+
+void rescan_try(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    struct error err;
+
+    if (!rescan_concerns_any(snapshot)) {
+        operation_step_done(operation, NULL);
+        return;
+    }
+    if (!hold_write(snapshot->hold, &err)) {
+        operation_step_done(operation, &err);
+        return;
+    }
+    snapshot->try_disk = 0;
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_open, snapshot);
+}
