@@ -53,8 +53,8 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
         }
         disk = tree_disk(record, vdev);
         if (disk != NULL) {
-            return last_image_of(disk, ret_format == NULL ? &format
-                                                          : ret_format);
+            return last_image_of(disk,
+                                 ret_format == NULL ? &format : ret_format);
         }
         name = record->parent;
     }

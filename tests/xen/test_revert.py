@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The way back, as the domain's owner sees it."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from xenhost import Disk
+from xenhost import Disk, xl
 
 TWO_DISKS = (Disk("xvda", "qcow2"), Disk("xvdb", "raw"))
 
@@ -198,6 +199,20 @@ def test_what_is_missing_is_found_before_the_domain_is_touched(agent, guests):
     guest.wait_tick(more=2)
     reply = agent.request("revert", domain=guest.name, name="s9")
     assert reply["error/code"] == "no-such-snapshot"
+
+
+def test_without_memory_for_it_the_domain_is_not_touched(agent, guests):
+    """Another domain has taken what the guest gave back."""
+    guest = guests("poor", kind="pv")
+    create(agent, guest, "s1")
+    domid = guest.domid
+    xl("mem-set", guest.name, "64m")
+    free = re.search(r"^free_memory\s*: (\d+)", xl("info"), re.MULTILINE)
+    guests("rich", kind="pv", disks=[], memory=int(free[1]) - 24, paused=True)
+    reply = agent.request("revert", domain=guest.name, name="s1")
+    assert reply["error/code"] == "no-space", reply
+    assert guest.domid == domid
+    guest.wait_tick(more=2)
 
 
 def test_internal_snapshots_are_applied_and_others_survive(agent, guests):
