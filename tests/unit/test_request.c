@@ -87,14 +87,14 @@ static void every_key_of_create_is_read(void **state)
     (void)state;
     assert_true(CREATE(
         "web", "name", "nightly", "memory-path", "/srv/m.save", "live", "1",
-        "quiesce", "1", "description", "vor dem \xc3\x9c", "timeout", "90",
+        "quiesce", "0", "description", "vor dem \xc3\x9c", "timeout", "90",
         "notify-port", "17", "cancel", "x", "disks", "xvda  xvdb ",
         "disks/xvda/format", "qcow2", "disks/xvda/path", "/srv/a.qcow2",
         "disks/xvdb/external", "no", "disks/xvdb/name", "tag"));
     assert_string_equal(request.name, "nightly");
     assert_string_equal(request.memory_path, "/srv/m.save");
     assert_int_equal(request.live, REQUEST_LIVE_YES);
-    assert_true(request.quiesce);
+    assert_false(request.quiesce);
     assert_string_equal(request.description, "vor dem \xc3\x9c");
     assert_int_equal(request.timeout_ms, 90000);
     assert_int_equal(request.notify_port, 17);
@@ -107,6 +107,15 @@ static void every_key_of_create_is_read(void **state)
     assert_string_equal(request.disks[1].vdev, "xvdb");
     assert_false(request.disks[1].external);
     assert_string_equal(request.disks[1].name, "tag");
+}
+
+static void what_no_guest_can_be_asked_is_refused(void **state)
+{
+    (void)state;
+    assert_false(CREATE("web", "quiesce", "1"));
+    assert_refusal(ERR_UNSUPPORTED_OPERATION,
+                   "quiesce: this version cannot ask a guest to freeze its "
+                   "file systems; leave the key out");
 }
 
 static void delete_and_revert_are_read(void **state)
@@ -423,7 +432,8 @@ static void names_are_safe_in_file_names(void **state)
     assert_false(CREATE("web", "name", ".."));
     assert_refusal(ERR_INVALID_REQUEST,
                    "name: \"..\" is not a snapshot's name: 1 to 64 of A-Z a-z "
-                   "0-9 _ . -, not beginning with . or -");
+                   "0-9 _ . -, not beginning with . or -, and not \"current\"");
+    assert_false(CREATE("web", "name", "current"));
     assert_true(request_id_is_valid("-.x"));
     assert_false(request_id_is_valid(""));
     assert_false(request_id_is_valid("a/b"));
@@ -467,6 +477,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_create_with_nothing_else_means_all_disks_and_memory),
         cmocka_unit_test(every_key_of_create_is_read),
+        cmocka_unit_test(what_no_guest_can_be_asked_is_refused),
         cmocka_unit_test(delete_and_revert_are_read),
         cmocka_unit_test(rescan_and_its_phases_are_read),
         cmocka_unit_test(the_booleans_are_the_documented_ones),
