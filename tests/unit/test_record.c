@@ -92,6 +92,11 @@ static void assert_disk_equal(const struct record_disk *a,
     assert_int_equal(a->overlay_count, b->overlay_count);
     for (i = 0; i < a->overlay_count; i++)
         assert_text_equal(a->overlays[i], b->overlays[i]);
+    assert_text_equal(a->active, b->active);
+    assert_text_equal(a->active_format, b->active_format);
+    assert_int_equal(a->foreign_count, b->foreign_count);
+    for (i = 0; i < a->foreign_count; i++)
+        assert_text_equal(a->foreign[i], b->foreign[i]);
 }
 
 static void assert_record_equal(const struct record *a, const struct record *b)
@@ -274,6 +279,32 @@ static void overlays_come_back_up_to_their_limit(void **state)
     assert_round_trip(&record);
     record_disk_add_overlay(disk, "/images/too-many.qcow2");
     assert_not_encoded(&record, "overlays: there are more than 256");
+}
+
+static void images_of_a_toolstack_come_back_exactly(void **state)
+{
+    struct record record = full_record();
+    struct record_disk *disk = &record.disks[0];
+
+    (void)state;
+    disk->active = xstrdup("/images/flat.raw");
+    assert_not_encoded(&record, "active and active-format go together");
+    record = full_record();
+    disk = &record.disks[0];
+    disk->active = xstrdup("/images/flat.raw");
+    disk->active_format = xstrdup("raw");
+    record_disk_add_foreign(disk, "/images/lower.qcow2");
+    record_disk_add_foreign(disk, "/images/upper.qcow2");
+    record_disk_add_foreign(disk, "/images/lower.qcow2");
+    assert_int_equal(disk->foreign_count, 2);
+    assert_round_trip(&record);
+    /* The domain goes on elsewhere; what lies there stays known. */
+    record_disk_add_overlay(disk, "/images/new.qcow2");
+    assert_null(disk->active);
+    assert_null(disk->active_format);
+    assert_int_equal(disk->foreign_count, 2);
+    assert_round_trip(&record);
+    record_dispose(&record);
 }
 
 static void any_utf8_description_comes_back_exactly(void **state)
@@ -665,6 +696,7 @@ int main(void)
         cmocka_unit_test(a_disk_without_overlays_left_comes_back_exactly),
         cmocka_unit_test(any_overlay_path_comes_back_exactly),
         cmocka_unit_test(overlays_come_back_up_to_their_limit),
+        cmocka_unit_test(images_of_a_toolstack_come_back_exactly),
         cmocka_unit_test(any_utf8_description_comes_back_exactly),
         cmocka_unit_test(a_long_line_of_words_comes_back_exactly),
         cmocka_unit_test(a_configuration_of_many_kilobytes_comes_back_exactly),
