@@ -46,12 +46,15 @@ endif
 pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 AGENT_CFLAGS := $(filter-out -I.,$(call pkg,--cflags,$(AGENT_LIBS)))
 AGENT_LDLIBS := $(call pkg,--libs,$(AGENT_LIBS))
+CLIENT_LDLIBS := $(call pkg,--libs,xenstore)
 
 AGENT_SOURCES  := $(sort $(wildcard agent/*.c agent/*/*.c))
+CLIENT_SOURCES := $(sort $(wildcard client/*.c))
 UNIT_SOURCES   := $(sort $(wildcard tests/unit/test_*.c))
-HEADERS        := $(sort $(wildcard agent/*.h agent/*/*.h))
+HEADERS        := $(sort $(wildcard agent/*.h agent/*/*.h client/*.h))
 FUZZ_SOURCES   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-FORMATTED      := $(AGENT_SOURCES) $(HEADERS) $(FUZZ_SOURCES) \
+FORMATTED      := $(AGENT_SOURCES) $(CLIENT_SOURCES) $(HEADERS) \
+                  $(FUZZ_SOURCES) \
                   $(wildcard tests/unit/*.[ch] tests/native/shim/*.[ch] \
                              tests/xen/guest/*.[ch])
 
@@ -61,7 +64,7 @@ UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
 
 .PHONY: all
-all: $(BUILD)/xensnapd
+all: $(BUILD)/xensnapd $(BUILD)/xensnap
 
 # ---- building ----
 
@@ -79,6 +82,10 @@ $(LIBRARY): $(call objects,$(filter-out agent/main.c,$(AGENT_SOURCES)))
 $(BUILD)/xensnapd: $(call objects,agent/main.c) $(LIBRARY)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LDLIBS)
+
+$(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
 	@mkdir -p $(@D)
@@ -122,7 +129,7 @@ check-native:
 
 .PHONY: check-xen
 check-xen: all
-	tests/xen/host test $(PYTEST_ARGS)
+	tests/xen/all $(PYTEST_ARGS)
 
 .PHONY: check-format
 check-format:
@@ -132,8 +139,9 @@ check-format:
 check-lint:
 	tests/check-schema
 	shellcheck tests/install-deps.sh tests/native/run tests/unit/run \
-	    tests/xen/demo .ci/run
-	echo $(AGENT_SOURCES) | xargs -P $(shell nproc) -n 8 sh -c \
+	    tests/xen/demo tests/xen/all .ci/run
+	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
+	    xargs -P $(shell nproc) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
 	         -DXENSNAPD_VERSION=\"$(VERSION)\" $(AGENT_CFLAGS)' tidy
 

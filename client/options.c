@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Options of the command line, made into a request's keys. */
+#include "agent/base/alloc.h"
+#include "client/command.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_VDEV 16
+
+enum { NO_WAIT = 256, TIMEOUT };
+
+/* An option that is a key with a value; NULL: its argument. */
+struct option_key {
+    int letter;
+    const char *key;
+    const char *value;
+};
+
+static const struct option_key option_keys[] = {
+    {'n', "name", NULL},        {'M', "memory", "0"},
+    {'m', "memory-path", NULL}, {'l', "live", "1"},
+    {'L', "live", "0"},         {'D', "description", NULL},
+    {'s', "start", NULL},       {'k', "keep-current", "1"},
+    {'K', "keep-files", "1"},   {'p', "phase", "prepare"},
+    {'c', "phase", "complete"}, {'a', "phase", "abort"},
+    {'H', "hold", NULL},        {TIMEOUT, "timeout", NULL},
+};
+
+/* Every option there is; which a command takes, its letters say. */
+static const struct option all_options[] = {
+    {"name", required_argument, NULL, 'n'},
+    {"no-memory", no_argument, NULL, 'M'},
+    {"memory-path", required_argument, NULL, 'm'},
+    {"live", no_argument, NULL, 'l'},
+    {"no-live", no_argument, NULL, 'L'},
+    {"disk", required_argument, NULL, 'd'},
+    {"internal", no_argument, NULL, 'i'},
+    {"description", required_argument, NULL, 'D'},
+    {"start", required_argument, NULL, 's'},
+    {"keep-current", no_argument, NULL, 'k'},
+    {"keep-files", no_argument, NULL, 'K'},
+    {"prepare", no_argument, NULL, 'p'},
+    {"complete", no_argument, NULL, 'c'},
+    {"abort", no_argument, NULL, 'a'},
+    {"hold", required_argument, NULL, 'H'},
+    {"disk", required_argument, NULL, 'r'},
+    {"no-wait", no_argument, NULL, NO_WAIT},
+    {"timeout", required_argument, NULL, TIMEOUT},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+};
+
+#define N_OPTIONS (sizeof(all_options) / sizeof(all_options[0]))
+
+/* Disks that were named, as the protocol's list of them. */
+struct disks {
+    char *list;
+    bool internal;
+};
+
+_Noreturn void usage_error(const struct command *command, const char *format,
+                           ...)
+{
+    va_list args;
+
+    fputs("xensnap: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\nTry 'xensnap %s%s--help'.\n",
+            command ? command->name : "", command ? " " : "");
+    exit(EXIT_USAGE);
+}
+
+static bool takes(const struct command *command, int letter)
+{
+    return letter >= NO_WAIT || strchr("qhV", letter) ||
+           strchr(command->options, letter);
+}
+
+/* The part of the table that a command takes, so that getopt refuses the rest
+ * and finds what is meant by an abbreviation. */
+static void choose_options(const struct command *command,
+                           struct option chosen[N_OPTIONS + 1])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        if (takes(command, all_options[i].val))
+            chosen[n++] = all_options[i];
+    }
+    memset(&chosen[n], 0, sizeof(chosen[n]));
+}
+
+static void add_key(const struct command *command, struct request *request,
+                    const struct option_key *row)
+{
+    /* What excludes each other is one key here, and so is a repetition. */
+    if (request_has(request, row->key))
+        usage_error(command,
+                    "options contradict each other, or one is "
+                    "repeated: %s",
+                    row->key);
+    request_add(request, row->key, row->value ? row->value : optarg);
+}
+
+/* A disk's name becomes a part of xenstore paths. */
+static char *read_vdev(const struct command *command, const char *text)
+{
+    size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789");
+    bool ended = text[length] == '\0' ||
+                 (text[length] == '=' && strcmp(command->name, "rescan") == 0);
+
+    if (length < 2 || length > MAX_VDEV || !ended)
+        usage_error(command, "not a disk such as xvda: '%s'", text);
+    return xstrndup(text, length);
+}
+
+static void add_disk(const struct command *command, struct request *request,
+                     struct disks *disks)
+{
+    char *vdev = read_vdev(command, optarg);
+    const char *path = strchr(optarg, '=');
+    char *list = disks->list;
+
+    disks->list = xasprintf("%s%s%s", list ? list : "", list ? " " : "", vdev);
+    if (path) {
+        char *key = xasprintf("disks/%s/path", vdev);
+
+        request_add(request, key, path + 1);
+        free(key);
+    }
+    free(list);
+    free(vdev);
+}
+
+static void add_internal(struct request *request, const char *list)
+{
+    char *copy = xstrdup(list), *rest = NULL;
+
+    for (char *vdev = strtok_r(copy, " ", &rest); vdev;
+         vdev = strtok_r(NULL, " ", &rest)) {
+        char *key = xasprintf("disks/%s/external", vdev);
+
+        request_add(request, key, "0");
+        free(key);
+    }
+    free(copy);
+}
+
+static void finish_disks(const struct command *command, struct request *request,
+                         struct disks *disks)
+{
+    if (disks->internal && !disks->list)
+        usage_error(command, "--internal needs --disk");
+    if (disks->list) {
+        request_add(request, "disks", disks->list);
+        if (disks->internal)
+            add_internal(request, disks->list);
+    }
+    free(disks->list);
+}
+
+static void take_option(const struct command *command, int letter,
+                        struct request *request, struct disks *disks)
+{
+    for (size_t i = 0; i < sizeof(option_keys) / sizeof(option_keys[0]); i++) {
+        if (option_keys[i].letter == letter) {
+            add_key(command, request, &option_keys[i]);
+            return;
+        }
+    }
+    switch (letter) {
+    case 'd':
+    case 'r':
+        add_disk(command, request, disks);
+        break;
+    case 'i':
+        disks->internal = true;
+        break;
+    case 'q':
+        request->quiet = true;
+        break;
+    case NO_WAIT:
+        request->no_wait = true;
+        break;
+    case 'V':
+        puts("xensnap " XENSNAPD_VERSION);
+        exit(EXIT_DONE);
+    case 'h':
+        fputs(command->help, stdout);
+        exit(EXIT_DONE);
+    default:
+        break;
+    }
+}
+
+int options_read(const struct command *command, int argc, char **argv,
+                 struct request *request)
+{
+    struct option chosen[N_OPTIONS + 1];
+    struct disks disks = {0};
+    int letter, n;
+
+    choose_options(command, chosen);
+    opterr = 0;
+    while ((letter = getopt_long(argc, argv, ":qhV", chosen, NULL)) != -1) {
+        if (letter == '?')
+            usage_error(command, "unknown option: '%s'", argv[optind - 1]);
+        if (letter == ':')
+            usage_error(command, "no argument of '%s'", argv[optind - 1]);
+        take_option(command, letter, request, &disks);
+    }
+    finish_disks(command, request, &disks);
+    n = argc - optind;
+    if (n < command->min_arguments)
+        usage_error(command, "an argument of '%s' is missing", command->name);
+    if (n > command->max_arguments)
+        usage_error(command, "too many arguments of '%s': '%s'", command->name,
+                    argv[optind + command->max_arguments]);
+    memmove(argv, argv + optind, (size_t)n * sizeof(argv[0]));
+    return n;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request: its keys, collected from the command line, and how it gets into
+ * xenstore.
+ */
+#ifndef XENSNAP_REQUEST_H
+#define XENSNAP_REQUEST_H
+
+#include "client/store.h"
+
+#include <stddef.h>
+
+struct request_key {
+    char *name;
+    char *value;
+};
+
+/* Zeroed to begin with. */
+struct request {
+    const char *operation;
+    struct request_key *keys;
+    size_t n_keys;
+    char id[65];
+    bool quiet;
+    bool no_wait;
+};
+
+/* Copies both. A key given twice keeps the last value. */
+void request_add(struct request *request, const char *name, const char *value);
+
+bool request_has(const struct request *request, const char *name);
+
+/* Chooses an id and writes the request; says on standard error why if not. */
+bool request_write(struct xs_handle *xs, struct request *request);
+
+/* Asks that a request be given up; EXIT_DONE if the agent can see it now. */
+enum exit_status request_cancel(struct xs_handle *xs, const char *id);
+
+/* Removes a finished request. */
+void request_remove(struct xs_handle *xs, const char *id);
+
+void request_release(struct request *request);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The client's connection to xenstore, and what the agent says of itself.
+ *
+ * Paths are made with formats; values belong to the caller, who frees them.
+ */
+#ifndef XENSNAP_STORE_H
+#define XENSNAP_STORE_H
+
+#include <stdbool.h>
+#include <xenstore.h>
+
+#define ROOT "/tool/xensnapd"
+
+enum exit_status {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NO_AGENT = 3,
+    EXIT_CANCELLED = 4,
+};
+
+/* Ends the program (EXIT_NO_AGENT) where there is no xenstore. */
+struct xs_handle *store_open(void);
+
+/* NULL where there is no such node. */
+char *store_read(struct xs_handle *xs, xs_transaction_t transaction,
+                 const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sets *n; NULL where there is no such node. */
+char **store_list(struct xs_handle *xs, xs_transaction_t transaction,
+                  unsigned int *n, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Says on standard error why, if no agent hears requests. */
+bool agent_is_ready(struct xs_handle *xs);
+
+/* One line on standard error, "xensnap: " before it. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

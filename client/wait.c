@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Waiting for a request's end.
+ *
+ * Watches are read by a thread of their own: when xenstored ends, libxenstore
+ * wakes whoever waits in xs_read_watch(), but never makes its descriptor
+ * readable. The thread passes them on through a pipe, which ends with it.
+ */
+#include "client/wait.h"
+
+#include "agent/base/alloc.h"
+#include "client/progress.h"
+#include "client/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct wait {
+    struct xs_handle *xs;
+    const char *id;
+    struct progress progress;
+    int events;
+    bool asking;
+    bool asked;
+    bool cancelled;
+};
+
+/* The thread outlives the wait, so what it uses does too. */
+static struct {
+    struct xs_handle *xs;
+    int pipe;
+} reader;
+
+static volatile sig_atomic_t caught;
+
+static void on_signal(int number)
+{
+    caught = number;
+}
+
+static void *read_watches(void *unused)
+{
+    unsigned int n;
+    char **event;
+
+    (void)unused;
+    while ((event = xs_read_watch(reader.xs, &n))) {
+        free(event);
+        /* A full pipe wakes the other side as well. */
+        if (write(reader.pipe, "", 1) < 0 && errno != EAGAIN)
+            break;
+    }
+    close(reader.pipe);
+    return NULL;
+}
+
+static bool start_watching(struct wait *wait)
+{
+    char *path = xasprintf(ROOT "/requests/%s", wait->id);
+    bool watching = xs_watch(wait->xs, path, "request");
+    pthread_t thread;
+    int ends[2];
+
+    free(path);
+    if (!watching || pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return false;
+    reader.xs = wait->xs;
+    reader.pipe = ends[1];
+    wait->events = ends[0];
+    if (pthread_create(&thread, NULL, read_watches, NULL) != 0)
+        return false;
+    pthread_detach(thread);
+    return true;
+}
+
+void wait_block_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t set;
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* From now on a further Ctrl-C ends the program, not the request. */
+static void cancel(struct wait *wait)
+{
+    wait->asking = false;
+    wait->cancelled = true;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    progress_break(&wait->progress);
+    request_cancel(wait->xs, wait->id);
+}
+
+static void handle_signal(struct wait *wait)
+{
+    int number = caught;
+
+    caught = 0;
+    if (number == SIGINT && !wait->asked && isatty(STDIN_FILENO) &&
+        isatty(STDERR_FILENO)) {
+        progress_break(&wait->progress);
+        fprintf(stderr, "Cancel request %s? [y/N] ", wait->id);
+        wait->asking = true;
+        wait->asked = true;
+    } else {
+        cancel(wait);
+    }
+}
+
+static void handle_answer(struct wait *wait)
+{
+    char answer[64];
+    ssize_t n = read(STDIN_FILENO, answer, sizeof(answer));
+
+    if (n > 0 && (answer[0] == 'y' || answer[0] == 'Y'))
+        cancel(wait);
+    wait->asking = false;
+}
+
+/* Sleeps until something happens; false once there is no xenstore. */
+static bool sleep_until_event(struct wait *wait)
+{
+    struct pollfd fds[] = {
+        {.fd = wait->events, .events = POLLIN},
+        {.fd = wait->asking ? STDIN_FILENO : -1, .events = POLLIN},
+    };
+    char buffer[512];
+    sigset_t none;
+
+    sigemptyset(&none);
+    if (ppoll(fds, 2, NULL, &none) < 0) {
+        if (errno != EINTR)
+            return false;
+        if (caught)
+            handle_signal(wait);
+        return true;
+    }
+    if (fds[1].revents)
+        handle_answer(wait);
+    return !fds[0].revents || read(wait->events, buffer, sizeof(buffer)) != 0;
+}
+
+static bool is_final(const char *state, enum exit_status *status)
+{
+    if (strcmp(state, "done") == 0)
+        *status = EXIT_DONE;
+    else if (strcmp(state, "failed") == 0)
+        *status = EXIT_FAILED;
+    else if (strcmp(state, "cancelled") == 0)
+        *status = EXIT_CANCELLED;
+    else
+        return false;
+    return true;
+}
+
+/* True once there is nothing to wait for any more. */
+static bool look(struct wait *wait, enum exit_status *status)
+{
+    char *state =
+        store_read(wait->xs, XBT_NULL, ROOT "/requests/%s/state", wait->id);
+    char *operation;
+    bool over = false;
+
+    if (state) {
+        over = is_final(state, status);
+        if (!over && !wait->asking)
+            progress_show(&wait->progress, wait->xs, wait->id, state);
+    } else {
+        operation = store_read(wait->xs, XBT_NULL,
+                               ROOT "/requests/%s/operation", wait->id);
+        if (!operation) {
+            progress_break(&wait->progress);
+            complain("request %s is gone: somebody removed it, or xenstored "
+                     "was restarted; 'xensnap list' tells what came of it",
+                     wait->id);
+            *status = EXIT_NO_AGENT;
+            over = true;
+        }
+        free(operation);
+    }
+    free(state);
+    return over;
+}
+
+enum exit_status wait_for_end(struct xs_handle *xs, const char *id, bool quiet)
+{
+    struct wait wait = {.xs = xs, .id = id};
+    enum exit_status status = EXIT_NO_AGENT;
+    bool alive;
+
+    progress_init(&wait.progress, quiet);
+    alive = start_watching(&wait);
+    while (alive && !look(&wait, &status))
+        alive = sleep_until_event(&wait);
+    progress_break(&wait.progress);
+    if (wait.asking)
+        fputc('\n', stderr);
+    if (!alive) {
+        complain("lost xenstore while waiting for request %s; the agent "
+                 "finishes what it has begun",
+                 id);
+        status = EXIT_NO_AGENT;
+    }
+    return status;
+}

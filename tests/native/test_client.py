@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xensnap, the command line, against a real agent."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from native.agent import ROOT
+
+DONE, FAILED, USAGE, NO_AGENT, CANCELLED = range(5)
+REQUESTS = f"{ROOT}/requests"
+
+
+@pytest.fixture(name="program")
+def fixture_program():
+    path = os.path.join(os.environ["NATIVE_BUILD"], "xensnap")
+    if not os.path.exists(path):
+        pytest.skip(f"{path} is not built")
+    return path
+
+
+@pytest.fixture(name="run")
+def fixture_run(world, program):
+    """Runs xensnap to its end."""
+    def run(*arguments, **options):
+        return subprocess.run(
+            [program, *arguments], check=False, text=True, timeout=30,
+            stdin=subprocess.DEVNULL, capture_output=True,
+            env=world.environment(), **options)
+    return run
+
+
+@pytest.fixture(name="spawn")
+def fixture_spawn(world, program):
+    """Starts xensnap, which is gone at the end in any case."""
+    processes = []
+
+    def spawn(*arguments, **options):
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, **options}
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen([program, *arguments], text=True,
+                                   env=world.environment(), **options)
+        processes.append(process)
+        return process
+
+    yield spawn
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(name="held")
+def fixture_held(world, agent):
+    """A domain whose snapshots stop before the switch of the disks."""
+    domain = world.add_domain("web")
+    fault = domain.interpose().fault("transaction", "hold-before")
+    yield agent, domain, fault
+    fault.release()
+
+
+def requests(world):
+    return world.store.ls(REQUESTS) or []
+
+
+def create(run, name, *more):
+    result = run("create", "web", "--name", name, "--no-memory", *more)
+    assert result.returncode == DONE, result.stderr
+    return result
+
+
+def test_create_prints_the_result_and_removes_its_request(world, agent, run):
+    domain = world.add_domain("web")
+    result = create(run, "s1", "--description", "two words")
+    for pattern in (r"^name +s1$", r"^consistency +crash$",
+                    r"^downtime +0 ms$", r"^disk xvda:$"):
+        assert re.search(pattern, result.stdout, re.M), result.stdout
+    assert domain.chain("xvda")[0][0] in result.stdout
+    assert requests(world) == []
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")
+    assert published["s1/description"] == "two words"
+
+
+def test_quiet_prints_nothing(world, agent, run):
+    world.add_domain("web")
+    result = create(run, "s1", "--quiet")
+    assert result.stdout == "" and result.stderr == ""
+
+
+def test_disks_and_internal_reach_the_agent(world, agent, run):
+    domain = world.add_domain("web", disks=[
+        ("xvda", "qcow2"), ("xvdb", "qcow2")])
+    create(run, "s1", "--disk", "xvdb", "--internal")
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")
+    assert published["s1/disks/xvdb/external"] == "0"
+    assert "s1/disks/xvda/external" not in published
+
+
+def test_list_shows_all_by_name_domid_and_uuid(world, agent, run):
+    domain = world.add_domain("web")
+    create(run, "v1.0")
+    create(run, "current")
+    world.add_domain("other")
+    for arguments in ([], ["web"], [str(domain.domid)], [domain.uuid],
+                      [domain.uuid.upper()]):
+        result = run("list", *arguments)
+        assert result.returncode == DONE, result.stderr
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert lines[0] == ["DOMAIN", "NAME", "CREATED", "PARENT", "MEMORY"]
+        assert [lines[1][:2], lines[1][3:]] == [["web", "v1.0"], ["-", "no"]]
+        assert lines[2][:3] == ["*", "web", "current"]
+        assert lines[2][4:] == ["v1.0", "no"]
+        assert len(lines) == 3
+    assert len(run("list", "other").stdout.splitlines()) == 1
+    result = run("list", "nobody")
+    assert result.returncode == FAILED
+    assert result.stderr.startswith("xensnap: no-such-domain: ")
+    world.remove_domain(domain)
+    assert "v1.0" in run("list", "web").stdout
+
+
+def test_delete(world, agent, run):
+    world.add_domain("web")
+    create(run, "s1")
+    result = run("delete", "web", "s1")
+    assert result.returncode == DONE, result.stderr
+    assert len(run("list").stdout.splitlines()) == 1
+
+
+def test_a_failure_is_told_with_code_message_and_way_out(world, agent, run):
+    world.add_domain("web")
+    result = run("delete", "web", "nothing", "--quiet")
+    assert result.returncode == FAILED
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("xensnap: no-such-snapshot: ")
+    assert "xensnap list" in lines[1]
+    assert result.stdout == ""
+    assert requests(world) == []
+    result = run("revert", "web", "nothing", "--start", "boot")
+    assert result.returncode == FAILED
+    assert "xensnap: no-such-snapshot: " in result.stderr
+
+
+def test_an_unchanged_chain_is_rescanned(world, agent, run):
+    world.add_domain("web")
+    result = run("rescan", "web", "--disk", "xvda")
+    assert result.returncode == DONE, result.stderr
+    assert re.search(r"^  changed +no$", result.stdout, re.M)
+
+
+def test_no_agent_is_seen_before_anything_is_written(world, agent, run):
+    world.add_domain("web")
+    agent.stop()
+    for arguments in (["create", "web"], ["status"], ["cancel", "x"]):
+        result = run(*arguments)
+        assert result.returncode == NO_AGENT
+        assert result.stderr.startswith("xensnap: no agent: ")
+    assert requests(world) == []
+
+
+def test_an_agent_that_crashed_or_is_not_ready_is_no_agent(world, agent, run):
+    world.store.write(f"{ROOT}/status/state", "draining")
+    result = run("create", "web")
+    assert result.returncode == NO_AGENT and "draining" in result.stderr
+    world.store.write(f"{ROOT}/status/state", "ready")
+    agent.kill()
+    result = run("create", "web")
+    assert result.returncode == NO_AGENT and "unexpectedly" in result.stderr
+    assert requests(world) == []
+
+
+def test_no_xenstore(program):
+    result = subprocess.run(
+        [program, "list"], check=False, capture_output=True, text=True,
+        env={**os.environ, "XENSTORED_PATH": "/nonexistent"}, timeout=10)
+    assert result.returncode == NO_AGENT
+    assert "xenstore" in result.stderr
+
+
+def test_a_request_without_waiting_can_be_cancelled(world, held, run):
+    _, domain, fault = held
+    before = domain.chain("xvda")
+    result = run("create", "web", "--no-memory", "--no-wait")
+    assert result.returncode == DONE
+    request = result.stdout.strip()
+    fault.wait_reached()
+    assert f"{request}: create of web, running" in run("status").stdout
+    result = run("cancel", request, "--no-wait")
+    assert result.returncode == DONE, result.stderr
+    fault.release()
+    world.store.wait(f"{REQUESTS}/{request}/state", "cancelled")
+    assert domain.chain("xvda") == before
+    for other in (request, "another"):
+        result = run("cancel", other)
+        assert result.returncode == FAILED
+    assert requests(world) == [request]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_and_waits_for_the_end(world, held, spawn, number):
+    _, _, fault = held
+    process = spawn("create", "web", "--no-memory")
+    fault.wait_reached()
+    process.send_signal(number)
+    path = f"{REQUESTS}/{requests(world)[0]}"
+    world.store.wait(f"{path}/cancel", "1")
+    fault.release()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == CANCELLED
+    assert "xensnap: cancelled: " in errors
+    assert requests(world) == []
+
+
+def read_until(terminal, word):
+    text = ""
+    while word not in text:
+        text += os.read(terminal, 4096).decode()
+    return text
+
+
+@pytest.mark.parametrize("answer, status", [("n", DONE), ("y", CANCELLED)])
+def test_a_terminal_is_asked_once(world, held, spawn, answer, status):
+    _, _, fault = held
+    terminal, other = pty.openpty()
+    process = spawn("create", "web", "--no-memory", stdin=other, stderr=other)
+    os.close(other)
+    fault.wait_reached()
+    process.send_signal(signal.SIGINT)
+    assert "\x1b" not in read_until(terminal, "[y/N]")
+    os.write(terminal, f"{answer}\n".encode())
+    path = f"{REQUESTS}/{requests(world)[0]}"
+    if answer == "y":
+        world.store.wait(f"{path}/cancel", "1")
+    else:
+        time.sleep(0.2)
+        assert world.store.read(f"{path}/cancel") is None
+    fault.release()
+    assert process.wait(20) == status
+    os.close(terminal)
+
+
+def test_a_request_that_is_removed_ends_the_wait(world, held, spawn):
+    _, _, fault = held
+    process = spawn("create", "web", "--no-memory")
+    fault.wait_reached()
+    world.store.rm(f"{REQUESTS}/{requests(world)[0]}")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == NO_AGENT
+    assert "is gone" in errors
+    fault.release()
+
+
+def test_the_end_of_xenstored_ends_the_wait(world, held, spawn):
+    _, _, fault = held
+    process = spawn("create", "web", "--no-memory")
+    fault.wait_reached()
+    world.restart_xenstored()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == NO_AGENT
+    assert "lost xenstore" in errors
+    fault.release()
+
+
+@pytest.mark.parametrize("arguments, word", [
+    ([], "command"), (["nonsense"], "nonsense"), (["create"], "missing"),
+    (["create", "a", "b"], "b"), (["revert", "a"], "missing"),
+    (["create", "a", "--nonsense"], "--nonsense"),
+    (["create", "a", "--keep-files"], "--keep-files"),
+    (["create", "a", "--name"], "--name"),
+    (["create", "a", "--live", "--no-live"], "live"),
+    (["create", "a", "--internal"], "--disk"),
+    (["create", "a", "--disk", "xvda/../x"], "xvda/../x"),
+    (["create", "a", "--disk", "xvda=/x"], "xvda=/x"),
+    (["rescan", "a", "--prepare", "--abort"], "phase"),
+    (["cancel", "a/b"], "a/b"), (["status", "--no-memory"], "--no-memory"),
+])
+def test_wrong_usage(run, arguments, word):
+    result = run(*arguments)
+    assert result.returncode == USAGE
+    assert word in result.stderr and "--help'" in result.stderr
+    assert result.stdout == ""
+
+
+def test_help_and_version(run):
+    commands = ("create", "revert", "delete", "rescan", "list", "status",
+                "cancel")
+    text = run("--help").stdout
+    assert all(f"  {command} " in text for command in commands)
+    assert "Exit status: 0 done" in text
+    for arguments in ([], *([command] for command in commands)):
+        result = run(*arguments, "--help")
+        assert result.returncode == DONE
+        assert result.stdout.startswith(" ".join(
+            ["Usage: xensnap", *arguments]))
+        assert max(map(len, result.stdout.splitlines())) <= 80
+    assert re.fullmatch(r"xensnap \d+\.\d+\.\d+\n", run("--version").stdout)
