@@ -173,13 +173,20 @@ static bool read_text(const struct field *field, struct json_object *value,
     return true;
 }
 
+/* Not a negative one, which json-c would give as 0. */
+static bool is_number(struct json_object *value)
+{
+    return json_object_is_type(value, json_type_int) &&
+           json_object_get_int64(value) >= 0;
+}
+
 static bool read_number(const struct field *field, struct json_object *value,
                         char *base)
 {
     uint64_t number64 = json_object_get_uint64(value);
     uint32_t number32 = (uint32_t)number64;
 
-    if (!json_object_is_type(value, json_type_int)) {
+    if (!is_number(value)) {
         return false;
     }
     if (field->kind == NUMBER64) {
@@ -256,20 +263,25 @@ static bool read_all(struct json_object *object, struct snapshot *snapshot,
     struct json_object *value;
 
     if (!json_object_object_get_ex(object, "version", &value) ||
-        json_object_get_int(value) != VERSION ||
+        !is_number(value) || json_object_get_uint64(value) != VERSION ||
         !read_fields(snapshot_fields, COUNT(snapshot_fields), object,
                      snapshot) ||
         !read_disks(object, snapshot)) {
         return false;
     }
     if (json_object_object_get_ex(object, "config", &value)) {
+        if (!json_object_is_type(value, json_type_string)) {
+            return false;
+        }
         snapshot->config_json = xstrdup(json_object_get_string(value));
     }
-    if (!json_object_object_get_ex(object, "step", &value)) {
+    if (!json_object_object_get_ex(object, "step", &value) ||
+        !is_number(value)) {
         return false;
     }
     *ret_step = (size_t)json_object_get_uint64(value);
-    return snapshot->request.operation <= REQUEST_RESCAN;
+    return snapshot->request.operation <= REQUEST_RESCAN &&
+           snapshot->failure.code < ERR_COUNT;
 }
 
 bool operation_state_decode(const char *text, struct snapshot *snapshot,
