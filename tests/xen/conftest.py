@@ -10,6 +10,7 @@ import pytest
 
 import xenhost
 
+STORE = "/var/lib/xensnapd"
 IN_DOM0 = os.path.exists("/proc/xen/capabilities")
 
 
@@ -41,6 +42,8 @@ def agent(request):
     one = xenhost.Agent()
     request.node.reporters = [*getattr(request.node, "reporters", []),
                               lambda: [("agent's log", one.log.tail(60))]]
+    # Memory files live in dom0's memory: a few tests' worth of them fill it.
+    shutil.rmtree(STORE, ignore_errors=True)
     one.start()
     yield one
     one.close()
