@@ -53,12 +53,36 @@ def images_are_whole(images):
             qemu_img("check", "-U", "-q", path)
 
 
+def wait_closed(guest, images):
+    """QEMU closes them soon after the guest has let go of the disk."""
+    deadline = time.monotonic() + 60
+    while left := guest.open_files().intersection(images):
+        assert time.monotonic() < deadline, f"still open: {left}"
+        time.sleep(0.1)
+
+
+def unplug_and_plug(guest, vdev, images):
+    mark = guest.console.size()
+    xl("block-detach", guest.name, vdev)
+    guest.wait_console(f"disk {vdev} gone", since=mark)
+    wait_closed(guest, images)
+    disk_format = "qcow2" if images[0].endswith(".qcow2") else "raw"
+    mark = guest.console.size()
+    xl("block-attach", guest.name, f"format={disk_format},vdev={vdev},access=rw,"
+                                   f"backendtype=qdisk,target={images[0]}")
+    guest.wait_console(rf"disk {vdev}=\d+", since=mark)
+    guest.wait_tick(more=3)
+    assert guest.open_files().issuperset(images)
+
+
 def assert_all_still_works(agent, guest, images):
-    """A create, a revert, a reboot, a plug and unplug."""
+    """A plug and unplug, a create, a revert, a reboot."""
     assert_writes_are_there(guest)
     images_are_whole(images)
     assert not [path for path in guest.open_files() if path.endswith("(deleted)")]
     guest.write_key(9, "kept")
+    unplug_and_plug(guest, "xvda", images)
+    assert guest.read_key(9)["xvda"] == "kept"
     created = ask(agent, guest, "create", name="after")
     guest.write_key(9, "changed")
     mark = guest.console.size()
@@ -69,7 +93,6 @@ def assert_all_still_works(agent, guest, images):
     guest.command("reboot")
     guest.wait_boot(since=mark)
     assert guest.read_key(9)["xvda"] == "kept"
-    assert_writes_are_there(guest)
     assert created["result/disks/xvda/base"] == images[0]
 
 
@@ -123,7 +146,7 @@ def flatten(guest, images):
 
 @pytest.mark.parametrize("change, kind", [
     (commit_inner, "pv"), (rebase_inner, "pv"), (move_base, "pv"), (convert_base, "pv"),
-    (add_overlay, "pv"), (flatten, "pv"), (commit_inner, "pvh"), (commit_inner, "hvm")])
+    (add_overlay, "pv"), (flatten, "pv"), (commit_inner, "pvh")])
 def test_between_prepare_and_complete(agent, guests, change, kind):
     guest = guests(f"rescan-{change.__name__.replace('_', '-')}-{kind}", kind=kind,
                    disks=XVDA, hz=4)
@@ -179,16 +202,10 @@ def test_two_disks_at_once_and_a_plug_and_unplug(agent, guests):
     ask(agent, guest, "rescan", phase="complete", **keys)
     assert_writes_are_there(guest)
     guest.write_key(5, "plugged")
-    mark = guest.console.size()
-    xl("block-detach", guest.name, "xvdb")
-    guest.wait_console("disk xvdb gone", since=mark)
-    assert not [path for path in guest.open_files() if "xvdb" in path]
-    mark = guest.console.size()
-    xl("block-attach", guest.name,
-       f"format=qcow2,vdev=xvdb,access=rw,backendtype=qdisk,target={keys['disks/xvdb/path']}")
-    guest.wait_console(r"disk xvdb=\d+", since=mark)
+    unplug_and_plug(guest, "xvdb", [keys["disks/xvdb/path"],
+                                    f"{guest.folder}/xvdb.s1.qcow2",
+                                    f"{guest.folder}/xvdb.raw"])
     assert guest.read_key(5) == {"xvda": "plugged", "xvdb": "plugged"}
-    guest.wait_tick(more=3)
     images_are_whole([keys["disks/xvda/path"], keys["disks/xvdb/path"]])
 
 
