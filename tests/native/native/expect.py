@@ -109,6 +109,12 @@ class Picture:
 
     def assert_same(self):
         """Nothing has changed, and if QEMU lives the guest can go on."""
+        # A note goes only when its request's result is there to be read.
+        journal = f"{self._agent.settings['store']['folder']}/journal"
+        self._agent.world.eventually(
+            lambda: not any(name.startswith("op-")
+                            for name in os.listdir(journal)),
+            10, "no note of an operation")
         now = self._take()
         for fact, value in now.items():
             assert value == self._before[fact], fact
