@@ -18,8 +18,8 @@ pid_t rescan_qemu(const struct snapshot *snapshot)
 {
     char *path = xasprintf("/local/domain/%" PRIu32 "/image/device-model-pid",
                            snapshot->guest.domid);
-    char *value =
-        xs_read(watch_xs(snapshot->agent->watch), XBT_NULL, path, NULL);
+    struct xs_handle *xs = watch_xs(snapshot->agent->watch);
+    char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
     int pid = value == NULL ? 0 : atoi(value);
 
     free(value);

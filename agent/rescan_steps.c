@@ -119,6 +119,10 @@ static bool check_closed(const struct snapshot *snapshot,
 {
     pid_t qemu = rescan_qemu(snapshot);
 
+    if (qemu == 0) {
+        return error_set(err, ERR_STORE,
+                         "xenstore does not tell which QEMU serves the domain");
+    }
     for (size_t i = 0; i < held->depth; i++) {
         const struct hold_image *image = &held->chain[i];
         const struct file_id id = {image->device, image->inode};
@@ -194,30 +198,38 @@ static void on_standstill(const struct error *err, void *arg)
     swap_all(snapshot, to_placeholder, on_taken);
 }
 
-void rescan_take(struct operation *operation)
+/* xenstored tells where the rings are. */
+static void stand_still(struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = snapshot_of(operation);
     const struct agent *agent = snapshot->agent;
-    const char *vdevs[REQUEST_DISKS_MAX * 4];
+    const char **vdevs = xcalloc(snapshot->disk_count, sizeof(*vdevs));
     size_t count = 0;
-    struct error err;
 
-    if (!rescan_concerns_any(snapshot)) {
-        operation_step_done(operation, NULL);
-        return;
-    }
-    if (!hold_write(snapshot->hold, &err)) {
-        operation_step_done(operation, &err);
-        return;
-    }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (rescan_concerns(snapshot, &snapshot->disks[i]) &&
-            count < sizeof(vdevs) / sizeof(vdevs[0])) {
+        if (rescan_concerns(snapshot, &snapshot->disks[i])) {
             vdevs[count++] = snapshot->disks[i].vdev;
         }
     }
     standstill_begin(agent->guests, watch_xs(agent->watch), &snapshot->guest,
                      vdevs, count, STANDSTILL_MS, on_standstill, snapshot);
+    free(vdevs);
+}
+
+void rescan_take(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err;
+
+    if (!rescan_concerns_any(snapshot)) {
+        operation_step_done(operation, NULL);
+    } else if (watch_xs(snapshot->agent->watch) == NULL) {
+        error_set(&err, ERR_STORE, "xenstored is away");
+        operation_step_done(operation, &err);
+    } else if (!hold_write(snapshot->hold, &err)) {
+        operation_step_done(operation, &err);
+    } else {
+        stand_still(snapshot);
+    }
 }
 
 /* ---- letting go ---- */

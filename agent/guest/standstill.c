@@ -6,9 +6,7 @@
  */
 #include "agent/guest/standstill.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
@@ -23,10 +21,7 @@
 
 struct standstill {
     struct guests *guests;
-    struct xs_handle *xs;
     struct guest guest;
-    const char **vdevs;
-    size_t count;
     struct disk_rings *rings;
     struct event *timer;
     uint32_t look_ms;
@@ -38,7 +33,6 @@ struct standstill {
     void *arg;
 };
 
-static void map_and_pause(struct standstill *still);
 static void pause_now(struct standstill *still);
 
 static void end(struct standstill *still, const struct error *err)
@@ -52,7 +46,6 @@ static void end(struct standstill *still, const struct error *err)
     }
     disk_rings_unmap(still->rings);
     event_free(still->timer);
-    free(still->vdevs);
     free(still);
     on_done(own.code == ERR_NONE ? NULL : &own, arg);
 }
@@ -119,7 +112,7 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     (void)fd;
     (void)events;
     if (still->rings == NULL) {
-        map_and_pause(still);
+        end(still, &still->error);
     } else if (still->paused) {
         look(still);
     } else {
@@ -146,20 +139,8 @@ static void pause_now(struct standstill *still)
     guest_pause(still->guests, still->guest.domid, on_paused, still);
 }
 
-/* The rings first: nothing is slow once the guest stands still. */
-static void map_and_pause(struct standstill *still)
-{
-    struct error err;
-
-    still->rings = disk_rings_map(still->xs, still->guest.domid, still->vdevs,
-                                  still->count, &err);
-    if (still->rings == NULL) {
-        end(still, &err);
-    } else {
-        pause_now(still);
-    }
-}
-
+/* The rings first, and at once: xenstored may be away later, and nothing is
+ * slow once the guest stands still. */
 void standstill_begin(struct guests *guests, struct xs_handle *xs,
                       const struct guest *guest, const char *const *vdevs,
                       size_t count, uint32_t limit_ms, guest_on_done *on_done,
@@ -168,11 +149,9 @@ void standstill_begin(struct guests *guests, struct xs_handle *xs,
     struct standstill *still = xcalloc(1, sizeof(*still));
 
     still->guests = guests;
-    still->xs = xs;
     still->guest = *guest;
-    still->vdevs = xcalloc(count + 1, sizeof(*still->vdevs));
-    memcpy(still->vdevs, vdevs, count * sizeof(*vdevs));
-    still->count = count;
+    still->rings =
+        disk_rings_map(xs, guest->domid, vdevs, count, &still->error);
     still->deadline_ms = clock_monotonic_ms() + limit_ms;
     still->on_done = on_done;
     still->arg = arg;

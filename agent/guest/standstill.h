@@ -17,10 +17,10 @@
 struct standstill;
 
 /*
- * The strings of `vdevs` must stay. Done: the domain has been paused once more
- * than before (Xen counts), which is the caller's to undo.  After a failure it
- * is as before: ERR_GUEST_UNRESPONSIVE if the rings did not become idle within
- * `limit_ms`.  The callback comes from the loop; then it is freed.
+ * Done: the domain has been paused once more than before (Xen counts), which is
+ * the caller's to undo.  After a failure it is as before:
+ * ERR_GUEST_UNRESPONSIVE if the rings did not become idle within `limit_ms`.
+ * The callback comes from the loop; then it is freed.
  */
 void standstill_begin(struct guests *guests, struct xs_handle *xs,
                       const struct guest *guest, const char *const *vdevs,

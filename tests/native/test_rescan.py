@@ -582,6 +582,33 @@ def test_a_disk_with_requests_under_way_is_waited_for(world, agent, alice):
     assert_still_works(world, agent, alice, alice.writer)
 
 
+def test_a_domain_that_somebody_unpauses_meanwhile_fails_instead_of_losing_writes(
+        world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"a" * PIECE)
+    prepare(agent)
+    world.xl("unpause", "alice")
+    for access in (lambda: domain.read("xvda", 0, PIECE),
+                   lambda: domain.write("xvda", 0, b"b" * PIECE)):
+        with pytest.raises(OSError):
+            access()
+    complete(agent)
+    assert paused(domain) == 0
+    assert domain.read("xvda", 0, PIECE) == b"a" * PIECE
+
+
+def test_a_hold_outlives_xenstored(world, agent, alice):
+    prepare(agent)
+    world.restart_xenstored()
+    agent.wait_ready()
+    reply = agent.request("create", domain="alice", name="s3")
+    assert reply["error/code"] == "busy", reply
+    reply = rescan(agent, phase="complete")
+    assert reply["state"] == "done", reply
+    alice.writer.progress()
+    alice.writer.check()
+
+
 # ---- records ----
 
 def published(world, domain, name):
