@@ -70,6 +70,7 @@ _Noreturn void usage_error(const struct command *command, const char *format,
 
     fputs("xensnap: ", stderr);
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started above */
     vfprintf(stderr, format, args);
     va_end(args);
     fprintf(stderr, "\nTry 'xensnap %s%s--help'.\n",

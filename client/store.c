@@ -17,6 +17,7 @@ void complain(const char *format, ...)
 
     fputs("xensnap: ", stderr);
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started above */
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
