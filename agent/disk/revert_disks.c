@@ -14,6 +14,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/image_lock.h"
 #include "agent/disk/image_snapshots.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
@@ -96,6 +97,9 @@ static bool check_disk(const struct snapshot *snapshot,
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
     image_chain_dispose(&chain);
+    if (!image_is_quiet(disk->path, err)) {
+        return error_prefix(err, "disk %s: ", disk->vdev);
+    }
     return disk->external || check_internal(snapshot, disk, err);
 }
 
