@@ -87,6 +87,7 @@ class Relay:
         self.commands = []
         self._kill = kill
         self._faults = {}
+        self._met = []
         self._amendments = {}
         self._lock = threading.Lock()
         os.rename(path, self.upstream_path)
@@ -103,7 +104,8 @@ class Relay:
         """Gives the path back to QEMU."""
         self._closing = True
         with self._lock:
-            for fault in self._faults.values():
+            # A test that failed midway has not released what it holds.
+            for fault in [*self._faults.values(), *self._met]:
                 fault.release()
         os.write(self._wake_write, b"x")
         self._thread.join()
@@ -133,6 +135,8 @@ class Relay:
     def _take_fault(self, command):
         with self._lock:
             fault = self._faults.pop(command, None)
+            if fault:
+                self._met.append(fault)
         return fault
 
     # -- the thread -------------------------------------------------------
