@@ -112,9 +112,8 @@ class Picture:
         # A note goes only when its request's result is there to be read.
         journal = f"{self._agent.settings['store']['folder']}/journal"
         self._agent.world.eventually(
-            lambda: not any(name.startswith("op-")
-                            for name in os.listdir(journal)),
-            10, "no note of an operation")
+            lambda: files_below(journal) <= self._before["files"],
+            10, "no note of this operation")
         now = self._take()
         for fact, value in now.items():
             assert value == self._before[fact], fact
