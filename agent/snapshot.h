@@ -62,7 +62,7 @@ struct snapshot_disk {
     /* delete */
     enum merge_kind merge;
     char plug_node[32]; /* see plug_node.h */
-    char *over;         /* the image that is merged into `path` */
+    char *over;         /* the image over `path`: one goes into the other */
 
     /* revert: where the disk was before, NULL if not known; it stays if
      * something still needs it */

@@ -175,11 +175,6 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
     return search.found != NULL;
 }
 
-struct lister {
-    const char *path;
-    const struct record *found;
-};
-
 static bool lists(const struct record_disk *disk, const char *path,
                   size_t *ret_index)
 {
@@ -192,47 +187,12 @@ static bool lists(const struct record_disk *disk, const char *path,
     return false;
 }
 
-static void visit_lists(const struct record *record, void *arg)
-{
-    struct lister *lister = arg;
-    size_t index;
-
-    for (size_t i = 0; i < record->disk_count; i++) {
-        if (lists(&record->disks[i], lister->path, &index)) {
-            lister->found = record;
-        }
-    }
-}
-
 static void drop_overlay(struct record_disk *disk, size_t index)
 {
     free(disk->overlays[index]);
     disk->overlay_count--;
     memmove(&disk->overlays[index], &disk->overlays[index + 1],
             (disk->overlay_count - index) * sizeof(*disk->overlays));
-}
-
-bool tree_forget_image(struct records *records, const char *vm_uuid,
-                       const char *path, struct error *err)
-{
-    struct lister lister = {.path = path};
-    struct record changed = {0};
-    size_t index;
-    bool ok;
-
-    records_each_of_vm(records, vm_uuid, visit_lists, &lister);
-    if (lister.found == NULL) {
-        return true;
-    }
-    record_copy(lister.found, &changed);
-    for (size_t i = 0; i < changed.disk_count; i++) {
-        if (lists(&changed.disks[i], path, &index)) {
-            drop_overlay(&changed.disks[i], index);
-        }
-    }
-    ok = records_replace(records, &changed, err);
-    record_dispose(&changed);
-    return ok;
 }
 
 /* ---- changes that concern several records ---- */
@@ -243,6 +203,8 @@ struct names {
     char **names;
     size_t count;
 };
+
+typedef void record_changer(struct record *record, const void *arg);
 
 static void add_name(struct names *names, const struct record *record)
 {
@@ -272,6 +234,19 @@ static void match_parent(const struct record *record, void *arg)
     }
 }
 
+static void match_lister(const struct record *record, void *arg)
+{
+    struct names *names = arg;
+    size_t index;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (lists(&record->disks[i], names->wanted, &index)) {
+            add_name(names, record);
+            return;
+        }
+    }
+}
+
 static void names_dispose(struct names *names)
 {
     for (size_t i = 0; i < names->count; i++) {
@@ -280,19 +255,110 @@ static void names_dispose(struct names *names)
     free(names->names);
 }
 
+static bool change_each(struct records *records, const char *vm_uuid,
+                        const struct names *names, record_changer *change,
+                        const void *arg, struct error *err)
+{
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < names->count; i++) {
+        struct record changed = {0};
+
+        record_copy(records_find(records, vm_uuid, names->names[i]), &changed);
+        change(&changed, arg);
+        ok = records_replace(records, &changed, err);
+        record_dispose(&changed);
+    }
+    return ok;
+}
+
+static void forget_image(struct record *record, const void *arg)
+{
+    size_t index;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (lists(&record->disks[i], arg, &index)) {
+            drop_overlay(&record->disks[i], index);
+        }
+    }
+}
+
+bool tree_forget_image(struct records *records, const char *vm_uuid,
+                       const char *path, struct error *err)
+{
+    struct names names = {.wanted = path};
+    bool ok;
+
+    records_each_of_vm(records, vm_uuid, match_lister, &names);
+    ok = change_each(records, vm_uuid, &names, forget_image, path, err);
+    names_dispose(&names);
+    return ok;
+}
+
+struct listing {
+    const char *beside, *path;
+    bool last;
+};
+
+static void list_beside(struct record *record, const void *arg)
+{
+    const struct listing *listing = arg;
+    size_t place, present;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        struct record_disk *disk = &record->disks[i];
+
+        if (!lists(disk, listing->beside, &place) ||
+            lists(disk, listing->path, &present)) {
+            continue;
+        }
+        record_disk_add_overlay(disk, listing->path);
+        if (!listing->last) {
+            char *added = disk->overlays[disk->overlay_count - 1];
+
+            memmove(&disk->overlays[place + 2], &disk->overlays[place + 1],
+                    (disk->overlay_count - place - 2) *
+                        sizeof(*disk->overlays));
+            disk->overlays[place + 1] = added;
+        }
+    }
+}
+
+bool tree_list_beside(struct records *records, const char *vm_uuid,
+                      const char *vdev, const char *beside, const char *path,
+                      struct error *err)
+{
+    const char *last = tree_last_image(records, vm_uuid, vdev, NULL);
+    struct listing listing = {.beside = beside, .path = path};
+    struct names names = {.wanted = beside};
+    bool ok;
+
+    /* The last one is what the domain went on with: see tree_last_image(). */
+    listing.last = last != NULL && strcmp(last, path) == 0;
+    records_each_of_vm(records, vm_uuid, match_lister, &names);
+    ok = change_each(records, vm_uuid, &names, list_beside, &listing, err);
+    names_dispose(&names);
+    return ok;
+}
+
 static void set_text(char **text, const char *value)
 {
     free(*text);
     *text = value == NULL ? NULL : xstrdup(value);
 }
 
-static void move_state(struct record *record, const char *from, const char *to,
-                       const char *format)
+struct move {
+    const char *from, *to, *format;
+};
+
+static void move_state(struct record *record, const void *arg)
 {
+    const struct move *move = arg;
+
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (strcmp(record->disks[i].path, from) == 0) {
-            set_text(&record->disks[i].path, to);
-            set_text(&record->disks[i].format, format);
+        if (strcmp(record->disks[i].path, move->from) == 0) {
+            set_text(&record->disks[i].path, move->to);
+            set_text(&record->disks[i].format, move->format);
         }
     }
 }
@@ -301,20 +367,19 @@ bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err)
 {
+    struct move move = {.from = from, .to = to, .format = format};
     struct names names = {.wanted = from};
-    bool ok = true;
+    bool ok;
 
     records_each_of_vm(records, vm_uuid, match_state, &names);
-    for (size_t i = 0; ok && i < names.count; i++) {
-        struct record changed = {0};
-
-        record_copy(records_find(records, vm_uuid, names.names[i]), &changed);
-        move_state(&changed, from, to, format);
-        ok = records_replace(records, &changed, err);
-        record_dispose(&changed);
-    }
+    ok = change_each(records, vm_uuid, &names, move_state, &move, err);
     names_dispose(&names);
     return ok;
+}
+
+static void set_parent(struct record *record, const void *arg)
+{
+    set_text(&record->parent, arg);
 }
 
 bool tree_adopt_children(struct records *records, const char *vm_uuid,
@@ -322,17 +387,10 @@ bool tree_adopt_children(struct records *records, const char *vm_uuid,
 {
     const char *parent = records_find(records, vm_uuid, name)->parent;
     struct names names = {.wanted = name};
-    bool ok = true;
+    bool ok;
 
     records_each_of_vm(records, vm_uuid, match_parent, &names);
-    for (size_t i = 0; ok && i < names.count; i++) {
-        struct record changed = {0};
-
-        record_copy(records_find(records, vm_uuid, names.names[i]), &changed);
-        set_text(&changed.parent, parent);
-        ok = records_replace(records, &changed, err);
-        record_dispose(&changed);
-    }
+    ok = change_each(records, vm_uuid, &names, set_parent, parent, err);
     names_dispose(&names);
     return ok;
 }

@@ -43,11 +43,20 @@ const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
                              const char *except);
 
 /*
- * Takes an image out of the overlays that a record of this VM lists; durable on
- * return.  True if none lists it.
+ * Takes an image out of the overlays that records of this VM list; durable on
+ * return.  True also if none lists it.
  */
 bool tree_forget_image(struct records *records, const char *vm_uuid,
                        const char *path, struct error *err);
+
+/*
+ * Where a record of this VM lists `beside` among a disk's overlays it lists
+ * `path` as well, in that place of the order, or last if the domain went on
+ * with it.  Durable on return.
+ */
+bool tree_list_beside(struct records *records, const char *vm_uuid,
+                      const char *vdev, const char *beside, const char *path,
+                      struct error *err);
 
 /* Every snapshot state that lay in image `from` lies in `to` now, of that
  * format. */

@@ -3,6 +3,10 @@
  * Driving a block job: a session for each look at it.  query-jobs is the
  * truth; what it says decides the next command, sent in the same session: the
  * start, too, for an agent that died may have started it.
+ *
+ * A stream that has concluded and waits to be dismissed makes QEMU 7.2 crash at
+ * the next query-named-block-nodes, libxl's or ours: its copy-on-read filter is
+ * still listed, with nothing under it.  So streams dismiss themselves.
  */
 #include "agent/disk/block_job.h"
 
@@ -23,7 +27,8 @@
 struct block_job {
     struct block_job_where where;
     char *id;
-    struct json_object *start; /* for block-commit; NULL once it is at work */
+    const char *command;       /* that starts it ... */
+    struct json_object *start; /* ... with this; NULL once it is at work */
     block_job_on_progress *on_progress;
     block_job_on_done *on_done;
     void *arg;
@@ -31,6 +36,7 @@ struct block_job {
     struct event *timer;
     uint32_t look_ms;
     unsigned int failed_looks;
+    bool vanishes;      /* when it ends, with its error */
     bool completing;    /* job-complete was sent */
     bool cancel;        /* it is to be given up ... */
     bool cancelling;    /* ... and QEMU has been told */
@@ -224,7 +230,7 @@ static void on_leftover_dismissed(struct json_object *ret,
         look_failed(job, err);
         return;
     }
-    qmp_execute(job->qmp, "block-commit", job->start, 0, on_started, job);
+    qmp_execute(job->qmp, job->command, job->start, 0, on_started, job);
     job->start = NULL;
 }
 
@@ -263,12 +269,17 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
     note_begin(job);
     json_object_put(job->start);
     job->start = NULL;
+    if (entry == NULL && job->vanishes) {
+        end(job, NULL);
+        return;
+    }
     if (entry == NULL) {
         error_set(&own, ERR_QMP, "QEMU knows nothing of job %s any more",
                   job->id);
         end(job, &own);
         return;
     }
+    job->vanishes = strcmp(string_in(entry, "type"), "stream") == 0;
     report_progress(job, entry);
     act_on(job, entry);
 }
@@ -301,31 +312,60 @@ static void add_string(struct json_object *object, const char *key,
     json_object_object_add(object, key, json_object_new_string(value));
 }
 
+static struct block_job *begin(const struct block_job_where *where,
+                               const char *id, const char *command,
+                               struct json_object *start, bool vanishes,
+                               block_job_on_progress *on_progress,
+                               block_job_on_done *on_done, void *arg)
+{
+    struct block_job *job = xcalloc(1, sizeof(*job));
+    struct timeval at_once = {0};
+
+    add_string(start, "job-id", id);
+    job->vanishes = vanishes;
+    json_object_object_add(start, "auto-dismiss",
+                           json_object_new_boolean(vanishes));
+    job->where = *where;
+    job->id = xstrdup(id);
+    job->command = command;
+    job->start = start;
+    job->look_ms = FIRST_LOOK_MS;
+    job->on_progress = on_progress;
+    job->on_done = on_done;
+    job->arg = arg;
+    job->timer = evtimer_new(where->loop, on_timer, job);
+    event_add(job->timer, &at_once);
+    return job;
+}
+
 struct block_job *block_job_commit(const struct block_job_where *where,
                                    const char *id, const char *device_node,
                                    const char *top_node, const char *base_node,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg)
 {
-    struct block_job *job = xcalloc(1, sizeof(*job));
-    struct timeval at_once = {0};
+    struct json_object *start = json_object_new_object();
 
-    job->where = *where;
-    job->id = xstrdup(id);
-    job->look_ms = FIRST_LOOK_MS;
-    job->on_progress = on_progress;
-    job->on_done = on_done;
-    job->arg = arg;
-    job->start = json_object_new_object();
-    add_string(job->start, "job-id", id);
-    add_string(job->start, "device", device_node);
-    add_string(job->start, "top-node", top_node);
-    add_string(job->start, "base-node", base_node);
-    json_object_object_add(job->start, "auto-dismiss",
-                           json_object_new_boolean(false));
-    job->timer = evtimer_new(where->loop, on_timer, job);
-    event_add(job->timer, &at_once);
-    return job;
+    add_string(start, "device", device_node);
+    add_string(start, "top-node", top_node);
+    add_string(start, "base-node", base_node);
+    return begin(where, id, "block-commit", start, false, on_progress, on_done,
+                 arg);
+}
+
+struct block_job *block_job_stream(const struct block_job_where *where,
+                                   const char *id, const char *node,
+                                   const char *base_node, const char *base_path,
+                                   block_job_on_progress *on_progress,
+                                   block_job_on_done *on_done, void *arg)
+{
+    struct json_object *start = json_object_new_object();
+
+    add_string(start, "device", node);
+    add_string(start, "base-node", base_node);
+    add_string(start, "backing-file", base_path);
+    return begin(where, id, "block-stream", start, true, on_progress, on_done,
+                 arg);
 }
 
 void block_job_cancel(struct block_job *job)

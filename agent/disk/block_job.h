@@ -36,11 +36,25 @@ struct block_job_where {
  * `top_node` is that root, the device goes on with the base.  The base is
  * always named: without one QEMU merges the whole chain into its last image.
  * `id` names the job; `on_progress` may be NULL.  What `where` points to must
- * outlive the job.  No other QMP session of ours on that domain may be open.
+ * outlive the job.  A job of that `id` that is at work is followed instead,
+ * whichever it is: an earlier agent's.  No other QMP session of ours on that
+ * domain may be open.
  */
 struct block_job *block_job_commit(const struct block_job_where *where,
                                    const char *id, const char *device_node,
                                    const char *top_node, const char *base_node,
+                                   block_job_on_progress *on_progress,
+                                   block_job_on_done *on_done, void *arg);
+
+/*
+ * Merges what lies between an image and `base_node`, an image further down,
+ * into that image (block-stream), whose header then names `base_path`.  Whether
+ * it came to its end or was given up is not known when it is done: the block
+ * graph tells.  The rest as above.
+ */
+struct block_job *block_job_stream(const struct block_job_where *where,
+                                   const char *id, const char *node,
+                                   const char *base_node, const char *base_path,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg);
 

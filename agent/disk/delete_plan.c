@@ -4,12 +4,15 @@
  *
  * The state of an external snapshot is an image P with images over it.  With
  * none over it, P can go.  With one, C, what C holds is merged into P and C
- * goes: everything that showed C's content then finds it in P.  With several, P
- * is where branches part, and each of them needs it.
+ * goes: everything that showed C's content then finds it in P.  Or what P holds
+ * is streamed into C and P goes: nobody notices, so that is the way where it
+ * moves less data and P is ours to remove.  With several, P is where branches
+ * part, and each of them needs it.
  */
 #include "agent/disk/delete_plan.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
@@ -106,7 +109,8 @@ static bool plan_internal(struct snapshot_disk *disk,
 static bool check_offline(const struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
-    if (disk->merge == MERGE_OFFLINE && place_in_chain(open, disk->path) >= 0) {
+    if ((disk->merge == MERGE_OFFLINE || disk->merge == STREAM_OFFLINE) &&
+        place_in_chain(open, disk->path) >= 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: the domain uses %s, over which %s lies "
                          "aside; that has to go first",
@@ -175,6 +179,45 @@ static void plan_merge(struct snapshot_disk *disk, const char *over,
     disk->merge = merge;
 }
 
+/* What a file holds; false for what is none. */
+static bool allocated_bytes(const char *path, uint64_t *ret_bytes)
+{
+    struct stat status;
+
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) {
+        return false;
+    }
+    *ret_bytes = (uint64_t)status.st_blocks * 512;
+    return true;
+}
+
+/* Whether the snapshot's state is better merged into the image over it.  Both
+ * must be ours: the one goes, and what the records say of it the other takes
+ * over.  An internal snapshot would keep it from going. */
+static bool streams(const struct snapshot *snapshot,
+                    const struct block_disk *open,
+                    const struct snapshot_disk *disk, const char *over)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    int place = place_in_chain(open, disk->path);
+    uint64_t below, above;
+    struct image_info info;
+    struct error err;
+
+    if (place >= 0 && ((size_t)place + 1 >= open->depth ||
+                       open->chain[place + 1].path[0] == '\0')) {
+        return false; /* QEMU has nothing under it */
+    }
+    return records_owns_file(records, uuid, disk->path) &&
+           records_owns_file(records, uuid, over) &&
+           tree_snapshot_in(records, uuid, disk->path, true, NULL) == NULL &&
+           image_inspect(disk->path, disk->format, &info, &err) &&
+           info.backing_path[0] != '\0' && info.backing_format[0] != '\0' &&
+           allocated_bytes(disk->path, &below) &&
+           allocated_bytes(over, &above) && below < above;
+}
+
 static bool plan_external(const struct snapshot *snapshot,
                           struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
@@ -182,6 +225,7 @@ static bool plan_external(const struct snapshot *snapshot,
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
     const char *over = NULL;
+    bool live;
 
     if (!check_restore_overlay(disk, open, err)) {
         return false;
@@ -210,9 +254,12 @@ static bool plan_external(const struct snapshot *snapshot,
                              "first",
                              disk->vdev, over, disk->path, inside);
         }
-        plan_merge(disk, over,
-                   place_in_chain(open, over) >= 0 ? MERGE_LIVE
-                                                   : MERGE_OFFLINE);
+        live = place_in_chain(open, over) >= 0;
+        if (streams(snapshot, open, disk, over)) {
+            plan_merge(disk, over, live ? STREAM_LIVE : STREAM_OFFLINE);
+        } else {
+            plan_merge(disk, over, live ? MERGE_LIVE : MERGE_OFFLINE);
+        }
         return check_offline(disk, open, err);
     }
     if (place_in_chain(open, disk->path) < 0 &&

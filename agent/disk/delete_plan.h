@@ -16,6 +16,8 @@ enum merge_kind {
     MERGE_REMOVE,   /* nothing lies over the image: the file goes */
     MERGE_LIVE,     /* the image over it is merged into it, by QEMU */
     MERGE_OFFLINE,  /* the same by qemu-img: no QEMU has it open */
+    STREAM_LIVE,    /* the image is merged into the one over it, by QEMU */
+    STREAM_OFFLINE, /* the same by qemu-img */
     MERGE_FINISH,   /* an earlier delete merged it and came no further */
     DELETE_LIVE,    /* an internal snapshot, by QEMU */
     DELETE_OFFLINE, /* an internal snapshot, by qemu-img */

@@ -38,15 +38,15 @@ static void end(struct snapshot *snapshot, const struct error *err)
 
 /* ---- the file ---- */
 
-/* What goes: the image that was merged, or the state itself if nothing lay
- * over it.  NULL: nothing. */
-static const char *remains(const struct snapshot_disk *disk)
+const char *merge_remains(const struct snapshot_disk *disk)
 {
     switch (disk->merge) {
     case MERGE_LIVE:
     case MERGE_OFFLINE:
     case MERGE_FINISH:
         return disk->over;
+    case STREAM_LIVE:
+    case STREAM_OFFLINE:
     case MERGE_REMOVE:
         return disk->path;
     case MERGE_NOTHING:
@@ -62,7 +62,7 @@ static bool remove_remains(struct snapshot *snapshot, struct error *err)
     struct snapshot_disk *disk = disk_at_work(snapshot);
     struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    const char *path = remains(disk);
+    const char *path = merge_remains(disk);
 
     if (path != NULL && records_owns_file(records, uuid, path)) {
         snapshot->merge_begun = true;
@@ -132,7 +132,7 @@ static void adjust_if_open(struct snapshot *snapshot)
             ? NULL
             : block_graph_find(snapshot->graph, disk->vdev, false);
 
-    if (open != NULL && open->depth > 0 && remains(disk) != NULL) {
+    if (open != NULL && open->depth > 0 && merge_remains(disk) != NULL) {
         snapshot->patience = ADJUST_ATTEMPTS;
         adjust(snapshot);
     } else {
@@ -198,7 +198,8 @@ static void rebase_next(struct snapshot *snapshot)
 void merge_end_disk(struct snapshot *snapshot, snapshot_then *then)
 {
     snapshot->then = then;
-    if (disk_at_work(snapshot)->over != NULL) {
+    if (disk_at_work(snapshot)->over != NULL &&
+        merge_remains(disk_at_work(snapshot)) == disk_at_work(snapshot)->over) {
         rebase_next(snapshot);
     } else {
         adjust_if_open(snapshot);

@@ -7,6 +7,10 @@
 
 #include "agent/snapshot.h"
 
+/* The file that goes: the image that was merged into another, or the state
+ * itself if nothing lay over it.  NULL: none. */
+const char *merge_remains(const struct snapshot_disk *disk);
+
 /*
  * Of the disk at `merge_disk`, after its merge or removal: images that lay over
  * the merged one are told where its content is now, the records say so, the

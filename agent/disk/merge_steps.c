@@ -18,6 +18,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/image.h"
 #include "agent/disk/merge_end.h"
 #include "agent/disk/plug_node.h"
 #include "agent/guest/stored_config.h"
@@ -170,13 +171,26 @@ static bool uses(const struct block_disk *open, const char *path)
     return false;
 }
 
+/* An earlier agent may have begun it, and the images grown since. */
+static void see_which_way(struct snapshot_disk *disk,
+                          const struct block_disk *open)
+{
+    bool has_over = uses(open, disk->over), has_below = uses(open, disk->path);
+
+    if (has_over && !has_below) {
+        disk->merge = STREAM_LIVE;
+    } else if (has_below && !has_over) {
+        disk->merge = MERGE_LIVE;
+    }
+}
+
 /* What QEMU has open now decides, not what the job said: a file that is still
  * in use must never be removed. */
 static void on_graph_after(struct block_graph *graph, const struct error *err,
                            void *arg)
 {
     struct snapshot *snapshot = arg;
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct snapshot_disk *disk = disk_at_work(snapshot);
     const struct block_disk *open;
     struct error own;
 
@@ -190,10 +204,17 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;
     open = open_disk(snapshot);
-    if (uses(open, disk->over)) {
-        error_set(&own, ERR_QMP,
-                  "disk %s: QEMU still uses %s after its merge into %s",
-                  disk->vdev, disk->over, disk->path);
+    see_which_way(disk, open);
+    if (uses(open, merge_remains(disk))) {
+        if (snapshot->merge_stop) {
+            error_set(&own, ERR_CANCELLED, "disk %s: given up while merging %s",
+                      disk->vdev, merge_remains(disk));
+        } else {
+            error_set(&own, ERR_QMP,
+                      "disk %s: QEMU gave up merging %s; its log may say why, "
+                      "or the room left beside %s; delete the snapshot again",
+                      disk->vdev, merge_remains(disk), disk->over);
+        }
         end_step(snapshot, &own);
     } else {
         finish_disk(snapshot);
@@ -232,9 +253,9 @@ static void on_merged(const struct error *err, void *arg)
     snapshot->merge_job = NULL;
     if (err != NULL) {
         own = *err;
-        error_prefix(
-            &own, "disk %s: merging %s into %s: ", disk_at_work(snapshot)->vdev,
-            disk_at_work(snapshot)->over, disk_at_work(snapshot)->path);
+        error_prefix(&own,
+                     "disk %s: merging %s: ", disk_at_work(snapshot)->vdev,
+                     merge_remains(disk_at_work(snapshot)));
         end_step(snapshot, &own);
     } else {
         look_after_merge(snapshot);
@@ -250,25 +271,37 @@ static void on_progress(unsigned int percent, void *arg)
                                     snapshot->disk_count));
 }
 
+/* The image's place in the chain; it is there, for the plan found it. */
+static size_t place_of(const struct block_disk *open, const char *path)
+{
+    size_t i = 0;
+
+    while (strcmp(open->chain[i].path, path) != 0) {
+        i++;
+    }
+    return i;
+}
+
 static void merge_live(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     const struct block_disk *open = open_disk(snapshot);
+    const struct block_image *over = &open->chain[place_of(open, disk->over)];
+    const struct block_image *state = &open->chain[place_of(open, disk->path)];
     struct block_job_where where = snapshot_job_place(snapshot);
-    const char *top = NULL, *base = NULL;
     char id[64];
 
-    for (size_t i = 0; i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, disk->over) == 0) {
-            top = open->chain[i].node;
-        } else if (strcmp(open->chain[i].path, disk->path) == 0) {
-            base = open->chain[i].node;
-        }
-    }
     snprintf(id, sizeof(id), "xensnapd-delete-%s", disk->vdev);
     where.began = &snapshot->merge_begun;
-    snapshot->merge_job = block_job_commit(&where, id, open->node, top, base,
-                                           on_progress, on_merged, snapshot);
+    if (disk->merge == STREAM_LIVE) {
+        snapshot->merge_job =
+            block_job_stream(&where, id, over->node, state[1].node,
+                             state[1].path, on_progress, on_merged, snapshot);
+    } else {
+        snapshot->merge_job =
+            block_job_commit(&where, id, open->node, over->node, state->node,
+                             on_progress, on_merged, snapshot);
+    }
 }
 
 static void on_internal_deleted(struct json_object *ret,
@@ -349,6 +382,31 @@ static void merge_offline(struct snapshot *snapshot)
     run_program(snapshot, argv, on_program_ended);
 }
 
+/* A rebase that reads both ways' data and copies what differs. */
+static void stream_offline(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct image_info state;
+    struct error err;
+    const char *argv[] = {"qemu-img",
+                          "rebase",
+                          "-q",
+                          "-f",
+                          "qcow2",
+                          "-b",
+                          state.backing_path,
+                          "-F",
+                          state.backing_format,
+                          disk->over,
+                          NULL};
+
+    if (image_inspect(disk->path, disk->format, &state, &err)) {
+        run_program(snapshot, argv, on_program_ended);
+    } else {
+        end_step(snapshot, &err);
+    }
+}
+
 static void delete_offline(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
@@ -360,25 +418,44 @@ static void delete_offline(struct snapshot *snapshot)
 
 /* ---- all disks ---- */
 
+/* The records first: whatever interrupts the merge, the image that stays is
+ * known to be ours, and to be what the domain went on with. */
+static bool list_what_stays(struct snapshot *snapshot, struct error *err)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+
+    return (disk->merge != STREAM_LIVE && disk->merge != STREAM_OFFLINE) ||
+           tree_list_beside(snapshot->agent->records, snapshot->guest.uuid,
+                            disk->vdev, disk->path, disk->over, err);
+}
+
 static void next_disk(struct snapshot *snapshot)
 {
+    struct error err = {0};
+
     if (snapshot->merge_disk == snapshot->disk_count) {
         end_step(snapshot, NULL);
         return;
     }
     if (snapshot->merge_stop) {
-        struct error err;
-
         error_set(&err, ERR_CANCELLED, "given up between two disks");
+        end_step(snapshot, &err);
+        return;
+    }
+    if (!list_what_stays(snapshot, &err)) {
         end_step(snapshot, &err);
         return;
     }
     switch (disk_at_work(snapshot)->merge) {
     case MERGE_LIVE:
+    case STREAM_LIVE:
         merge_live(snapshot);
         break;
     case MERGE_OFFLINE:
         merge_offline(snapshot);
+        break;
+    case STREAM_OFFLINE:
+        stream_offline(snapshot);
         break;
     case MERGE_FINISH:
         look_after_merge(snapshot);

@@ -26,11 +26,19 @@ def notes(agent):
     return [name for name in agent.records() if name.startswith("journal/")]
 
 
-def kill_at(agent, domain, command, kind, operation, **keys):
-    """Submits a request and kills the agent when it has come to `command`."""
+def open_files(domain):
+    folder = f"/proc/{domain.qemu.pid}/fd"
+    return [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+
+
+def kill_at(agent, domain, command, kind, operation, until=None, **keys):
+    """Submits a request and kills the agent when it has come to `command`, and
+    QEMU `until`."""
     fault = domain.interpose().fault(command, kind)
     request = agent.submit(operation, domain="alice", **keys)
     fault.wait_reached()
+    if until:
+        agent.world.eventually(until)
     agent.kill()
     fault.release()
     domain.relay.close()
@@ -82,6 +90,34 @@ def test_a_file_by_the_name_of_a_planned_overlay_is_not_removed(world, agent):
     agent.start()
     request.wait()
     assert overlay in listing(world)
+
+
+@pytest.mark.parametrize("command, kind", [("block-stream", "hold-before"),
+                                           ("block-stream", "hold-after"),
+                                           ("block-stream", "ended")])
+def test_a_killed_delete_that_streams_is_carried_to_its_end(world, agent, command, kind):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    for n in (1, 2):
+        domain.write("xvda", n * 65536, str(n).encode() * 4096)
+        reply = agent.request("create", domain="alice", name=f"s{n}", memory=0)
+        assert reply["state"] == "done", reply
+    domain.write("xvda", 1 << 20, b"3" * (4 << 20))
+    domain.disks["xvda"].front.flush()
+    images = chain(domain)
+    ended = kind == "ended"
+    request = kill_at(agent, domain, command, "hold-after" if ended else kind, "delete",
+                      until=lambda: not ended or not domain.qmp("query-jobs"), name="s2")
+    agent.start()
+    assert request.wait()["state"] == "done"
+    assert chain(domain) == [images[0], images[2]]
+    assert not os.path.exists(images[1])
+    assert not [name for name in open_files(domain) if "(deleted)" in name]
+    for n in (1, 2):
+        assert domain.read("xvda", n * 65536, 4096) == str(n).encode() * 4096
+    # The image that stayed is known to be ours.
+    assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
+    assert chain(domain) == [images[2]]
+    assert os.listdir(world.images) == [os.path.basename(images[2])]
 
 
 @pytest.mark.parametrize("command, kind", [("block-commit", "hold-before"),

@@ -4,6 +4,8 @@
 import os
 import subprocess
 
+from native.expect import assert_disk_is_on, assert_failed, image_info
+
 
 def create(agent, name, **keys):
     reply = agent.request("create", domain="alice", name=name, memory=0, **keys)
@@ -167,3 +169,114 @@ def test_what_is_not_there_cannot_be_deleted(world, agent):
     assert delete(agent, "s1")["error/code"] == "no-such-snapshot"
     reply = agent.request("delete", domain="nobody", name="s1")
     assert reply["error/code"] == "no-such-domain"
+
+
+# -- the other way: what the snapshot holds goes into the image over it ------
+
+LARGE = 4 << 20
+
+
+def heavy_top(world, agent):
+    """Three snapshots; the image that the domain is on holds the most."""
+    domain, replies = three(world, agent)
+    for place in range(0, LARGE, 1 << 18):
+        domain.write("xvda", (8 << 20) + place, b"x" * (1 << 18))
+    domain.disks["xvda"].front.flush()
+    return domain, replies
+
+
+def assert_heavy_content(domain):
+    assert_content(domain)
+    assert domain.read("xvda", (8 << 20) + LARGE - 4096, 4096) == b"x" * 4096
+
+
+def test_a_state_that_holds_less_goes_into_the_image_over_it(world, agent):
+    domain, replies = heavy_top(world, agent)
+    relay = domain.interpose()
+    small, active = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
+    assert delete(agent, "s3")["state"] == "done"
+    assert "block-stream" in [command["execute"] for command in relay.commands]
+    # The domain stays on its image, which nothing had to be told of.
+    assert_disk_is_on(domain, "xvda", active)
+    assert not os.path.exists(small)
+    assert len(chain(domain)) == 3
+    assert_heavy_content(domain)
+    check(active)
+    assert world.store.read(
+        f"/tool/xensnapd/snapshots/{domain.uuid}/current") == "s2"
+    # The records know the image: what follows finds it.
+    create(agent, "s4")
+    for name in ("s4", "s2", "s1"):
+        assert delete(agent, name)["state"] == "done"
+    assert_heavy_content(domain)
+    assert chain(domain) == [replies[0]["result/disks/xvda/base"]]
+    assert len(os.listdir(world.images)) == 1
+
+
+def test_the_base_that_is_not_ours_is_never_the_one_that_goes(world, agent):
+    domain, replies = heavy_top(world, agent)
+    base = replies[0]["result/disks/xvda/base"]
+    for name in ("s2", "s3", "s1"):
+        assert delete(agent, name)["state"] == "done"
+    assert chain(domain) == [base]
+    assert_heavy_content(domain)
+    check(base)
+
+
+def test_a_state_goes_into_the_image_over_it_with_qemu_img(world, agent):
+    domain, replies = heavy_top(world, agent)
+    small, active = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
+    world.remove_domain(domain)
+    assert delete(agent, "s3")["state"] == "done"
+    assert not os.path.exists(small)
+    assert image_info(active)["full-backing-filename"] == \
+        replies[0]["result/disks/xvda/path"]
+    check(active)
+    compare(active, 2 * 65536, b"2")
+    compare(active, 3 * 65536, b"3")
+    compare(active, 8 << 20, b"x")
+    for name in ("s2", "s1"):
+        assert delete(agent, name)["state"] == "done"
+    assert len(os.listdir(world.images)) == 1
+
+
+def compare(path, offset, byte):
+    """qemu-io itself tells whether 4096 bytes there are that byte."""
+    answer = subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-r", "-c", f"read -P {ord(byte)} {offset} 4096", path],
+        check=True, capture_output=True, text=True)
+    assert "failed" not in answer.stdout + answer.stderr
+
+
+def test_a_merge_that_qemu_gives_up_leaves_all_as_it_was(world, agent):
+    domain, replies = heavy_top(world, agent)
+    small, active = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
+    nodes = {node["file"]: node["node-name"]
+             for node in domain.qmp("query-named-block-nodes", flat=True)
+             if node["drv"] == "qcow2"}
+    # Slowly, so that it can be stopped: the agent takes it for its own.
+    job = "xensnapd-delete-xvda"
+    domain.qmp("block-stream", job_id=job, device=nodes[active],
+               base_node=nodes[chain(domain)[2]], speed=1)
+    fault = domain.interpose().fault("query-jobs", "hold-after")
+    request = agent.submit("delete", domain="alice", name="s3")
+    fault.wait_reached()
+    domain.qmp("job-cancel", id=job)  # as a full disk does it: no reason is left
+    world.eventually(lambda: not domain.qmp("query-jobs"))
+    fault.release()
+    assert_failed(request.wait(), "qmp-error", small, active)
+    assert chain(domain)[:2] == [active, small]
+    assert_heavy_content(domain)
+    assert delete(agent, "s3")["state"] == "done"
+    assert_disk_is_on(domain, "xvda", active)
+    assert not os.path.exists(small)
+
+
+def test_an_image_with_an_internal_snapshot_keeps_what_it_lies_on(world, agent):
+    """Its inner state would read through to what is no longer there."""
+    domain, _ = heavy_top(world, agent)
+    create(agent, "inner", disks="xvda", **{"keys": {"disks/xvda/external": "0"}})
+    reply = delete(agent, "s3")
+    assert reply["error/code"] == "snapshot-in-use", reply
+    assert "inner" in reply["error/message"]
+    assert_heavy_content(domain)

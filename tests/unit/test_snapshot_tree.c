@@ -481,6 +481,52 @@ static void forgetting_an_image_that_nobody_lists_changes_nothing(void **state)
     assert_int_equal(xvda_of(fixture, "two")->overlay_count, 1);
 }
 
+static void an_image_that_takes_anothers_place_is_listed_beside_it(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+
+    make_chain(fixture);
+    change_xvda(fixture, "one", add_second_overlay);
+    set_current(fixture, "one");
+    assert_done(fixture,
+                tree_list_beside(fixture->records, VM_A, "xvda",
+                                 at(fixture, "one.qcow2"),
+                                 at(fixture, "two.qcow2"), &err),
+                &err);
+    assert_int_equal(xvda_of(fixture, "one")->overlay_count, 3);
+    assert_string_equal(xvda_of(fixture, "one")->overlays[1],
+                        at(fixture, "two.qcow2"));
+    assert_last(fixture, "again.qcow2", "qcow2");
+    assert_int_equal(xvda_of(fixture, "two")->overlay_count, 1);
+
+    /* Doing it again changes nothing, and what goes leaves every list. */
+    assert_true(tree_list_beside(fixture->records, VM_A, "xvda",
+                                 at(fixture, "one.qcow2"),
+                                 at(fixture, "two.qcow2"), &err));
+    assert_int_equal(xvda_of(fixture, "one")->overlay_count, 3);
+    assert_true(tree_forget_image(fixture->records, VM_A,
+                                  at(fixture, "two.qcow2"), &err));
+    assert_int_equal(xvda_of(fixture, "one")->overlay_count, 2);
+    assert_int_equal(xvda_of(fixture, "two")->overlay_count, 0);
+}
+
+static void the_image_that_the_domain_is_on_is_listed_last(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err;
+
+    make_chain(fixture);
+    change_xvda(fixture, "one", add_second_overlay);
+    assert_true(tree_list_beside(fixture->records, VM_A, "xvda",
+                                 at(fixture, "one.qcow2"),
+                                 at(fixture, "two.qcow2"), &err));
+    assert_string_equal(xvda_of(fixture, "one")->overlays[2],
+                        at(fixture, "two.qcow2"));
+    set_current(fixture, "one");
+    assert_last(fixture, "two.qcow2", "qcow2");
+}
+
 static void every_state_in_an_image_moves_with_it(void **state)
 {
     struct fixture *fixture = *state;
@@ -691,6 +737,8 @@ int main(void)
         WITH_STORE(a_forgotten_image_is_out_of_the_list),
         WITH_STORE(forgetting_the_only_overlay_leaves_none),
         WITH_STORE(forgetting_an_image_that_nobody_lists_changes_nothing),
+        WITH_STORE(an_image_that_takes_anothers_place_is_listed_beside_it),
+        WITH_STORE(the_image_that_the_domain_is_on_is_listed_last),
         WITH_STORE(every_state_in_an_image_moves_with_it),
         WITH_STORE(moving_states_that_are_nowhere_changes_nothing),
         WITH_STORE(the_remains_of_a_disk_are_found_again_as_our_file),
