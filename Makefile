@@ -125,7 +125,7 @@ run-units: $(UNITS)
 .PHONY: check-native
 check-native:
 	$(MAKE) SANITIZE=1
-	BUILD=build/asan tests/native/run $(PYTEST_ARGS)
+	BUILD=build/asan tests/native/run -n $(shell nproc) $(PYTEST_ARGS)
 
 .PHONY: check-xen
 check-xen: all

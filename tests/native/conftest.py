@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures of the native tier; see README.md."""
 
+import ctypes
 import glob
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -12,11 +15,33 @@ from native.world import World
 LOG_TAIL = 60
 
 
-def pytest_configure():
+_CLONE_NEWNS = 0x00020000
+_FIXED_FOLDERS = ("/run", "/var/lib/xen", "/var/log/xen")
+
+
+def _own_fixed_folders():
+    """A worker beside others needs fixed paths of its own, as tests/native/run
+    made them for all; the shims stay where LD_PRELOAD can name them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    shims = os.environ["NATIVE_SHIMS"]
+    with tempfile.TemporaryDirectory() as aside:
+        shutil.copytree(shims, aside, dirs_exist_ok=True)
+        if libc.unshare(_CLONE_NEWNS):
+            raise OSError(ctypes.get_errno(), "unshare")
+        for folder in _FIXED_FOLDERS:
+            if os.path.isdir(folder) and libc.mount(
+                    b"native", folder.encode(), b"tmpfs", 0, None):
+                raise OSError(ctypes.get_errno(), "mount", folder)
+        shutil.copytree(aside, shims)
+
+
+def pytest_configure(config):
     if not os.environ.get("NATIVE_SHIMS"):
         raise pytest.UsageError(
             "start these tests with tests/native/run: they need namespaces "
             "of their own and the shims")
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        _own_fixed_folders()
 
 
 @pytest.hookimpl(hookwrapper=True)
