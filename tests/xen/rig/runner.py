@@ -127,6 +127,7 @@ def _copy_if_there(source, target):
 
 def _environment(options):
     values = {"CHECKOUT": str(paths.CHECKOUT), "ARTIFACTS": str(paths.WORK),
+              "XENSTORED": options.xenstored,
               "XEN_HOST_LOGS": "/run/host/logs",
               "PYTHONPATH": str(paths.XEN_TESTS)}
     for name, value in os.environ.items():
