@@ -18,6 +18,7 @@
 #include "agent/finished.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
+#include "agent/leftovers.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
@@ -567,6 +568,27 @@ static void on_removed(const char *id, void *arg)
 
 /* ---- xenstored and domains ---- */
 
+static bool is_text(const char *value, const char *text)
+{
+    return value != NULL && strcmp(value, text) == 0;
+}
+
+static bool is_in_work(const char *path, void *arg)
+{
+    const struct dispatcher *dispatcher = arg;
+    const struct snapshot *snapshot;
+
+    TAILQ_FOREACH(snapshot, &dispatcher->all, link)
+    {
+        if (is_text(snapshot->memory_path, path) ||
+            is_text(snapshot->memory_temporary, path) ||
+            is_text(snapshot->rescue_path, path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_connected(void *arg)
 {
     struct agent *agent = arg;
@@ -579,6 +601,8 @@ static void on_connected(void *arg)
     if (!agent->dispatcher->recovered) {
         agent->dispatcher->recovered = true;
         recovery_load(agent->recovery, recover, agent);
+        leftovers_report(agent->config.store.memory_folder, agent->records,
+                         is_in_work, agent->dispatcher);
     }
 }
 
