@@ -96,7 +96,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
 # Objects of tests are kept between runs.
 .SECONDARY:
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
 
 # ---- testing ----
 
@@ -111,6 +111,7 @@ deps:
 check: deps
 	$(MAKE) check-format check-lint
 	$(MAKE) check-unit
+	$(MAKE) check-fuzz
 	$(MAKE) check-native
 	$(MAKE) check-xen
 
@@ -139,29 +140,42 @@ check-format:
 check-lint:
 	tests/check-schema
 	shellcheck tests/install-deps.sh tests/native/run tests/unit/run \
+	    tests/fuzz/run \
 	    tests/xen/demo tests/xen/all .ci/run
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
 	    xargs -P $(shell nproc) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
 	         -DXENSNAPD_VERSION=\"$(VERSION)\" $(AGENT_CFLAGS)' tidy
 
-# Each fuzzer for FUZZ_SECONDS, starting from its corpus.
+# Each fuzzer for FUZZ_SECONDS, beginning with its corpus (tests/fuzz/run).
 FUZZ_SECONDS ?= 30
 .PHONY: fuzz
 fuzz: $(FUZZERS)
-	@for f in $(FUZZERS); do \
-	    dict=tests/fuzz/$${f##*/}.dict; \
-	    mkdir -p $$f.corpus && \
-	    $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 \
-	        $$([ -e $$dict ] && echo -dict=$$dict) $$f.corpus || exit 1; \
-	done
+	@tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 
-build/fuzz/%: tests/fuzz/%.c $(AGENT_SOURCES) $(HEADERS)
+.PHONY: check-fuzz
+check-fuzz:
+	$(MAKE) fuzz FUZZ_SECONDS=5
+
+FUZZ_FLAGS   := -O1 -g -fno-omit-frame-pointer -U_FORTIFY_SOURCE \
+                -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_LIBRARY := build/fuzz/libxensnapd.a
+
+build/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	@echo "  FUZZ    $@"
-	$(Q)clang $(STD) $(CPPFLAGS) $(AGENT_CFLAGS) -U_FORTIFY_SOURCE -O1 -g \
-	    -fsanitize=fuzzer,address,undefined -o $@ $< \
-	    $(filter-out agent/main.c,$(AGENT_SOURCES)) $(AGENT_LDLIBS)
+	@echo "  FUZZ CC $<"
+	$(Q)clang $(STD) $(CPPFLAGS) $(AGENT_CFLAGS) $(FUZZ_FLAGS) \
+	    -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+
+$(FUZZ_LIBRARY): $(patsubst %.c,build/fuzz/obj/%.o,\
+                            $(filter-out agent/main.c,$(AGENT_SOURCES)))
+	@rm -f $@
+	@echo "  AR      $@"
+	$(Q)$(AR) rcs $@ $^
+
+build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBRARY)
+	@echo "  LD      $@"
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(AGENT_LDLIBS)
 
 .PHONY: demo
 demo: deps
