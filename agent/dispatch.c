@@ -382,6 +382,7 @@ static bool enqueue(struct snapshot *snapshot, struct error *err)
 
     snprintf(snapshot->job.key, sizeof(snapshot->job.key), "%s",
              snapshot->guest.uuid);
+    snapshot->job.requester = snapshot->requester;
     snapshot->job.needs_ticket =
         snapshot->request.operation == REQUEST_REVERT ||
         (snapshot->request.operation == REQUEST_CREATE &&
@@ -674,16 +675,24 @@ static void on_expired(const char *id, void *arg)
     free(folder);
 }
 
+static struct queue_limits limits_of(const struct config *config)
+{
+    return (struct queue_limits){
+        .per_domain = config->limits.per_domain,
+        .per_owner = config->limits.per_owner,
+        .total = config->limits.total,
+        .tickets = config->limits.memory_saves,
+    };
+}
+
 struct dispatcher *dispatcher_new(struct agent *agent)
 {
     struct dispatcher *dispatcher = xcalloc(1, sizeof(*dispatcher));
-    const struct config *config = &agent->config;
+    struct queue_limits limits = limits_of(&agent->config);
 
     dispatcher->agent = agent;
     TAILQ_INIT(&dispatcher->all);
-    dispatcher->queue =
-        queue_new(config->limits.per_domain, config->limits.total,
-                  config->limits.memory_saves, on_turn, dispatcher);
+    dispatcher->queue = queue_new(&limits, on_turn, dispatcher);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
     return dispatcher;
 }
@@ -703,10 +712,9 @@ void dispatcher_free(struct dispatcher *dispatcher)
 
 void dispatcher_reconfigure(struct dispatcher *dispatcher)
 {
-    const struct config *config = &dispatcher->agent->config;
+    struct queue_limits limits = limits_of(&dispatcher->agent->config);
 
-    queue_set_limits(dispatcher->queue, config->limits.per_domain,
-                     config->limits.total, config->limits.memory_saves);
+    queue_set_limits(dispatcher->queue, &limits);
 }
 
 static void idle_at_once(evutil_socket_t fd, short events, void *arg)

@@ -27,13 +27,17 @@ struct queue_domain {
     TAILQ_ENTRY(queue_domain) link;
 };
 
+struct queue_owner {
+    uint32_t requester; /* first: see compare_owners */
+    size_t count;
+};
+
 struct queue {
-    uint32_t per_domain;
-    uint32_t total;
-    uint32_t tickets;
+    struct queue_limits limits;
     uint32_t tickets_held;
     size_t length;
-    void *domains; /* a tree of tsearch(3) */
+    void *domains; /* trees of tsearch(3) */
+    void *owners;  /* those that have jobs */
     struct domain_line ready;
     struct domain_line waiting;
     queue_on_start *on_start;
@@ -46,12 +50,19 @@ static int compare(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-struct queue *queue_new(uint32_t per_domain, uint32_t total, uint32_t tickets,
+static int compare_owners(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+struct queue *queue_new(const struct queue_limits *limits,
                         queue_on_start *on_start, void *arg)
 {
     struct queue *queue = xcalloc(1, sizeof(*queue));
 
-    queue_set_limits(queue, per_domain, total, tickets);
+    queue->limits = *limits;
     TAILQ_INIT(&queue->ready);
     TAILQ_INIT(&queue->waiting);
     queue->on_start = on_start;
@@ -64,15 +75,13 @@ void queue_free(struct queue *queue)
     if (!queue)
         return;
     tdestroy(queue->domains, free);
+    tdestroy(queue->owners, free);
     free(queue);
 }
 
-void queue_set_limits(struct queue *queue, uint32_t per_domain, uint32_t total,
-                      uint32_t tickets)
+void queue_set_limits(struct queue *queue, const struct queue_limits *limits)
 {
-    queue->per_domain = per_domain;
-    queue->total = total;
-    queue->tickets = tickets;
+    queue->limits = *limits;
 }
 
 size_t queue_length(const struct queue *queue)
@@ -115,6 +124,40 @@ static void enter_line(struct queue_domain *domain, struct domain_line *line)
     domain->line = line;
 }
 
+/* ---- owners ---- */
+
+static struct queue_owner *find_owner(const struct queue *queue,
+                                      uint32_t requester)
+{
+    struct queue_owner **found =
+        tfind(&requester, &queue->owners, compare_owners);
+
+    return found ? *found : NULL;
+}
+
+static void count_in(struct queue *queue, uint32_t requester)
+{
+    struct queue_owner *owner = find_owner(queue, requester);
+
+    if (!owner) {
+        owner = xcalloc(1, sizeof(*owner));
+        owner->requester = requester;
+        if (!tsearch(owner, &queue->owners, compare_owners))
+            abort(); /* out of memory */
+    }
+    owner->count++;
+}
+
+static void count_out(struct queue *queue, uint32_t requester)
+{
+    struct queue_owner *owner = find_owner(queue, requester);
+
+    if (--owner->count == 0) {
+        tdelete(owner, &queue->owners, compare_owners);
+        free(owner);
+    }
+}
+
 /* ---- starting jobs ---- */
 
 static void start_first(struct queue *queue, struct queue_domain *domain)
@@ -139,7 +182,7 @@ static void dispatch(struct queue *queue)
             enter_line(domain, &queue->waiting);
             continue;
         }
-        if (!domain && queue->tickets_held < queue->tickets)
+        if (!domain && queue->tickets_held < queue->limits.tickets)
             domain = TAILQ_FIRST(&queue->waiting);
         if (!domain)
             return;
@@ -150,16 +193,22 @@ static void dispatch(struct queue *queue)
 /* ---- jobs ---- */
 
 static bool check_limits(const struct queue *queue,
-                         const struct queue_domain *domain, struct error *err)
+                         const struct queue_domain *domain,
+                         const struct queue_owner *owner, struct error *err)
 {
     size_t waiting = domain ? domain->count - (domain->line ? 0 : 1) : 0;
 
-    if (queue->length >= queue->total)
+    if (queue->length >= queue->limits.total)
         return error_set(err, ERR_BUSY,
                          "there are %zu requests already, and no more are "
                          "taken (limits.total)",
                          queue->length);
-    if (waiting >= queue->per_domain)
+    if (owner && owner->count >= queue->limits.per_owner)
+        return error_set(err, ERR_BUSY,
+                         "domain %u has %zu requests under way or waiting, and "
+                         "no more of it are taken (limits.per-owner)",
+                         owner->requester, owner->count);
+    if (waiting >= queue->limits.per_domain)
         return error_set(err, ERR_BUSY,
                          "%zu requests for this domain wait already, and no "
                          "more are taken (limits.per-domain)",
@@ -171,7 +220,7 @@ bool queue_add(struct queue *queue, struct queue_job *job, struct error *err)
 {
     struct queue_domain *domain = find_domain(queue, job->key);
 
-    if (!check_limits(queue, domain, err))
+    if (!check_limits(queue, domain, find_owner(queue, job->requester), err))
         return false;
     if (!domain) {
         domain = add_domain(queue, job->key);
@@ -181,6 +230,7 @@ bool queue_add(struct queue *queue, struct queue_job *job, struct error *err)
     job->running = false;
     STAILQ_INSERT_TAIL(&domain->jobs, job, link);
     domain->count++;
+    count_in(queue, job->requester);
     queue->length++;
     dispatch(queue);
     return true;
@@ -195,6 +245,7 @@ void queue_remove(struct queue *queue, struct queue_job *job)
     was_first = job == STAILQ_FIRST(&domain->jobs);
     STAILQ_REMOVE(&domain->jobs, job, queue_job, link);
     domain->count--;
+    count_out(queue, job->requester);
     queue->length--;
     job->domain = NULL;
     if (job->running && job->needs_ticket)

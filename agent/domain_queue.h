@@ -22,7 +22,8 @@ struct queue;
 
 struct queue_job {
     /* caller fills */
-    char key[64]; /* the domain's uuid */
+    char key[64];       /* the domain's uuid */
+    uint32_t requester; /* the domain that asks */
     bool needs_ticket;
     void *owner;
     /* private */
@@ -37,18 +38,23 @@ struct queue_job {
  */
 typedef void queue_on_start(struct queue_job *job, void *arg);
 
-struct queue *queue_new(uint32_t per_domain, uint32_t total, uint32_t tickets,
+struct queue_limits {
+    uint32_t per_domain; /* jobs of one domain that wait; the running one does
+                          * not count */
+    uint32_t per_owner;  /* jobs of one requester, running or waiting */
+    uint32_t total;      /* jobs altogether */
+    uint32_t tickets;
+};
+
+struct queue *queue_new(const struct queue_limits *limits,
                         queue_on_start *on_start, void *arg);
 void queue_free(struct queue *queue);
 
 /* New limits count for jobs that come, or start, later. */
-void queue_set_limits(struct queue *queue, uint32_t per_domain, uint32_t total,
-                      uint32_t tickets);
+void queue_set_limits(struct queue *queue, const struct queue_limits *limits);
 
-/*
- * ERR_BUSY, naming the limit, if `per_domain` jobs of the domain wait already
- * (the running one does not count) or there are `total` jobs altogether.
- */
+/* ERR_BUSY, naming the limit, if there are as many jobs as one of the limits
+ * allows. */
 bool queue_add(struct queue *queue, struct queue_job *job, struct error *err);
 
 /* A job that is done, or that gives up waiting.  Starts what can start now. */

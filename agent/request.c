@@ -310,6 +310,10 @@ static bool parse_all(const struct raw_request *raw, struct request *request,
     bool takes_disks;
     size_t i;
 
+    if (raw->cut)
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "there are more than %d keys; no request has as many",
+                         REQUEST_KEYS_MAX);
     if (!parse_operation(raw, request, err))
         return false;
     /* First, so that they stand in its order; a `disks` that does not belong

@@ -15,9 +15,11 @@
 
 #include "agent/base/error.h"
 
-#define REQUEST_ID_MAX          64
-#define SNAPSHOT_NAME_MAX       64
-#define REQUEST_DISKS_MAX       64
+#define REQUEST_ID_MAX    64
+#define SNAPSHOT_NAME_MAX 64
+#define REQUEST_DISKS_MAX 64
+/* More than any request has: each key of 64 disks, and what is not of disks. */
+#define REQUEST_KEYS_MAX        320
 #define REQUEST_DESCRIPTION_MAX 1024
 
 struct raw_pair {
@@ -30,6 +32,7 @@ struct raw_request {
     uint32_t requester; /* domid that owns the `operation` node */
     struct raw_pair *pairs;
     size_t count;
+    bool cut; /* there are more keys, which were not read */
 };
 
 enum request_operation {
@@ -117,11 +120,12 @@ bool request_path_is_plain(const char *path);
 /*
  * Parses and validates.  Errors are ERR_INVALID_REQUEST (a key is missing,
  * malformed, too long, unknown, belongs to another operation or contradicts
- * another), ERR_UNSUPPORTED_OPERATION or ERR_PATH_NOT_ALLOWED (a path that is
- * not plain); the message names key and value and says what is expected.
- * Output keys (`state`, `result/...` and the like, schema/xenstore-paths.md)
- * that the requester left in the folder are skipped.  `ret_request` is
- * untouched on failure, else the caller's to request_dispose().
+ * another, or there are more than REQUEST_KEYS_MAX), ERR_UNSUPPORTED_OPERATION
+ * or ERR_PATH_NOT_ALLOWED (a path that is not plain); the message names key and
+ * value and says what is expected. Output keys (`state`, `result/...` and the
+ * like, schema/xenstore-paths.md) that the requester left in the folder are
+ * skipped.  `ret_request` is untouched on failure, else the caller's to
+ * request_dispose().
  */
 bool request_parse(const struct raw_request *raw, struct request *ret_request,
                    struct error *err);

@@ -21,10 +21,6 @@
 #define TOKEN_REQUESTS "requests"
 #define TOKEN_DOMAINS  "domains"
 
-/* More keys than any request has; what is beyond is not read, and request.c
- * then complains of the one too many. */
-#define KEYS_MAX (REQUEST_DISKS_MAX * 4 + 64)
-
 struct watch {
     const struct config *config;
     const struct watch_listener *listener;
@@ -78,10 +74,14 @@ static char *read_key(struct watch *watch, const char *folder, const char *key)
 static void copy_key(struct watch *watch, const char *folder, const char *key,
                      bool is_folder, struct raw_request *raw)
 {
-    char *value = read_key(watch, folder, key);
+    char *value;
 
-    if (value == NULL || (is_folder && value[0] == '\0') ||
-        raw->count >= KEYS_MAX) {
+    if (raw->count >= REQUEST_KEYS_MAX) {
+        raw->cut = true;
+        return;
+    }
+    value = read_key(watch, folder, key);
+    if (value == NULL || (is_folder && value[0] == '\0')) {
         free(value);
         return;
     }
@@ -111,7 +111,7 @@ static bool copy_disk_keys(struct watch *watch, const char *folder,
     unsigned int disk_count, key_count;
     char **disks = list_below(watch, folder, "disks", &disk_count);
 
-    for (unsigned int d = 0; d < disk_count; d++) {
+    for (unsigned int d = 0; d < disk_count && !raw->cut; d++) {
         char *disk = xasprintf("disks/%s", disks[d]);
         char **keys = list_below(watch, folder, disk, &key_count);
 
@@ -136,7 +136,7 @@ static void copy_request(struct watch *watch, const char *folder,
     bool has_disk_keys = copy_disk_keys(watch, folder, raw);
     char **names = list_below(watch, folder, "", &count);
 
-    for (unsigned int i = 0; i < count; i++) {
+    for (unsigned int i = 0; i < count && !raw->cut; i++) {
         bool is_folder = strcmp(names[i], "error") == 0 ||
                          strcmp(names[i], "result") == 0 ||
                          (strcmp(names[i], "disks") == 0 && has_disk_keys);

@@ -45,6 +45,7 @@ struct config {
     } xenstore;
     struct {
         uint32_t per_domain;   /* waiting requests of one domain */
+        uint32_t per_owner;    /* requests of one requester not yet final */
         uint32_t total;        /* requests not yet final, all together */
         uint32_t memory_saves; /* at the same time */
     } limits;

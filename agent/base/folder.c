@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making and flushing folders. */
+/* Making and flushing folders, and the room that is left there. */
 #include "agent/base/folder.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
@@ -53,20 +54,25 @@ bool folder_make(const char *path, mode_t mode, bool *ret_made,
     return ok;
 }
 
+/* The folder that `path` lies in; the caller's to free. */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL) {
+        return xstrdup(".");
+    }
+    /* The root folder keeps its slash. */
+    return xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
 bool folder_flush_of(const char *path, struct error *err)
 {
-    char *folder = xstrdup(path);
-    char *slash = strrchr(folder, '/');
+    char *folder = folder_of(path);
     bool ok = false;
     int fd;
 
-    if (slash == folder) {
-        slash++; /* the root folder keeps its slash */
-    }
-    if (slash != NULL) {
-        *slash = '\0';
-    }
-    fd = open(slash == NULL ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         ok = fsync(fd) == 0;
         close(fd);
@@ -74,6 +80,22 @@ bool folder_flush_of(const char *path, struct error *err)
     if (!ok) {
         error_set_errno(err, ERR_STORE, errno, "cannot flush the folder of %s",
                         path);
+    }
+    free(folder);
+    return ok;
+}
+
+bool folder_room_of(const char *path, uint64_t *ret_bytes, struct error *err)
+{
+    char *folder = folder_of(path);
+    struct statvfs status;
+    bool ok = statvfs(folder, &status) == 0;
+
+    if (ok) {
+        *ret_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+    } else {
+        error_set_errno(err, ERR_INVALID_REQUEST, errno,
+                        "cannot use the folder of %s", path);
     }
     free(folder);
     return ok;

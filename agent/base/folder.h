@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making folders. */
+/* Making and flushing folders, and the room that is left there. */
 #ifndef XENSNAPD_BASE_FOLDER_H
 #define XENSNAPD_BASE_FOLDER_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "agent/base/error.h"
@@ -14,5 +15,9 @@ bool folder_make(const char *path, mode_t mode, bool *ret_made,
 
 /* Flushes the folder that holds `path`, so that a name in it survives. */
 bool folder_flush_of(const char *path, struct error *err);
+
+/* How many bytes others than root may still write where `path`, which need not
+ * exist, is or would be. */
+bool folder_room_of(const char *path, uint64_t *ret_bytes, struct error *err);
 
 #endif

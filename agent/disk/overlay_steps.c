@@ -8,6 +8,7 @@
  * holds the snapshot's state.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,8 @@
 
 /* Taken names tried in turn before giving up. */
 #define NAME_ATTEMPTS 100u
+
+#define MIB (1024u * 1024u)
 
 /* Beside a device node is no place for files. */
 static const char *default_folder(const struct snapshot *snapshot,
@@ -147,6 +150,32 @@ static bool for_each_disk(struct snapshot *snapshot,
     return true;
 }
 
+/* An overlay is small at first: what it may not take is the reserve. */
+static bool check_room_at(const struct snapshot *snapshot, const char *path,
+                          struct error *err)
+{
+    uint64_t reserve = snapshot->agent->config.store.reserve_bytes;
+    uint64_t room;
+
+    if (!folder_room_of(path, &room, err)) {
+        return false;
+    }
+    return room >= reserve ||
+           error_set(err, ERR_NO_SPACE,
+                     "%" PRIu64 " MiB are to stay free where %s would be, but "
+                     "only %" PRIu64 " MiB are; make room or choose another "
+                     "path",
+                     reserve / MIB, path, room / MIB);
+}
+
+static bool check_room(struct snapshot *snapshot, struct snapshot_disk *disk,
+                       struct error *err)
+{
+    return check_room_at(snapshot, disk->overlay, err) &&
+           (disk->restore_overlay == NULL ||
+            check_room_at(snapshot, disk->restore_overlay, err));
+}
+
 /* All names are chosen and noted before the first file is made: whatever
  * happens then, it is known which files may be ours. */
 void overlays_make(struct operation *operation)
@@ -155,6 +184,7 @@ void overlays_make(struct operation *operation)
     struct error err = {0};
 
     if (for_each_disk(snapshot, plan_disk, &err) &&
+        for_each_disk(snapshot, check_room, &err) &&
         recovery_note(snapshot, &err)) {
         for_each_disk(snapshot, make_disk, &err);
     }

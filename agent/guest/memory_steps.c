@@ -90,32 +90,23 @@ static bool check_room(struct snapshot *snapshot, struct error *err)
 {
     uint64_t reserve = snapshot->agent->config.store.reserve_bytes;
     uint64_t needed = snapshot->guest.memory_kb * 1024;
-    uint64_t free_bytes;
-    char *folder = xstrdup(snapshot->memory_path);
-    struct statvfs status;
-    bool ok;
+    uint64_t room;
 
-    *strrchr(folder, '/') = '\0';
     needed += needed * STREAM_OVERHEAD_PERCENT / 100 + STREAM_OVERHEAD_BYTES;
     snapshot->memory_expected_bytes = needed;
-    ok = statvfs(folder[0] == '\0' ? "/" : folder, &status) == 0;
-    if (!ok) {
-        error_set_errno(err, ERR_INVALID_REQUEST, errno,
-                        "cannot use the folder of memory-path %s",
-                        snapshot->memory_path);
-    } else {
-        free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
-        ok = free_bytes >= needed + reserve;
-        if (!ok) {
-            error_set(err, ERR_NO_SPACE,
-                      "the memory file needs about %" PRIu64 " MiB, %" PRIu64
-                      " MiB are to stay free, but %s has only %" PRIu64
-                      " MiB; make room or choose another memory-path",
-                      needed / MIB, reserve / MIB, folder, free_bytes / MIB);
-        }
+    if (!folder_room_of(snapshot->memory_path, &room, err)) {
+        return error_prefix(err, "memory-path: ");
     }
-    free(folder);
-    return ok;
+    if (room < needed + reserve) {
+        return error_set(err, ERR_NO_SPACE,
+                         "the memory file needs about %" PRIu64 " MiB, %" PRIu64
+                         " MiB are to stay free, but where "
+                         "%s would be are only %" PRIu64
+                         " MiB; make room or choose another memory-path",
+                         needed / MIB, reserve / MIB, snapshot->memory_path,
+                         room / MIB);
+    }
+    return true;
 }
 
 /* A paused guest cannot answer the request to suspend. */

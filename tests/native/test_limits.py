@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Limits: whoever exceeds one is told at once."""
 
+import os
 import signal
+import subprocess
 
 import pytest
 
@@ -103,3 +105,129 @@ def test_nothing_is_left_open(world, agent):
         assert submit(agent, f"s{index}").wait()["state"] == "done"
         assert_failed(submit(agent, "s0").wait(), "snapshot-exists")
     assert agent.descriptor_count() == before
+
+
+# -- requesters, memory saves ----------------------------------------------
+
+def test_one_requester_may_have_so_many(world, agent_stopped):
+    agent = agent_stopped
+    agent.configure("limits", per_owner=2)
+    agent.start()
+    faults = [world.add_domain(name).interpose().fault("transaction",
+                                                       "hold-before")
+              for name in ("web", "db")]
+    held = [submit(agent, "s1", name) for name in ("web", "db")]
+    for fault in faults:
+        fault.wait_reached()
+    picture = Picture(agent, world.add_domain("mail"))
+    assert_failed(submit(agent, "s1", "mail").wait(), "busy", "per-owner")
+    picture.assert_same()
+    for fault in faults:
+        fault.release()
+    for request in held:
+        assert request.wait()["state"] == "done"
+    assert submit(agent, "s1", "mail").wait()["state"] == "done"
+
+
+def test_only_so_many_memories_are_saved_at_a_time(world, agent_stopped):
+    """Those that wait for it keep nobody waiting who needs none. (There is no
+    hypervisor here to save a memory; that they begin is told by QEMU being
+    asked.)"""
+    agent = agent_stopped
+    agent.configure("limits", memory_saves=1)
+    agent.configure("timeouts", qmp_reply="5min")
+    agent.start()
+    first = world.add_domain("web").interpose().fault("query-block",
+                                                      "hold-before")
+    second = world.add_domain("db").interpose().fault("query-block",
+                                                      "hold-before")
+    world.add_domain("mail")
+    saves = [agent.submit("create", domain="web", name="s1")]
+    first.wait_reached()
+    saves.append(agent.submit("create", domain="db", name="s1"))
+    saves[1].wait_state("queued")
+    assert submit(agent, "s1", "mail").wait()["state"] == "done"
+    assert saves[1].state() == "queued"
+    assert not second.reached.is_set()
+    first.release()
+    assert saves[0].wait()["error/step"] == "save-memory"
+    second.wait_reached()
+    second.release()
+    assert saves[1].wait()["error/step"] == "save-memory"
+
+
+# -- sizes -----------------------------------------------------------------
+
+@pytest.mark.parametrize("keys, words", [
+    ({"name": "n" * 65}, "name"),
+    ({"description": "d" * 1025}, "description"),
+    ({"domain": "w" * 256}, "domain"),
+    ({"disks/xvda/path": "/" + "p" * 1023}, "disks/xvda/path"),
+    ({"disks/xvda/format": "f" * 16}, "disks/xvda/format"),
+    ({"disks": " ".join(f"xv{index}" for index in range(65))}, "at most 64"),
+    ({f"disks/xv{index}/{key}": "1" for index in range(100)
+      for key in ("external", "format", "path", "name")}, "320 keys"),
+    ({f"key{index}": "1" for index in range(400)}, "320 keys"),
+    ({"colour": "c" * 3000}, "colour"),
+])
+def test_what_is_too_long_or_too_much_is_refused(world, agent, keys, words):
+    domain = world.add_domain("web")
+    picture = Picture(agent, domain)
+    reply = agent.request("create", {"domain": "web", "memory": 0, **keys})
+    assert reply["state"] == "failed"
+    assert reply["error/code"] in ("invalid-request", "path-not-allowed")
+    assert words in reply["error/message"]
+    picture.assert_same()
+
+
+def test_what_is_just_not_too_long_is_taken(world, agent):
+    domain = world.add_domain("web")
+    reply = agent.request("create", domain="web", memory=0, name="n" * 64,
+                          description="d" * 1024)
+    assert reply["state"] == "done"
+    assert len(domain.chain("xvda")) == 2
+
+
+# -- the reserve -----------------------------------------------------------
+
+@pytest.fixture(name="small_folder")
+def fixture_small_folder(world):
+    """A folder on a file system of 8 MiB."""
+    folder = f"{world.folder}/small"
+    os.mkdir(folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "small", folder],
+                   check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_an_overlay_leaves_the_reserve_alone(world, agent_stopped,
+                                             small_folder):
+    agent = agent_stopped
+    agent.configure("store", reserve="16MiB")
+    agent.start()
+    domain = world.add_domain("web", disks=[("xvda", "qcow2"),
+                                            ("xvdb", "raw")])
+    picture = Picture(agent, domain)
+    path = f"{small_folder}/x.qcow2"
+    request = {"domain": "web", "memory": 0, "disks/xvdb/path": path}
+    assert_failed(agent.request("create", request), "no-space",
+                  f"16 MiB are to stay free where {path}")
+    assert not os.listdir(small_folder)
+    picture.assert_same()
+    agent.stop()
+    agent.configure("store", reserve="4MiB")
+    agent.start()
+    assert agent.request("create", request)["state"] == "done"
+    assert domain.chain("xvdb")[0] == (path, "qcow2")
+
+
+def test_a_memory_file_leaves_the_reserve_alone(world, agent_stopped):
+    agent = agent_stopped
+    agent.configure("store", reserve="1024GiB")
+    agent.start()
+    domain = world.add_domain("web")
+    picture = Picture(agent, domain)
+    assert_failed(agent.request("create", domain="web", name="s1"),
+                  "no-space", f"{1 << 20} MiB are to stay free")
+    picture.assert_same()

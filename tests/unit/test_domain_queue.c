@@ -26,12 +26,22 @@ static void on_start(struct queue_job *job, void *arg)
              length ? " " : "", job - jobs);
 }
 
+/* per_domain, total, tickets; no requester has as many as `per_owner`. */
+static const struct queue_limits *limits(uint32_t per_domain, uint32_t total,
+                                         uint32_t tickets)
+{
+    static struct queue_limits all;
+
+    all = (struct queue_limits){per_domain, 16, total, tickets};
+    return &all;
+}
+
 static int set_up(void **state)
 {
     (void)state;
     memset(jobs, 0, sizeof(jobs));
     started[0] = '\0';
-    queue = queue_new(3, 8, 2, on_start, NULL);
+    queue = queue_new(limits(3, 8, 2), on_start, NULL);
     return 0;
 }
 
@@ -128,14 +138,41 @@ static void there_may_be_so_many_jobs_altogether(void **state)
                         "(limits.total)");
 }
 
+static bool add_of(size_t number, const char *domain, uint32_t requester)
+{
+    jobs[number].requester = requester;
+    return add(number, domain, false);
+}
+
+static void one_requester_may_have_so_many_jobs(void **state)
+{
+    struct queue_limits few = {3, 2, 8, 2};
+
+    (void)state;
+    queue_set_limits(queue, &few);
+    assert_true(add_of(0, "a", 7));
+    assert_true(add_of(1, "b", 7));
+    assert_false(add_of(2, "c", 7));
+    assert_int_equal(err.code, ERR_BUSY);
+    assert_string_equal(err.message,
+                        "domain 7 has 2 requests under way or waiting, and no "
+                        "more of it are taken (limits.per-owner)");
+    assert_int_equal(queue_length(queue), 2);
+    assert_true(add_of(3, "c", 0));
+    assert_true(add_of(4, "a", 0));
+    assert_false(add_of(5, "b", 0));
+    done(0);
+    assert_true(add_of(2, "c", 7));
+}
+
 static void new_limits_count_for_later_jobs(void **state)
 {
     (void)state;
     add(0, "a", false);
     add(1, "a", false);
-    queue_set_limits(queue, 1, 8, 2);
+    queue_set_limits(queue, limits(1, 8, 2));
     assert_false(add(2, "a", false));
-    queue_set_limits(queue, 2, 8, 2);
+    queue_set_limits(queue, limits(2, 8, 2));
     assert_true(add(2, "a", false));
     assert_int_equal(queue_length(queue), 3);
 }
@@ -191,10 +228,10 @@ static void a_waiter_that_gives_up_lets_those_behind_it_go(void **state)
 static void more_tickets_serve_old_waiters_before_new_ones(void **state)
 {
     (void)state;
-    queue_set_limits(queue, 3, 8, 1);
+    queue_set_limits(queue, limits(3, 8, 1));
     add(0, "a", true);
     add(1, "b", true);
-    queue_set_limits(queue, 3, 8, 2);
+    queue_set_limits(queue, limits(3, 8, 2));
     add(2, "c", true);
     assert_string_equal(started, "0 1");
 }
@@ -204,7 +241,7 @@ static void fewer_tickets_wait_for_those_out_to_come_back(void **state)
     (void)state;
     add(0, "a", true);
     add(1, "b", true);
-    queue_set_limits(queue, 3, 8, 1);
+    queue_set_limits(queue, limits(3, 8, 1));
     add(2, "c", true);
     done(0);
     assert_string_equal(started, "0 1");
@@ -222,7 +259,7 @@ static void a_job_may_be_removed_while_it_is_being_started(void **state)
 {
     (void)state;
     queue_free(queue);
-    queue = queue_new(3, 8, 1, remove_at_once, NULL);
+    queue = queue_new(limits(3, 8, 1), remove_at_once, NULL);
     assert_true(add(0, "a", true));
     assert_true(add(1, "a", false));
     assert_true(add(2, "b", true));
@@ -242,7 +279,7 @@ static void a_whole_queue_may_drain_from_inside_one_removal(void **state)
 {
     (void)state;
     queue_free(queue);
-    queue = queue_new(3, 8, 1, remove_later_ones, NULL);
+    queue = queue_new(limits(3, 8, 1), remove_later_ones, NULL);
     add(0, "a", true);
     add(1, "a", true);
     add(2, "b", true);
@@ -270,7 +307,7 @@ static void other_jobs_may_come_and_go_while_one_is_started(void **state)
 {
     (void)state;
     queue_free(queue);
-    queue = queue_new(3, 8, 1, meddle, NULL);
+    queue = queue_new(limits(3, 8, 1), meddle, NULL);
     add(0, "a", true);
     assert_string_equal(started, "0 2");
     assert_int_equal(queue_length(queue), 1);
@@ -319,7 +356,7 @@ static void random_calls_keep_the_promises(void **state)
 
     (void)state;
     queue_free(queue);
-    queue = queue_new(16, 16, 2, note_start, NULL);
+    queue = queue_new(limits(16, 16, 2), note_start, NULL);
     srand(1);
     for (round = 1; round < 20000; round++) {
         size_t i = (size_t)rand() % 16;
@@ -348,6 +385,7 @@ int main(void)
         TEST(a_job_that_gives_up_waiting_is_skipped),
         TEST(a_domain_may_have_so_many_jobs_waiting),
         TEST(there_may_be_so_many_jobs_altogether),
+        TEST(one_requester_may_have_so_many_jobs),
         TEST(new_limits_count_for_later_jobs),
         TEST(jobs_without_a_free_ticket_wait),
         TEST(the_domain_that_waited_longest_gets_the_ticket),

@@ -324,6 +324,16 @@ static void too_many_disks_are_refused(void **state)
     assert_true(CREATE("web", "disks", list));
 }
 
+static void more_keys_than_any_request_has_are_refused(void **state)
+{
+    struct raw_request raw = {.id = "ab12", .cut = true};
+
+    (void)state;
+    assert_false(request_parse(&raw, &request, &err));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "there are more than 320 keys; no request has as many");
+}
+
 static void numbers_are_whole_and_bounded(void **state)
 {
     (void)state;
@@ -492,6 +502,7 @@ int main(void)
         cmocka_unit_test(a_disks_list_must_name_each_disk_once),
         cmocka_unit_test(a_vdev_is_a_short_word),
         cmocka_unit_test(too_many_disks_are_refused),
+        cmocka_unit_test(more_keys_than_any_request_has_are_refused),
         cmocka_unit_test(numbers_are_whole_and_bounded),
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(two_things_cannot_have_one_path),
