@@ -310,7 +310,7 @@ static int try_full_disk(void)
     struct error err;
 
     if (unshare(CLONE_NEWNS) != 0 ||
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", in_folder("small"), "tmpfs", 0, "size=4k") != 0)
         return 2;
     if (image_create_overlay(in_folder("small/over.qcow2"), 512,

@@ -16,7 +16,7 @@ static bool mount_small(struct fixture *fixture, const char *options)
 
     if (!own_mounts) {
         if (unshare(CLONE_NEWNS) < 0 ||
-            mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+            mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
             return false;
         own_mounts = true;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The store of records: what a start finds after a crash or damage. */
 #include <time.h>
+#include <valgrind/valgrind.h>
 
 #include "tests/unit/records_fixture.h"
 
@@ -162,10 +163,13 @@ static void count_record(const struct record *record, void *arg)
 static void ten_thousand_records_are_loaded(void **state)
 {
     struct fixture *fixture = *state;
+    /* Valgrind takes minutes for so many, and sees no more than in a few. */
+    int vms = RUNNING_ON_VALGRIND ? 10 : 1000;
     int count = 0;
+    char last[40];
     clock_t begin;
 
-    put_many(fixture, 1000, 10);
+    put_many(fixture, vms, 10);
     begin = clock();
     reopen(fixture);
     print_message("loaded in %.0f ms of processor time\n",
@@ -174,9 +178,9 @@ static void ten_thousand_records_are_loaded(void **state)
     records_each(fixture->records, count_record, &count);
     print_message("visited in %.1f ms\n",
                   (double)(clock() - begin) * 1000 / CLOCKS_PER_SEC);
-    assert_int_equal(count, 10000);
-    assert_true(
-        known(fixture, "000003e7-0000-0000-0000-000000000000", "snapshot-9"));
+    assert_int_equal(count, vms * 10);
+    snprintf(last, sizeof(last), "%08x-0000-0000-0000-000000000000", vms - 1);
+    assert_true(known(fixture, last, "snapshot-9"));
 }
 
 int main(void)

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Operations on many domains for a while, the agent killed now and then; then
+on one agent for a while. Nothing may grow.
+
+`make check-soak SOAK_SECONDS=3600` runs it for longer, SOAK_SEED=N again with
+the same choices (though not with the same timing); SOAK_DOMAINS says how many
+domains."""
+
+import collections
+import os
+import random
+import re
+import time
+
+import pytest
+
+from native.agent import FINAL, ROOT
+from native.expect import assert_works, files_below
+from native.tools import xen_tool
+
+DOMAINS = int(os.environ.get("SOAK_DOMAINS", "8"))
+SNAPSHOTS_MAX = 5
+BLOCK = 65536
+
+# What a freshly warmed-up agent may grow by: pages that malloc keeps. A request
+# is more than 20 KiB, so some dozens of them that are kept are noticed.
+GROWTH_KIB = 512
+MEASURED_MIN = 200
+
+# What may come of any operation, and of one of its kind, if it is not done;
+# anything else is a fault.
+EXCUSES_OF_ALL = {"cancelled", "interrupted"}
+EXCUSES = {
+    "create": set(),
+    "create-again": {"snapshot-exists"},
+    # No hypervisor, no memory to save.
+    "checkpoint": {"libxl-error"},
+    # The one that it names may have been deleted meanwhile.
+    "delete": {"no-such-snapshot"},
+    "rescan": set(),
+    "nonsense": {"invalid-request", "unsupported-operation", "no-such-domain",
+                 "no-such-disk"},
+}
+NONSENSE = (
+    ("erase", {}), ("create", {"colour": "red"}), ("delete", {}),
+    ("create", {"domain": "nobody"}), ("rescan", {"phase": "complete"}),
+    ("create", {"memory": "0", "disks": "xvdz"}),
+)
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
+
+# It is bounded by its own time; the margin is for a host that is busy with
+# something else.
+pytestmark = [pytest.mark.skipif(not SECONDS, reason="make check-soak runs it"),
+              pytest.mark.timeout(SECONDS * 2 + 1200)]
+
+
+class Guest:
+    """A domain, what is under way on it, and what its disk must hold."""
+
+    def __init__(self, domain):
+        self.domain = domain
+        self.pending = []  # (kind, Request)
+        self.blocks = {}
+        self.names = 0
+
+    def write(self, chance):
+        block = chance.randrange(16)
+        self.blocks[block] = chance.randbytes(512)
+        self.domain.write("xvda", block * BLOCK, self.blocks[block])
+
+    def check(self):
+        for block, data in self.blocks.items():
+            assert self.domain.read("xvda", block * BLOCK, 512) == data
+
+
+class Soak:
+    """Random operations; what came of them is checked as they end."""
+
+    def __init__(self, world, agent, chance):
+        self.world, self.agent, self.chance = world, agent, chance
+        self.guests = [Guest(world.add_domain(f"guest{index}"))
+                       for index in range(DOMAINS)]
+        self.ended = collections.Counter()
+        self.kills = 0
+
+    def snapshots(self, guest):
+        """Names of those that exist, the oldest first."""
+        folder = f"{ROOT}/snapshots/{guest.domain.uuid}"
+        names = [name for name in self.world.store.ls(folder) or []
+                 if name != "current"]
+        return sorted(names, key=lambda name: int(name[1:]))
+
+    # -- beginning --------------------------------------------------------
+
+    def _choose(self, guest):
+        """(kind, operation, keys)"""
+        snapshots = self.snapshots(guest)
+        name = self.chance.choice(snapshots) if snapshots else None
+        kinds = ["create"] * 4 + ["checkpoint", "rescan", "rescan", "nonsense"]
+        if name:
+            kinds += ["delete"] * 3 + ["create-again"]
+        kind = self.chance.choice(kinds)
+        if len(snapshots) >= SNAPSHOTS_MAX and kind == "create":
+            kind = "delete"
+        if kind == "nonsense":
+            return (kind, *self.chance.choice(NONSENSE))
+        if kind in ("delete", "rescan"):
+            return kind, kind, {"name": name} if kind == "delete" else {}
+        if kind != "create-again":
+            guest.names += 1
+            name = f"s{guest.names}"
+        memory = int(kind == "checkpoint")
+        return kind, "create", {"name": name, "memory": memory}
+
+    def begin(self, guest):
+        kind, operation, keys = self._choose(guest)
+        guest.write(self.chance)
+        request = self.agent.submit(
+            operation, {"domain": guest.domain.name, **keys})
+        fate = self.chance.random()
+        if fate < 0.08:
+            request.cancel()
+        if fate > 0.92:
+            # Nobody will be told what came of it.
+            request.remove()
+            self.ended["removed"] += 1
+        else:
+            guest.pending.append((kind, request))
+
+    # -- ending -----------------------------------------------------------
+
+    def collect(self):
+        """Takes the answers that are there; whether there was any."""
+        found = False
+        for guest in self.guests:
+            for kind, request in list(guest.pending):
+                if request.state() in FINAL:
+                    found = True
+                    guest.pending.remove((kind, request))
+                    self._judge(kind, request.output())
+                    request.remove()
+        return found
+
+    def _judge(self, kind, reply):
+        code = reply.get("error/code", "done")
+        self.ended[f"{kind} {code}"] += 1
+        allowed = EXCUSES[kind] | EXCUSES_OF_ALL
+        assert code == "done" or code in allowed, reply
+
+    def count(self):
+        return sum(self.ended.values())
+
+    # -- the whole --------------------------------------------------------
+
+    def step(self):
+        """Begins something, or waits for something to end."""
+        free = [guest for guest in self.guests if len(guest.pending) < 2]
+        if free:
+            self.begin(self.chance.choice(free))
+            self.collect()
+        else:
+            self.world.store.wait_for(f"{ROOT}/requests", self.collect, 120)
+
+    def kill(self):
+        self.agent.kill()
+        self.kills += 1
+        self.agent.start()
+
+    def rest(self):
+        """Lets everything end, and deletes all snapshots."""
+        def idle():
+            self.collect()
+            return not any(guest.pending for guest in self.guests)
+
+        self.world.store.wait_for(f"{ROOT}/requests", idle, 120)
+        for guest in self.guests:
+            # A request that was removed may still be making one, or undoing
+            # it; the queue is in order, so this comes after it.
+            assert self.agent.request("rescan", timeout=120,
+                                      domain=guest.domain.name,
+                                      id="rest")["state"] == "done"
+            self.world.store.rm(f"{ROOT}/requests/rest")
+            for name in self.snapshots(guest):
+                reply = self.agent.request("delete", name=name, timeout=120,
+                                           domain=guest.domain.name, id="rest")
+                assert reply["state"] == "done", reply
+                self.world.store.rm(f"{ROOT}/requests/rest")
+            assert len(guest.domain.chain("xvda")) == 1
+            guest.check()
+            assert_works(guest.domain, "xvda")
+
+
+# -- what may not grow ------------------------------------------------------
+
+def watches(world):
+    """How many xenstored knows of, by its own account."""
+    path = f"{world.folder}/xenstored.report"
+    world.run(xen_tool("xenstore-control"), "memreport", path)
+    with open(path, encoding="ascii", errors="replace") as file:
+        found = re.findall(r"struct watch\b", file.read())
+    os.unlink(path)
+    return len(found)
+
+
+def process_status(agent, key):
+    with open(f"/proc/{agent.process.pid}/status", encoding="ascii") as file:
+        return int(re.search(rf"^{key}:\s+(\d+)", file.read(), re.M)[1])
+
+
+def block_nodes(guest):
+    return len(guest.domain.qmp("query-named-block-nodes"))
+
+
+def picture(soak):
+    """What must be the same whenever all is at rest."""
+    agent, world = soak.agent, soak.world
+    return {
+        "descriptors": agent.descriptor_count(),
+        "threads": process_status(agent, "Threads"),
+        "watches": watches(world),
+        "nodes": {f"{top}/{key}" for top in world.store.ls("/")
+                  for key in world.store.tree(f"/{top}")},
+        "files": files_below(world.images, agent.folder, "/var/lib/xen",
+                             "/run/xen"),
+        "block nodes": [block_nodes(guest) for guest in soak.guests],
+    }
+
+
+def assert_nothing_grew(soak, before):
+    """What ends a moment after its result is there is waited for."""
+    differs = {}
+
+    def same():
+        now = picture(soak)
+        differs.clear()
+        differs.update({key: (value, now[key])
+                        for key, value in before.items() if now[key] != value})
+        return not differs
+
+    try:
+        soak.world.eventually(same, 20, "everything as before")
+    except (TimeoutError, AssertionError):
+        for key, (was, now) in differs.items():
+            if isinstance(was, set):
+                assert now - was == set() and was - now == set(), key
+            assert now == was, key
+        raise
+
+
+def test_nothing_grows(world, agent_stopped):
+    seed = int(os.environ.get("SOAK_SEED") or time.time())
+    print(f"seed {seed}")
+    agent = agent_stopped
+    agent.configure("log", level="info")
+    agent.start()
+    chance = random.Random(seed)
+    soak = Soak(world, agent, chance)
+    begun = time.monotonic()
+
+    # With kills, until each kind of end was met.
+    kill_at = chance.randrange(30)
+    while time.monotonic() < begun + SECONDS * 0.5 or soak.kills < 5 or \
+            not soak.ended["create done"] or not soak.ended["delete done"]:
+        soak.step()
+        if soak.count() >= kill_at:
+            soak.kill()
+            # In work and not in time: a slow host gets as much done in between.
+            kill_at = soak.count() + chance.randrange(5, 30)
+    soak.rest()
+
+    # With one agent; what it keeps once and for all it has after a while.
+    agent.restart()
+    until = time.monotonic() + SECONDS * 0.15
+    begun_at = soak.count()
+    while time.monotonic() < until or soak.count() < begun_at + MEASURED_MIN / 2:
+        soak.step()
+    soak.rest()
+    before = picture(soak)
+    memory = process_status(agent, "RssAnon")
+    begun_at = soak.count()
+    until = max(begun + SECONDS, time.monotonic() + SECONDS * 0.2)
+    while time.monotonic() < until or soak.count() < begun_at + MEASURED_MIN:
+        soak.step()
+    soak.rest()
+    growth = process_status(agent, "RssAnon") - memory
+    print(f"{soak.count()} operations, {soak.kills} kills, in "
+          f"{time.monotonic() - begun:.0f} s; the last agent grew by {growth} "
+          f"KiB in {soak.count() - begun_at}: {dict(soak.ended)}")
+    assert_nothing_grew(soak, before)
+    assert growth < GROWTH_KIB
