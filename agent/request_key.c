@@ -228,8 +228,8 @@ const struct request_key request_disk_keys[] = {
 /* clang-format on */
 
 static const char *const output_keys[] = {
-    "state",  "step",      "progress",   "error",
-    "result", "queued-at", "started-at", "finished-at",
+    "state", "step",   "progress",  "bytes-done", "bytes-total",
+    "error", "result", "queued-at", "started-at", "finished-at",
 };
 
 bool request_key_is_output(const char *name)

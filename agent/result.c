@@ -46,6 +46,19 @@ bool result_write_state(struct snapshot *snapshot, const char *state)
     return ok;
 }
 
+/* The zeros end what was told before. */
+static void add_bytes(struct keys *keys, struct snapshot *snapshot)
+{
+    bool counted = snapshot->bytes_total != 0;
+
+    if (counted || snapshot->told_bytes) {
+        keys_add(keys, "bytes-done", "%" PRIu64,
+                 counted ? snapshot->bytes_done : 0);
+        keys_add(keys, "bytes-total", "%" PRIu64, snapshot->bytes_total);
+    }
+    snapshot->told_bytes = counted;
+}
+
 void result_write_progress(struct snapshot *snapshot)
 {
     const struct operation *operation = &snapshot->operation;
@@ -61,6 +74,7 @@ void result_write_progress(struct snapshot *snapshot)
     keys_add(&keys, "step", "%s%s",
              operation->state == OPERATION_UNDOING ? "undoing: " : "", words);
     keys_add(&keys, "progress", "%u", operation->progress);
+    add_bytes(&keys, snapshot);
     commit(snapshot, &keys);
     keys_dispose(&keys);
 }

@@ -114,6 +114,11 @@ struct snapshot {
 
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;
+    bool told_bytes;
+
+    /* Of what is under way; total 0: nothing whose bytes are counted. */
+    uint64_t bytes_done;
+    uint64_t bytes_total;
 
     /* the domain */
     bool running; /* it exists; else only `guest.uuid` and `name` are known */

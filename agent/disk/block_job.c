@@ -146,18 +146,17 @@ static void report_progress(const struct block_job *job,
                             struct json_object *entry)
 {
     struct json_object *current, *total;
-    int64_t all;
+    int64_t done, all;
 
     if (job->on_progress == NULL ||
         !json_object_object_get_ex(entry, "current-progress", &current) ||
         !json_object_object_get_ex(entry, "total-progress", &total)) {
         return;
     }
+    done = json_object_get_int64(current);
     all = json_object_get_int64(total);
-    if (all > 0) {
-        job->on_progress(
-            (unsigned int)(json_object_get_int64(current) * 100 / all),
-            job->arg);
+    if (all > 0 && done >= 0) {
+        job->on_progress((uint64_t)done, (uint64_t)all, job->arg);
     }
 }
 

@@ -19,8 +19,8 @@ struct block_job;
  * did not tell itself the job may still be at work in it. */
 typedef void block_job_on_done(const struct error *err, void *arg);
 
-/* How far it is, 0 to 100. */
-typedef void block_job_on_progress(unsigned int percent, void *arg);
+/* How far it is, in bytes; `total` is not 0. */
+typedef void block_job_on_progress(uint64_t done, uint64_t total, void *arg);
 
 struct block_job_where {
     struct event_base *loop;

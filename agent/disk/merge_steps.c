@@ -251,6 +251,7 @@ static void on_merged(const struct error *err, void *arg)
     struct error own;
 
     snapshot->merge_job = NULL;
+    snapshot->bytes_total = 0;
     if (err != NULL) {
         own = *err;
         error_prefix(&own,
@@ -262,10 +263,13 @@ static void on_merged(const struct error *err, void *arg)
     }
 }
 
-static void on_progress(unsigned int percent, void *arg)
+static void on_progress(uint64_t done, uint64_t total, void *arg)
 {
     struct snapshot *snapshot = arg;
+    uint64_t percent = done >= total ? 100 : done * 100 / total;
 
+    snapshot->bytes_done = done;
+    snapshot->bytes_total = total;
     operation_report(&snapshot->operation,
                      (unsigned int)((snapshot->merge_disk * 100 + percent) /
                                     snapshot->disk_count));

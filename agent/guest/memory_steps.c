@@ -266,11 +266,13 @@ static uint64_t file_bytes(const struct snapshot *snapshot)
 static void on_meter(evutil_socket_t fd, short events, void *arg)
 {
     struct snapshot *snapshot = arg;
-    uint64_t percent =
-        file_bytes(snapshot) * 100 / snapshot->memory_expected_bytes;
+    uint64_t percent;
 
     (void)fd;
     (void)events;
+    snapshot->bytes_done = file_bytes(snapshot);
+    snapshot->bytes_total = snapshot->memory_expected_bytes;
+    percent = snapshot->bytes_done * 100 / snapshot->bytes_total;
     operation_report(&snapshot->operation,
                      percent > 99 ? 99 : (unsigned int)percent);
 }
@@ -289,6 +291,7 @@ static void stop_meter(struct snapshot *snapshot)
     if (snapshot->meter != NULL) {
         event_free(snapshot->meter);
         snapshot->meter = NULL;
+        snapshot->bytes_total = 0;
     }
 }
 
