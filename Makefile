@@ -87,10 +87,13 @@ $(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBRARY)
+# The pure part of the client is tested like the agent's modules.
+CLIENT_PURE := $(call objects,client/human.c client/json.c)
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(CLIENT_PURE) $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(LIBRARY) \
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
 	    -lcmocka $(AGENT_LDLIBS)
 
 # Objects of tests are kept between runs.

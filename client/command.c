@@ -4,11 +4,17 @@
 
 #include <string.h>
 
+#define OUTPUT                                                                 \
+    "  -q, --quiet               print nothing but errors\n"                   \
+    "      --json                print the answer as JSON\n"
+
+#define HELP "  -h, --help                print this help and exit\n"
+
 #define COMMON                                                                 \
     "      --no-wait             print the request's id and return\n"          \
-    "      --timeout SECONDS     how long the whole may take\n"                \
-    "  -q, --quiet               print nothing but errors\n"                   \
-    "  -h, --help                print this help and exit\n"
+    "      --timeout SECONDS     how long the whole may take\n" OUTPUT HELP
+
+#define AS_JSON "      --json                print the same as JSON\n" HELP
 
 const char general_help[] =
     "Usage: xensnap COMMAND [ARGUMENT]... [OPTION]...\n"
@@ -19,8 +25,12 @@ const char general_help[] =
     "  delete DOMAIN NAME    remove a snapshot\n"
     "  rescan DOMAIN         the disks' images have changed, or are about to\n"
     "  list [DOMAIN]         show snapshots\n"
-    "  status                show the agent and the requests\n"
+    "  tree [DOMAIN]         show what came from what, and where it runs now\n"
+    "  show DOMAIN NAME      show all that is known of a snapshot\n"
+    "  requests              show the requests\n"
     "  cancel ID             give a request up\n"
+    "  watch [ID]            follow the requests, or one to its end\n"
+    "  status                show the agent and the requests\n"
     "\n"
     "'xensnap COMMAND --help' shows the options.\n"
     "\n"
@@ -34,7 +44,7 @@ const char general_help[] =
     "\n"
     "3 no agent or no xenstore; 4 cancelled.\n";
 
-static const struct command commands[] = {
+const struct command commands[] = {
     {"create",
      "Usage: xensnap create DOMAIN [OPTION]...\n"
      "Takes a snapshot of a running domain: its memory and its disks.\n"
@@ -47,7 +57,7 @@ static const struct command commands[] = {
      "      --disk VDEV           only this disk; may be repeated\n"
      "      --internal            inside the qcow2 images; needs --disk\n"
      "      --description TEXT    words to keep with it\n" COMMON,
-     1, 1, "nMmlLdiD"},
+     1, 1, "nMmlLdiDwtqj"},
     {"revert",
      "Usage: xensnap revert DOMAIN NAME [OPTION]...\n"
      "Ends the domain and makes it anew from a snapshot.\n"
@@ -57,13 +67,13 @@ static const struct command commands[] = {
      "                            disks, without memory\n"
      "      --keep-current        keep the disk state that is left "
      "behind\n" COMMON,
-     2, 2, "sk"},
+     2, 2, "skwtqj"},
     {"delete",
      "Usage: xensnap delete DOMAIN NAME [OPTION]...\n"
      "Removes a snapshot; the domain does not notice.\n"
      "\n"
      "      --keep-files          forget it and leave its files alone\n" COMMON,
-     2, 2, "K"},
+     2, 2, "Kwtqj"},
     {"rescan",
      "Usage: xensnap rescan DOMAIN [OPTION]...\n"
      "Makes the domain follow images that were changed.\n"
@@ -74,36 +84,60 @@ static const struct command commands[] = {
      "      --hold SECONDS        for how long --prepare may hold the guest\n"
      "      --disk VDEV[=PATH]    this disk, now in PATH; may be "
      "repeated\n" COMMON,
-     1, 1, "pcaHr"},
+     1, 1, "pcaHrwtqj"},
     {"list",
-     "Usage: xensnap list [DOMAIN]\n"
+     "Usage: xensnap list [DOMAIN] [OPTION]...\n"
      "Shows all snapshots, or a domain's; * marks the one that the running "
      "state\n"
-     "descends from.\n"
-     "\n"
-     "  -h, --help                print this help and exit\n",
-     0, 1, ""},
-    {"status",
-     "Usage: xensnap status\n"
-     "Shows the agent and the requests that it has.\n"
-     "\n"
-     "  -h, --help                print this help and exit\n",
-     0, 0, ""},
+     "descends from. SIZE is what memory and images take on the disk.\n"
+     "\n" AS_JSON,
+     0, 1, "j"},
+    {"tree",
+     "Usage: xensnap tree [DOMAIN] [OPTION]...\n"
+     "Draws which snapshot came from which: age, size on the disk, how many\n"
+     "images deep, with memory or without; and where the running state is.\n"
+     "\n" AS_JSON,
+     0, 1, "j"},
+    {"show",
+     "Usage: xensnap show DOMAIN NAME [OPTION]...\n"
+     "Shows all that is known of a snapshot.\n"
+     "\n" AS_JSON,
+     2, 2, "j"},
+    {"requests",
+     "Usage: xensnap requests [OPTION]...\n"
+     "Shows the requests that are there, finished ones included.\n"
+     "\n" AS_JSON,
+     0, 0, "j"},
     {"cancel",
      "Usage: xensnap cancel ID [OPTION]...\n"
      "Gives a request up and waits for its end. Exit status 0: it was "
      "cancelled;\n"
      "1: it had got to another end.\n"
      "\n"
-     "      --no-wait             return at once\n"
-     "  -q, --quiet               print nothing but errors\n"
-     "  -h, --help                print this help and exit\n",
-     1, 1, ""},
+     "      --no-wait             return at once\n" OUTPUT HELP,
+     1, 1, "wqj"},
+    {"watch",
+     "Usage: xensnap watch [ID] [OPTION]...\n"
+     "Follows a request to its end and shows what came of it, as create does; "
+     "or\n"
+     "all requests and the agent, a line for each change. Ctrl-C ends this "
+     "and\n"
+     "nothing else.\n"
+     "\n"
+     "      --json                a JSON object for each line, or the "
+     "answer\n" HELP,
+     0, 1, "j"},
+    {"status",
+     "Usage: xensnap status [OPTION]...\n"
+     "Shows the agent and the requests that it has.\n"
+     "\n" AS_JSON,
+     0, 0, "j"},
+    {NULL, NULL, 0, 0, NULL},
 };
 
 const struct command *command_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; commands[i].name; i++) {
         if (strcmp(commands[i].name, name) == 0)
             return &commands[i];
     }

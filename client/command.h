@@ -16,6 +16,9 @@ struct command {
 /* NULL if there is none of that name. */
 const struct command *command_find(const char *name);
 
+/* All of them in the order of the help; the last has no name. */
+extern const struct command commands[];
+
 /* The help of all of them together. */
 extern const char general_help[];
 
@@ -26,6 +29,10 @@ extern const char general_help[];
  */
 int options_read(const struct command *command, int argc, char **argv,
                  struct request *request);
+
+/* The name of option `i` of those that a command takes, with "--"; NULL behind
+ * the last. The caller frees it. */
+char *options_name(const struct command *command, size_t i);
 
 /* Ends the program, EXIT_USAGE. */
 _Noreturn void usage_error(const struct command *command, const char *format,

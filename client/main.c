@@ -1,28 +1,57 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* xensnap: asks xensnapd for snapshots and waits for what comes of it. */
 #include "client/command.h"
+#include "client/json.h"
 #include "client/list.h"
 #include "client/report.h"
+#include "client/status.h"
 #include "client/wait.h"
+#include "client/watch.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
+
+static void report(struct xs_handle *xs, const struct request *request,
+                   enum exit_status status)
+{
+    if (request->json)
+        report_json(xs, request->id);
+    if (status != EXIT_DONE) {
+        report_error(xs, request->id);
+        return;
+    }
+    report_warning(xs, request->id);
+    if (request->quiet || request->json)
+        return;
+    report_result(xs, request->id);
+    if (request->operation)
+        report_next(xs, request);
+}
 
 static enum exit_status wait_and_report(struct xs_handle *xs,
                                         const struct request *request)
 {
-    enum exit_status status = wait_for_end(xs, request->id, request->quiet);
+    enum exit_status status =
+        wait_for_end(xs, request->id, request->quiet || request->json);
 
-    if (status == EXIT_NO_AGENT)
-        return status;
-    if (status == EXIT_DONE) {
-        report_warning(xs, request->id);
-        if (!request->quiet)
-            report_result(xs, request->id);
-    } else {
-        report_error(xs, request->id);
-    }
+    if (status != EXIT_NO_AGENT)
+        report(xs, request, status);
     return status;
+}
+
+static void print_id(const struct request *request)
+{
+    struct json json = {.out = stdout};
+
+    if (!request->json) {
+        puts(request->id);
+        return;
+    }
+    json_open_object(&json, NULL);
+    json_string(&json, "id", request->id);
+    json_close_object(&json);
+    json_end(&json);
 }
 
 static enum exit_status ask(struct xs_handle *xs, struct request *request)
@@ -36,7 +65,7 @@ static enum exit_status ask(struct xs_handle *xs, struct request *request)
     if (!request_write(xs, request))
         return EXIT_NO_AGENT;
     if (request->no_wait) {
-        puts(request->id);
+        print_id(request);
         return EXIT_DONE;
     }
     status = wait_and_report(xs, request);
@@ -55,7 +84,9 @@ static enum exit_status give_up(struct xs_handle *xs, struct request *request)
     status = request_cancel(xs, request->id);
     if (status != EXIT_DONE || request->no_wait)
         return status;
-    status = wait_for_end(xs, request->id, request->quiet);
+    status = wait_for_end(xs, request->id, request->quiet || request->json);
+    if (request->json && status != EXIT_NO_AGENT)
+        report_json(xs, request->id);
     if (status == EXIT_CANCELLED)
         return EXIT_DONE;
     if (status == EXIT_DONE)
@@ -76,22 +107,101 @@ static void check_id(const struct command *command, struct request *request,
     memcpy(request->id, id, length + 1);
 }
 
-static enum exit_status run(const struct command *command,
-                            struct request *request, int n, char **arguments)
+static enum exit_status run_list(const struct command *command,
+                                 struct request *request, int n,
+                                 char **arguments)
 {
-    if (strcmp(command->name, "list") == 0)
-        return list_snapshots(store_open(), n ? arguments[0] : NULL);
-    if (strcmp(command->name, "status") == 0)
-        return list_status(store_open());
-    if (strcmp(command->name, "cancel") == 0) {
-        check_id(command, request, arguments[0]);
-        return give_up(store_open(), request);
-    }
+    (void)command;
+    return list_snapshots(store_open(), n ? arguments[0] : NULL, request->json);
+}
+
+static enum exit_status run_tree(const struct command *command,
+                                 struct request *request, int n,
+                                 char **arguments)
+{
+    (void)command;
+    return list_tree(store_open(), n ? arguments[0] : NULL, request->json);
+}
+
+static enum exit_status run_show(const struct command *command,
+                                 struct request *request, int n,
+                                 char **arguments)
+{
+    (void)command;
+    (void)n;
+    return list_one(store_open(), arguments[0], arguments[1], request->json);
+}
+
+static enum exit_status run_requests(const struct command *command,
+                                     struct request *request, int n,
+                                     char **arguments)
+{
+    (void)command;
+    (void)n;
+    (void)arguments;
+    return status_requests(store_open(), request->json);
+}
+
+static enum exit_status run_status(const struct command *command,
+                                   struct request *request, int n,
+                                   char **arguments)
+{
+    (void)command;
+    (void)n;
+    (void)arguments;
+    return status_show(store_open(), request->json);
+}
+
+static enum exit_status run_cancel(const struct command *command,
+                                   struct request *request, int n,
+                                   char **arguments)
+{
+    (void)n;
+    check_id(command, request, arguments[0]);
+    return give_up(store_open(), request);
+}
+
+/* A request that is somebody else's: it stays, and Ctrl-C ends the watching. */
+static enum exit_status run_watch(const struct command *command,
+                                  struct request *request, int n,
+                                  char **arguments)
+{
+    if (n == 0)
+        return watch_all(store_open(), request->json);
+    check_id(command, request, arguments[0]);
+    return wait_and_report(store_open(), request);
+}
+
+static enum exit_status run_request(const struct command *command,
+                                    struct request *request, int n,
+                                    char **arguments)
+{
     request->operation = command->name;
     request_add(request, "domain", arguments[0]);
     if (n == 2)
         request_add(request, "name", arguments[1]);
     return ask(store_open(), request);
+}
+
+static enum exit_status run(const struct command *command,
+                            struct request *request, int n, char **arguments)
+{
+    static const struct {
+        const char *name;
+        enum exit_status (*run)(const struct command *, struct request *, int,
+                                char **);
+    } table[] = {
+        {"list", run_list},     {"tree", run_tree},
+        {"show", run_show},     {"requests", run_requests},
+        {"status", run_status}, {"cancel", run_cancel},
+        {"watch", run_watch},
+    };
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strcmp(table[i].name, command->name) == 0)
+            return table[i].run(command, request, n, arguments);
+    }
+    return run_request(command, request, n, arguments);
 }
 
 int main(int argc, char **argv)
@@ -101,6 +211,7 @@ int main(int argc, char **argv)
     enum exit_status status;
     int n;
 
+    setlocale(LC_CTYPE, "");
     if (argc < 2)
         usage_error(NULL, "a command is missing");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

@@ -11,8 +11,6 @@
 
 #define MAX_VDEV 16
 
-enum { NO_WAIT = 256, TIMEOUT };
-
 /* An option that is a key with a value; NULL: its argument. */
 struct option_key {
     int letter;
@@ -27,7 +25,7 @@ static const struct option_key option_keys[] = {
     {'s', "start", NULL},       {'k', "keep-current", "1"},
     {'K', "keep-files", "1"},   {'p', "phase", "prepare"},
     {'c', "phase", "complete"}, {'a', "phase", "abort"},
-    {'H', "hold", NULL},        {TIMEOUT, "timeout", NULL},
+    {'H', "hold", NULL},        {'t', "timeout", NULL},
 };
 
 /* Every option there is; which a command takes, its letters say. */
@@ -48,9 +46,10 @@ static const struct option all_options[] = {
     {"abort", no_argument, NULL, 'a'},
     {"hold", required_argument, NULL, 'H'},
     {"disk", required_argument, NULL, 'r'},
-    {"no-wait", no_argument, NULL, NO_WAIT},
-    {"timeout", required_argument, NULL, TIMEOUT},
+    {"no-wait", no_argument, NULL, 'w'},
+    {"timeout", required_argument, NULL, 't'},
     {"quiet", no_argument, NULL, 'q'},
+    {"json", no_argument, NULL, 'j'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
 };
@@ -80,8 +79,7 @@ _Noreturn void usage_error(const struct command *command, const char *format,
 
 static bool takes(const struct command *command, int letter)
 {
-    return letter >= NO_WAIT || strchr("qhV", letter) ||
-           strchr(command->options, letter);
+    return strchr("hV", letter) || strchr(command->options, letter);
 }
 
 /* The part of the table that a command takes, so that getopt refuses the rest
@@ -96,6 +94,18 @@ static void choose_options(const struct command *command,
             chosen[n++] = all_options[i];
     }
     memset(&chosen[n], 0, sizeof(chosen[n]));
+}
+
+char *options_name(const struct command *command, size_t i)
+{
+    struct option chosen[N_OPTIONS + 1];
+
+    choose_options(command, chosen);
+    for (size_t c = 0; chosen[c].name; c++) {
+        if (c == i)
+            return xasprintf("--%s", chosen[c].name);
+    }
+    return NULL;
 }
 
 static void add_key(const struct command *command, struct request *request,
@@ -187,8 +197,11 @@ static void take_option(const struct command *command, int letter,
     case 'q':
         request->quiet = true;
         break;
-    case NO_WAIT:
+    case 'w':
         request->no_wait = true;
+        break;
+    case 'j':
+        request->json = true;
         break;
     case 'V':
         puts("xensnap " XENSNAPD_VERSION);
@@ -210,7 +223,9 @@ int options_read(const struct command *command, int argc, char **argv,
 
     choose_options(command, chosen);
     opterr = 0;
-    while ((letter = getopt_long(argc, argv, ":qhV", chosen, NULL)) != -1) {
+    while (
+        (letter = getopt_long(argc, argv, takes(command, 'q') ? ":qhV" : ":hV",
+                              chosen, NULL)) != -1) {
         if (letter == '?')
             usage_error(command, "unknown option: '%s'", argv[optind - 1]);
         if (letter == ':')

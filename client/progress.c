@@ -2,18 +2,122 @@
 /* What a request is doing. */
 #include "client/progress.h"
 
+#include "client/human.h"
+#include "client/style.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
+
+#define BAR_COLUMNS 20
+
+/* A rate from less than this is a guess. */
+#define RATE_AFTER_MS 500
+
+struct reading {
+    const char *state;
+    char *step;
+    unsigned int percent;
+    uint64_t bytes, total; /* total 0: not known */
+};
 
 void progress_init(struct progress *progress, bool quiet)
 {
     memset(progress, 0, sizeof(*progress));
     progress->quiet = quiet;
-    progress->terminal = isatty(STDERR_FILENO);
+    progress->terminal = style_is_terminal(STDERR_FILENO);
 }
+
+/* ---- what there is to say ---- */
+
+static uint64_t read_number(struct xs_handle *xs, const char *id,
+                            const char *key)
+{
+    char *value = store_read(xs, XBT_NULL, ROOT "/requests/%s/%s", id, key);
+    uint64_t number = value ? strtoull(value, NULL, 10) : 0;
+
+    free(value);
+    return number;
+}
+
+static void read_all(struct xs_handle *xs, const char *id, const char *state,
+                     struct reading *reading)
+{
+    uint64_t percent = read_number(xs, id, "progress");
+
+    reading->state = state;
+    reading->step = store_read(xs, XBT_NULL, ROOT "/requests/%s/step", id);
+    reading->percent = percent > 100 ? 100 : (unsigned int)percent;
+    reading->bytes = read_number(xs, id, "bytes-done");
+    reading->total = read_number(xs, id, "bytes-total");
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Each step has bytes of its own. */
+static void note_step(struct progress *progress, const struct reading *reading)
+{
+    const char *step = reading->step ? reading->step : "";
+
+    if (strncmp(progress->step, step, sizeof(progress->step) - 1) != 0) {
+        snprintf(progress->step, sizeof(progress->step), "%s", step);
+        progress->first_ms = 0;
+    }
+    if (progress->first_ms == 0 && reading->total > 0) {
+        progress->first_ms = now_ms();
+        progress->first_bytes = reading->bytes;
+    }
+}
+
+/* Bytes for each second; 0: too early to tell. */
+static uint64_t rate(const struct progress *progress,
+                     const struct reading *reading)
+{
+    uint64_t ms = progress->first_ms ? now_ms() - progress->first_ms : 0;
+
+    if (ms < RATE_AFTER_MS || reading->bytes <= progress->first_bytes)
+        return 0;
+    return (reading->bytes - progress->first_bytes) * 1000 / ms;
+}
+
+/* ": 512 MiB of 1.1 GiB, 210 MiB/s, 3 s left", as far as it is known. */
+static void describe_bytes(const struct progress *progress,
+                           const struct reading *reading, char *text,
+                           size_t size)
+{
+    char done[HUMAN_MAX], total[HUMAN_MAX], speed[HUMAN_MAX], left[HUMAN_MAX];
+    uint64_t per_second = rate(progress, reading);
+
+    text[0] = '\0';
+    if (reading->total == 0)
+        return;
+    human_bytes(done, reading->bytes);
+    human_bytes(total, reading->total);
+    if (per_second == 0) {
+        snprintf(text, size, ": %s of %s", done, total);
+        return;
+    }
+    human_bytes(speed, per_second);
+    if (reading->bytes >= reading->total) {
+        /* More than was expected: a guest that changes its memory. */
+        snprintf(text, size, ": %s, %s/s", done, speed);
+        return;
+    }
+    human_duration(left, (reading->total - reading->bytes) / per_second * 1000 +
+                             1000);
+    snprintf(text, size, ": %s of %s, %s/s, %s left", done, total, speed, left);
+}
+
+/* ---- a terminal ---- */
 
 /* A line that wraps could not be rewritten. */
 static int terminal_columns(void)
@@ -43,29 +147,69 @@ static void rewrite(struct progress *progress, const char *line)
     progress->shown = length;
 }
 
+static void draw_bar(char bar[BAR_COLUMNS + 1], unsigned int percent)
+{
+    unsigned int filled = percent * BAR_COLUMNS / 100;
+
+    memset(bar, ' ', BAR_COLUMNS);
+    memset(bar, '=', filled);
+    if (filled < BAR_COLUMNS)
+        bar[filled] = '>';
+    bar[BAR_COLUMNS] = '\0';
+}
+
+static void show_bar(struct progress *progress, const struct reading *reading)
+{
+    char bar[BAR_COLUMNS + 1], bytes[4 * HUMAN_MAX + 32];
+    char line[sizeof(progress->last)];
+
+    draw_bar(bar, reading->percent);
+    describe_bytes(progress, reading, bytes, sizeof(bytes));
+    snprintf(line, sizeof(line), "[%s] %3u %%  %s%s", bar, reading->percent,
+             reading->step ? reading->step : reading->state, bytes);
+    if (strcmp(line, progress->last) != 0)
+        rewrite(progress, line);
+    memcpy(progress->last, line, sizeof(line));
+}
+
+/* ---- a file or a pipe ---- */
+
+/* No more than a line for each tenth of a step: logs are read later. */
+static void show_line(struct progress *progress, const struct reading *reading)
+{
+    char key[sizeof(progress->last)], bytes[4 * HUMAN_MAX + 32];
+
+    snprintf(key, sizeof(key), "%s %u %s", reading->state,
+             reading->percent / 10, reading->step ? reading->step : "");
+    if (strcmp(key, progress->last) == 0)
+        return;
+    memcpy(progress->last, key, sizeof(key));
+    describe_bytes(progress, reading, bytes, sizeof(bytes));
+    fprintf(stderr, "%s %3u %%  %s%s\n", reading->state, reading->percent,
+            reading->step ? reading->step : "", bytes);
+}
+
 void progress_show(struct progress *progress, struct xs_handle *xs,
                    const char *id, const char *state)
 {
-    char *step = store_read(xs, XBT_NULL, ROOT "/requests/%s/step", id);
-    char *percent = store_read(xs, XBT_NULL, ROOT "/requests/%s/progress", id);
-    char line[sizeof(progress->last)];
+    struct reading reading;
 
-    snprintf(line, sizeof(line), "%s %3s %%  %s", state,
-             percent ? percent : "0", step ? step : "");
-    free(step);
-    free(percent);
-    if (progress->quiet || strcmp(line, progress->last) == 0)
+    if (progress->quiet)
         return;
-    memcpy(progress->last, line, sizeof(line));
+    read_all(xs, id, state, &reading);
+    note_step(progress, &reading);
     if (progress->terminal)
-        rewrite(progress, line);
+        show_bar(progress, &reading);
     else
-        fprintf(stderr, "%s\n", line);
+        show_line(progress, &reading);
+    free(reading.step);
 }
 
 void progress_break(struct progress *progress)
 {
-    if (progress->shown > 0)
-        fputc('\n', stderr);
+    if (progress->shown == 0)
+        return;
+    fputc('\n', stderr);
     progress->shown = 0;
+    progress->last[0] = '\0';
 }

@@ -2,6 +2,9 @@
 /* What came of a request. */
 #include "client/report.h"
 
+#include "client/human.h"
+#include "client/store_json.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,20 +44,65 @@ static void report_disk(struct xs_handle *xs, const char *id, const char *vdev)
     }
 }
 
+/* ---- values as people read them ---- */
+
+typedef void show_value(const char *value);
+
+static void as_it_is(const char *value)
+{
+    puts(value);
+}
+
+static void as_bytes(const char *value)
+{
+    char text[HUMAN_MAX];
+
+    human_bytes(text, strtoull(value, NULL, 10));
+    puts(text);
+}
+
+static void as_duration(const char *value)
+{
+    char text[HUMAN_MAX];
+
+    human_duration(text, strtoull(value, NULL, 10));
+    puts(text);
+}
+
+static void as_time(const char *value)
+{
+    char text[HUMAN_MAX];
+    int64_t seconds;
+
+    if (!human_parse_time(value, &seconds)) {
+        puts(value);
+        return;
+    }
+    human_time(text, seconds);
+    printf("%s (%s)\n", text, value);
+}
+
+static void as_live(const char *value)
+{
+    puts(*value == '1' ? "yes: the guest ran on meanwhile"
+                       : "no: the guest was suspended for it");
+}
+
 void report_result(struct xs_handle *xs, const char *id)
 {
     static const struct {
         const char *key;
         const char *label;
-        const char *unit;
+        show_value *show;
     } rows[] = {
-        {"name", "name", ""},
-        {"consistency", "consistency", ""},
-        {"memory-path", "memory", ""},
-        {"memory-bytes", "", " bytes"},
-        {"downtime-ms", "downtime", " ms"},
-        {"domid", "new domid", ""},
-        {"hold-until", "held until", ""},
+        {"name", "name", as_it_is},
+        {"consistency", "consistency", as_it_is},
+        {"memory-path", "memory", as_it_is},
+        {"memory-bytes", "", as_bytes},
+        {"live", "live", as_live},
+        {"downtime-ms", "downtime", as_duration},
+        {"domid", "new domid", as_it_is},
+        {"hold-until", "held until", as_time},
     };
     unsigned int n;
     char **vdevs;
@@ -62,14 +110,50 @@ void report_result(struct xs_handle *xs, const char *id)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char *value = result(xs, id, rows[i].key);
 
-        if (value)
-            printf("%-13s%s%s\n", rows[i].label, value, rows[i].unit);
+        if (value) {
+            printf("%-13s", rows[i].label);
+            rows[i].show(value);
+        }
         free(value);
     }
     vdevs = store_list(xs, XBT_NULL, &n, ROOT "/requests/%s/result/disks", id);
     for (unsigned int i = 0; i < n; i++)
         report_disk(xs, id, vdevs[i]);
     free(vdevs);
+}
+
+void report_next(struct xs_handle *xs, const struct request *request)
+{
+    const char *operation = request->operation;
+    const char *domain = request_get(request, "domain");
+    const char *phase = request_get(request, "phase");
+    char *name = result(xs, request->id, "name");
+    char *memory = result(xs, request->id, "memory-path");
+
+    if (strcmp(operation, "create") == 0 && name)
+        printf("\nGo back to it: xensnap revert %s %s%s\n", domain, name,
+               memory ? "" : " --start boot");
+    else if (strcmp(operation, "revert") == 0)
+        printf("\nSee where it runs: xensnap tree %s\n", domain);
+    else if (strcmp(operation, "delete") == 0)
+        printf("\nSee what is left: xensnap tree %s\n", domain);
+    else if (phase && strcmp(phase, "prepare") == 0)
+        printf("\nThe guest stands still. Change the images, then: "
+               "xensnap rescan %s --complete\n"
+               "If nothing was changed: xensnap rescan %s --abort\n",
+               domain, domain);
+    free(name);
+    free(memory);
+}
+
+void report_json(struct xs_handle *xs, const char *id)
+{
+    struct json json = {.out = stdout};
+
+    json_open_object(&json, NULL);
+    json_store_request(&json, xs, id);
+    json_close_object(&json);
+    json_end(&json);
 }
 
 void report_warning(struct xs_handle *xs, const char *id)
@@ -89,13 +173,16 @@ static const char *way_out(const char *code)
         const char *advice;
     } table[] = {
         {"unsupported-operation", "'xensnap status' lists what is offered."},
+        {"invalid-request", "'xensnap COMMAND --help' shows what is possible."},
+        {"permission-denied", "Ask from domain 0."},
+        {"path-not-allowed", "Write the path in full, without '..'."},
         {"no-such-domain", "'xl list' shows the domains that run."},
         {"domain-inactive", "Start the domain first."},
         {"no-such-disk", "Name a disk of the domain's configuration."},
         {"unsupported-disk", "Leave the disk out: name the others (--disk)."},
         {"no-such-snapshot", "'xensnap list' shows what there is."},
         {"snapshot-exists", "Choose another --name."},
-        {"snapshot-in-use", "Delete first what needs it: 'xensnap list'."},
+        {"snapshot-in-use", "'xensnap tree' shows what lies over it."},
         {"no-memory-state", "Boot from its disks: --start boot."},
         {"live-not-supported", "Leave --live out."},
         {"guest-unresponsive", "Unpause the guest, or use --no-memory."},
@@ -103,7 +190,11 @@ static const char *way_out(const char *code)
         {"no-space", "Make room, or choose another --memory-path."},
         {"busy", "Try again later."},
         {"timeout", "Allow more time: --timeout SECONDS."},
-        {"interrupted", "Try again."},
+        {"cancelled", "The domain is as it was."},
+        {"interrupted", "The domain is as it was; try again."},
+        {"not-owned", "Remove the file yourself, or use --keep-files."},
+        {"qmp-error", "Look at QEMU's log in /var/log/xen."},
+        {"libxl-error", "Look at the agent's log."},
         {"store-error", "Look at the agent's log."},
         {"internal-error", "Please report this with the agent's log."},
     };

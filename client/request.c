@@ -38,6 +38,13 @@ void request_add(struct request *request, const char *name, const char *value)
     key->value = xstrdup(value);
 }
 
+const char *request_get(const struct request *request, const char *name)
+{
+    const struct request_key *key = find_key(request, name);
+
+    return key ? key->value : NULL;
+}
+
 bool request_has(const struct request *request, const char *name)
 {
     return find_key(request, name) != NULL;

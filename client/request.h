@@ -23,10 +23,14 @@ struct request {
     char id[65];
     bool quiet;
     bool no_wait;
+    bool json;
 };
 
 /* Copies both. A key given twice keeps the last value. */
 void request_add(struct request *request, const char *name, const char *value);
+
+/* NULL if there is no such key. */
+const char *request_get(const struct request *request, const char *name);
 
 bool request_has(const struct request *request, const char *name);
 

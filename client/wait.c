@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * Waiting for a request's end.
- *
- * Watches are read by a thread of their own: when xenstored ends, libxenstore
- * wakes whoever waits in xs_read_watch(), but never makes its descriptor
- * readable. The thread passes them on through a pipe, which ends with it.
- */
+/* Waiting for a request's end. */
 #include "client/wait.h"
 
 #include "agent/base/alloc.h"
+#include "client/events.h"
 #include "client/progress.h"
 #include "client/request.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,12 +25,6 @@ struct wait {
     bool cancelled;
 };
 
-/* The thread outlives the wait, so what it uses does too. */
-static struct {
-    struct xs_handle *xs;
-    int pipe;
-} reader;
-
 static volatile sig_atomic_t caught;
 
 static void on_signal(int number)
@@ -45,39 +32,14 @@ static void on_signal(int number)
     caught = number;
 }
 
-static void *read_watches(void *unused)
-{
-    unsigned int n;
-    char **event;
-
-    (void)unused;
-    while ((event = xs_read_watch(reader.xs, &n))) {
-        free(event);
-        /* A full pipe wakes the other side as well. */
-        if (write(reader.pipe, "", 1) < 0 && errno != EAGAIN)
-            break;
-    }
-    close(reader.pipe);
-    return NULL;
-}
-
 static bool start_watching(struct wait *wait)
 {
     char *path = xasprintf(ROOT "/requests/%s", wait->id);
     bool watching = xs_watch(wait->xs, path, "request");
-    pthread_t thread;
-    int ends[2];
 
     free(path);
-    if (!watching || pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
-        return false;
-    reader.xs = wait->xs;
-    reader.pipe = ends[1];
-    wait->events = ends[0];
-    if (pthread_create(&thread, NULL, read_watches, NULL) != 0)
-        return false;
-    pthread_detach(thread);
-    return true;
+    wait->events = watching ? events_start(wait->xs) : -1;
+    return wait->events >= 0;
 }
 
 void wait_block_signals(void)
@@ -137,7 +99,6 @@ static bool sleep_until_event(struct wait *wait)
         {.fd = wait->events, .events = POLLIN},
         {.fd = wait->asking ? STDIN_FILENO : -1, .events = POLLIN},
     };
-    char buffer[512];
     sigset_t none;
 
     sigemptyset(&none);
@@ -150,7 +111,7 @@ static bool sleep_until_event(struct wait *wait)
     }
     if (fds[1].revents)
         handle_answer(wait);
-    return !fds[0].revents || read(wait->events, buffer, sizeof(buffer)) != 0;
+    return !fds[0].revents || events_take(wait->events, NULL, NULL);
 }
 
 static bool is_final(const char *state, enum exit_status *status)

@@ -5,6 +5,7 @@ import ctypes
 import glob
 import os
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -87,3 +88,44 @@ def agent_stopped(world):
 def agent(agent_stopped):
     """The agent, ready for requests."""
     return agent_stopped.start()
+
+
+@pytest.fixture(name="xensnap")
+def fixture_xensnap():
+    """The program."""
+    path = os.path.join(os.environ["NATIVE_BUILD"], "xensnap")
+    if not os.path.exists(path):
+        pytest.skip(f"{path} is not built")
+    return path
+
+
+@pytest.fixture(name="run")
+def fixture_run(world, xensnap):
+    """Runs xensnap to its end."""
+    def run(*arguments, **options):
+        return subprocess.run(
+            [xensnap, *arguments], check=False, text=True, timeout=30,
+            stdin=subprocess.DEVNULL, capture_output=True,
+            **{"env": world.environment(), **options})
+    return run
+
+
+@pytest.fixture(name="spawn")
+def fixture_spawn(world, xensnap):
+    """Starts xensnap, which is gone at the end in any case."""
+    processes = []
+
+    def spawn(*arguments, **options):
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                   "stderr": subprocess.PIPE, "env": world.environment(),
+                   **options}
+        # pylint: disable=consider-using-with
+        process = subprocess.Popen([xensnap, *arguments], text=True,
+                                   **options)
+        processes.append(process)
+        return process
+
+    yield spawn
+    for process in processes:
+        process.kill()
+        process.wait()

@@ -16,45 +16,6 @@ DONE, FAILED, USAGE, NO_AGENT, CANCELLED = range(5)
 REQUESTS = f"{ROOT}/requests"
 
 
-@pytest.fixture(name="program")
-def fixture_program():
-    path = os.path.join(os.environ["NATIVE_BUILD"], "xensnap")
-    if not os.path.exists(path):
-        pytest.skip(f"{path} is not built")
-    return path
-
-
-@pytest.fixture(name="run")
-def fixture_run(world, program):
-    """Runs xensnap to its end."""
-    def run(*arguments, **options):
-        return subprocess.run(
-            [program, *arguments], check=False, text=True, timeout=30,
-            stdin=subprocess.DEVNULL, capture_output=True,
-            env=world.environment(), **options)
-    return run
-
-
-@pytest.fixture(name="spawn")
-def fixture_spawn(world, program):
-    """Starts xensnap, which is gone at the end in any case."""
-    processes = []
-
-    def spawn(*arguments, **options):
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
-                   "stderr": subprocess.PIPE, **options}
-        # pylint: disable=consider-using-with
-        process = subprocess.Popen([program, *arguments], text=True,
-                                   env=world.environment(), **options)
-        processes.append(process)
-        return process
-
-    yield spawn
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
 @pytest.fixture(name="held")
 def fixture_held(world, agent):
     """A domain whose snapshots stop before the switch of the disks."""
@@ -118,10 +79,13 @@ def test_list_shows_all_by_name_domid_and_uuid(world, agent, run):
         result = run("list", *arguments)
         assert result.returncode == DONE, result.stderr
         lines = [line.split() for line in result.stdout.splitlines()]
-        assert lines[0] == ["DOMAIN", "NAME", "CREATED", "PARENT", "MEMORY"]
-        assert [lines[1][:2], lines[1][3:]] == [["web", "v1.0"], ["-", "no"]]
+        assert lines[0] == ["DOMAIN", "NAME", "CREATED", "SIZE", "PARENT",
+                            "KIND"]
+        assert lines[1][:2] == ["web", "v1.0"]
+        assert lines[1][-3:] == ["-", "disks", "only"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", lines[1][2])
         assert lines[2][:3] == ["*", "web", "v1.1"]
-        assert lines[2][4:] == ["v1.0", "no"]
+        assert lines[2][-3:] == ["v1.0", "disks", "only"]
         assert len(lines) == 3
     assert len(run("list", "other").stdout.splitlines()) == 1
     result = run("list", "nobody")
@@ -181,9 +145,9 @@ def test_an_agent_that_crashed_or_is_not_ready_is_no_agent(world, agent, run):
     assert requests(world) == []
 
 
-def test_no_xenstore(program):
+def test_no_xenstore(xensnap):
     result = subprocess.run(
-        [program, "list"], check=False, capture_output=True, text=True,
+        [xensnap, "list"], check=False, capture_output=True, text=True,
         env={**os.environ, "XENSTORED_PATH": "/nonexistent"}, timeout=10)
     assert result.returncode == NO_AGENT
     assert "xenstore" in result.stderr
@@ -196,7 +160,9 @@ def test_a_request_without_waiting_can_be_cancelled(world, held, run):
     assert result.returncode == DONE
     request = result.stdout.strip()
     fault.wait_reached()
-    assert f"{request}: create of web, running" in run("status").stdout
+    for command in ("status", "requests"):
+        assert re.search(rf"^{request} +create +web +running +just now +60 % "
+                         "switching the disks$", run(command).stdout, re.M)
     result = run("cancel", request, "--no-wait")
     assert result.returncode == DONE, result.stderr
     wait_until_cancel_is_seen(agent, f"{REQUESTS}/{request}")
@@ -287,6 +253,8 @@ def test_the_end_of_xenstored_ends_the_wait(world, held, spawn):
     (["create", "a", "--disk", "xvda=/x"], "xvda=/x"),
     (["rescan", "a", "--prepare", "--abort"], "phase"),
     (["cancel", "a/b"], "a/b"), (["status", "--no-memory"], "--no-memory"),
+    (["list", "--no-wait"], "--no-wait"), (["tree", "-q"], "-q"),
+    (["show", "a"], "missing"), (["watch", "a/b"], "a/b"),
 ])
 def test_wrong_usage(run, arguments, word):
     result = run(*arguments)
@@ -296,8 +264,8 @@ def test_wrong_usage(run, arguments, word):
 
 
 def test_help_and_version(run):
-    commands = ("create", "revert", "delete", "rescan", "list", "status",
-                "cancel")
+    commands = ("create", "revert", "delete", "rescan", "list", "tree",
+                "show", "requests", "cancel", "watch", "status")
     text = run("--help").stdout
     assert all(f"  {command} " in text for command in commands)
     assert "Exit status: 0 done" in text

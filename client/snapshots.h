@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The snapshots that are published, read into memory. */
+#ifndef XENSNAP_SNAPSHOTS_H
+#define XENSNAP_SNAPSHOTS_H
+
+#include "client/store.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A disk's part of a snapshot. */
+struct image {
+    char *vdev;
+    char *path; /* holds the state */
+    char *format;
+    char *tag;    /* of an internal snapshot; else NULL */
+    char *active; /* where the domain goes on while this is current, or NULL */
+    bool missing;
+};
+
+struct snapshot {
+    char *node; /* the name of its folder in xenstore */
+    char *name;
+    char *created_at;
+    char *parent; /* NULL: none */
+    char *consistency;
+    char *description;
+    char *domain_name;
+    char *memory_path;
+    bool memory;
+    bool live;
+    bool deleting;
+    struct image *images;
+    size_t n_images;
+};
+
+/* A domain that has snapshots or was asked for; it need not run. */
+struct vm {
+    char *uuid;
+    char *name;  /* never NULL */
+    char *domid; /* NULL: it does not run */
+    char *current;
+    struct snapshot *snapshots; /* the oldest first */
+    size_t n_snapshots;
+};
+
+struct vms {
+    struct vm *list;
+    size_t n;
+};
+
+/* All, or the one of a uuid (NULL: all). Each VM is read in one transaction,
+ * as the agent writes it. */
+void vms_load(struct xs_handle *xs, const char *uuid, struct vms *ret_vms);
+void vms_release(struct vms *vms);
+
+/* NULL if there is none of that name. */
+const struct snapshot *vm_find(const struct vm *vm, const char *name);
+
+bool vm_is_current(const struct vm *vm, const struct snapshot *snapshot);
+
+/*
+ * What its files take on the disk: memory and the images of external disks. An
+ * internal state's part of its image cannot be told and is left out. False if
+ * none of them can be seen from here.
+ */
+bool snapshot_disk_bytes(const struct snapshot *snapshot, uint64_t *ret_bytes);
+
+/* The same for the images that a running domain goes on in. */
+bool vm_active_bytes(const struct vm *vm, uint64_t *ret_bytes);
+
+/* How many images deep its longest chain is, from the first snapshot on. */
+unsigned int snapshot_depth(const struct vm *vm,
+                            const struct snapshot *snapshot);
+
+/* Seconds since it was made; false if that is not known. */
+bool snapshot_age(const struct snapshot *snapshot, int64_t *ret_seconds);
+
+#endif
