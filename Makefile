@@ -163,6 +163,7 @@ check-format:
 .PHONY: check-lint
 check-lint:
 	tests/check-schema
+	tests/check-docs
 	shellcheck tests/install-deps.sh tests/native/run tests/unit/run \
 	    tests/fuzz/run \
 	    tests/xen/demo tests/xen/all .ci/run

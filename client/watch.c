@@ -196,8 +196,10 @@ enum exit_status watch_all(struct xs_handle *xs, bool json)
         if (poll(&events, 1, -1) < 0 && errno != EINTR)
             break;
     } while (events.fd >= 0 && events_take(events.fd, on_change, &follower));
-    while (follower.n > 0)
-        forget(&follower, &follower.told[0]);
+    for (size_t i = 0; i < follower.n; i++) {
+        free(follower.told[i].id);
+        free(follower.told[i].text);
+    }
     free(follower.told);
     complain("lost xenstore; what the agent has begun it finishes");
     return EXIT_NO_AGENT;
