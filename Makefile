@@ -3,6 +3,7 @@
 # make            build/xensnapd and build/xensnap
 # make demo       a real Xen host under emulation, a guest, a checkpoint, shown
 # make check      everything: unit, native and Xen tests, format, lint
+# make install    into DESTDIR, below prefix (/usr/local); make uninstall
 #
 # SANITIZE=1 builds with ASan and UBSan into build/asan; WERROR=1 makes
 # warnings errors; V=1 shows the commands.
@@ -101,6 +102,65 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(CLIENT_PURE) $(LIBRARY)
 
 -include $(shell find $(BUILD)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
 
+# ---- installing ----
+
+# The agent looks for its settings in /etc, and its records are in /var, whatever
+# prefix is. Settings that are there already stay.
+DESTDIR ?=
+prefix  ?= /usr/local
+sbindir ?= $(prefix)/sbin
+bindir  ?= $(prefix)/bin
+datadir ?= $(prefix)/share
+mandir  ?= $(datadir)/man
+docdir  ?= $(datadir)/doc/xensnapd
+unitdir ?= $(prefix)/lib/systemd/system
+initdir ?= /etc/init.d
+confdir := /etc/xensnapd
+
+MAN_PAGES := $(sort $(wildcard docs/man/*.[1-8]))
+DOCUMENTS := README.md CHANGELOG.md schema/xenstore-paths.md conf/agent.yaml
+
+.PHONY: install
+install: all
+	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(bindir)' \
+	    '$(DESTDIR)$(docdir)' '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(initdir)' \
+	    '$(DESTDIR)$(confdir)'
+	install -m 755 $(BUILD)/xensnapd '$(DESTDIR)$(sbindir)'
+	install -m 755 $(BUILD)/xensnap '$(DESTDIR)$(bindir)'
+	install -m 644 $(DOCUMENTS) '$(DESTDIR)$(docdir)'
+	for page in $(MAN_PAGES); do \
+	    install -D -m 644 $$page \
+	        "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}" || exit 1; \
+	done
+	[ -e '$(DESTDIR)$(confdir)/agent.yaml' ] || \
+	    install -m 644 conf/agent.yaml '$(DESTDIR)$(confdir)'
+	sed 's,@sbindir@,$(sbindir),' install/xensnapd.service.in \
+	    >'$(DESTDIR)$(unitdir)/xensnapd.service'
+	sed 's,@sbindir@,$(sbindir),' install/xensnapd.initd.in \
+	    >'$(DESTDIR)$(initdir)/xensnapd'
+	chmod 644 '$(DESTDIR)$(unitdir)/xensnapd.service'
+	chmod 755 '$(DESTDIR)$(initdir)/xensnapd'
+	install -D -m 644 install/xensnap.bash \
+	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap'
+	install -D -m 644 install/_xensnap \
+	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap'
+	install -D -m 644 install/xensnap.fish \
+	    '$(DESTDIR)$(datadir)/fish/vendor_completions.d/xensnap.fish'
+
+# Settings, records and snapshots stay.
+.PHONY: uninstall
+uninstall:
+	rm -f '$(DESTDIR)$(sbindir)/xensnapd' '$(DESTDIR)$(bindir)/xensnap' \
+	    '$(DESTDIR)$(unitdir)/xensnapd.service' \
+	    '$(DESTDIR)$(initdir)/xensnapd' \
+	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap' \
+	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap' \
+	    '$(DESTDIR)$(datadir)/fish/vendor_completions.d/xensnap.fish'
+	for page in $(MAN_PAGES); do \
+	    rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}"; \
+	done
+	rm -rf '$(DESTDIR)$(docdir)'
+
 # ---- testing ----
 
 # Everything the build and the tests need, from Debian.
@@ -113,6 +173,7 @@ deps:
 .PHONY: check
 check: deps
 	$(MAKE) check-format check-lint
+	$(MAKE) check-install
 	$(MAKE) check-unit
 	$(MAKE) check-valgrind
 	$(MAKE) check-fuzz
@@ -156,6 +217,10 @@ check-soak: all
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)
 
+.PHONY: check-install
+check-install: all
+	tests/check-install
+
 .PHONY: check-format
 check-format:
 	clang-format --dry-run -Werror $(FORMATTED)
@@ -164,9 +229,9 @@ check-format:
 check-lint:
 	tests/check-schema
 	tests/check-docs
-	shellcheck tests/install-deps.sh tests/native/run tests/unit/run \
-	    tests/fuzz/run \
-	    tests/xen/demo tests/xen/all .ci/run
+	shellcheck tests/install-deps.sh tests/check-install tests/native/run \
+	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
+	    install/xensnapd.initd.in install/xensnap.bash
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
 	    xargs -P $(shell nproc) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \

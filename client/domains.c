@@ -78,7 +78,7 @@ static char *find_recorded(struct xs_handle *xs, const char *domain,
 
 /* In the order of the protocol: uuid, domid (digits alone), name. NULL if
  * there is none such. */
-static char *find_uuid(struct xs_handle *xs, const char *domain)
+char *domains_look_up(struct xs_handle *xs, const char *domain)
 {
     char *domid, *uuid = find_recorded(xs, domain, true);
 
@@ -103,7 +103,7 @@ char *domains_domid(struct xs_handle *xs, const char *uuid)
 
 char *domains_find(struct xs_handle *xs, const char *domain)
 {
-    char *uuid = find_uuid(xs, domain);
+    char *uuid = domains_look_up(xs, domain);
 
     if (!uuid)
         complain("no-such-domain: there is no domain '%s', and no snapshot of "

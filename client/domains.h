@@ -12,6 +12,9 @@
  */
 char *domains_find(struct xs_handle *xs, const char *domain);
 
+/* The same, without a word where there is none. */
+char *domains_look_up(struct xs_handle *xs, const char *domain);
+
 /* The domid of a domain that runs; NULL if it does not. */
 char *domains_domid(struct xs_handle *xs, const char *uuid);
 

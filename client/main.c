@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* xensnap: asks xensnapd for snapshots and waits for what comes of it. */
 #include "client/command.h"
+#include "client/complete.h"
 #include "client/json.h"
 #include "client/list.h"
 #include "client/report.h"
@@ -222,6 +223,8 @@ int main(int argc, char **argv)
         puts("xensnap " XENSNAPD_VERSION);
         return EXIT_DONE;
     }
+    if (strcmp(argv[1], "__complete") == 0)
+        return (int)complete(argc - 2, argv + 2);
     command = command_find(argv[1]);
     if (!command)
         usage_error(NULL, "unknown command: '%s'", argv[1]);
