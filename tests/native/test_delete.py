@@ -280,3 +280,23 @@ def test_an_image_with_an_internal_snapshot_keeps_what_it_lies_on(world, agent):
     assert reply["error/code"] == "snapshot-in-use", reply
     assert "inner" in reply["error/message"]
     assert_heavy_content(domain)
+
+
+def test_the_bytes_of_a_merge_are_told_while_it_runs(world, agent):
+    domain, _ = three(world, agent)
+    slow = True
+
+    def amend(jobs):
+        if not slow:
+            return jobs
+        return [{**job, "status": "running", "current-progress": 25 << 20,
+                 "total-progress": 100 << 20} for job in jobs]
+
+    domain.interpose().amend("query-jobs", amend)
+    request = agent.submit("delete", domain="alice", name="s3")
+    world.store.wait(f"{request.path}/bytes-total", str(100 << 20))
+    assert world.store.read(f"{request.path}/bytes-done") == str(25 << 20)
+    assert request.state() == "running"
+    slow = False
+    assert request.wait()["state"] == "done"
+    assert_content(domain)
