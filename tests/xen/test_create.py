@@ -58,6 +58,8 @@ def test_a_checkpoint_of_a_pv_domain(agent, guests, tmp_path):
     assert reply["state"] == "done", reply
     assert reply["result/consistency"] == "full"
     assert reply["result/live"] == "0"
+    # Saving takes seconds, and how far it is was told meanwhile.
+    assert "bytes-total" in reply
 
     # The guest went on where it was, and stood still about as long as is said.
     assert guest.domid == domid
