@@ -213,6 +213,14 @@ SOAK_SECONDS ?= 45
 check-soak: all
 	SOAK_SECONDS=$(SOAK_SECONDS) tests/native/run -rP test_soak.py
 
+# Each operation once for each point at which it can fail or be killed, on all
+# processors; `make check-native` does every eighth of these runs.
+FAULT_PARTS := $(shell nproc)
+.PHONY: check-faults
+check-faults: all
+	seq 0 $$(($(FAULT_PARTS) - 1)) | xargs -P $(FAULT_PARTS) -I PART \
+	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) $(PYTEST_ARGS)
+
 .PHONY: check-xen
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)

@@ -16,18 +16,42 @@ static const struct record *the_record(const struct snapshot *snapshot)
                         snapshot->name);
 }
 
+/* What is merged, and in which domain: with that a merge can be taken up again,
+ * see delete_plan.c. */
+static void fill_mark(const struct snapshot *snapshot, struct record *record)
+{
+    record->deleting = true;
+    record->deleting_domid = snapshot->running ? snapshot->guest.domid : 0;
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->over != NULL) {
+            tree_set_merging(record, disk->vdev, disk->over);
+        }
+    }
+}
+
+static void clear_mark(struct record *record)
+{
+    record->deleting = false;
+    record->deleting_domid = 0;
+    for (size_t i = 0; i < record->disk_count; i++) {
+        tree_set_merging(record, record->disks[i].vdev, NULL);
+    }
+}
+
 static bool set_mark(struct snapshot *snapshot, bool deleting,
                      struct error *err)
 {
-    const struct record *record = the_record(snapshot);
     struct record changed = {0};
     bool ok;
 
-    if (record->deleting == deleting) {
-        return true;
+    record_copy(the_record(snapshot), &changed);
+    if (deleting) {
+        fill_mark(snapshot, &changed);
+    } else {
+        clear_mark(&changed);
     }
-    record_copy(record, &changed);
-    changed.deleting = deleting;
     ok = records_replace(snapshot->agent->records, &changed, err);
     record_dispose(&changed);
     return ok;

@@ -30,6 +30,8 @@
  * milliseconds needs no progress, and each telling costs four round trips. */
 #define TELL_AFTER_MS 100u
 
+#define DELIVER_AGAIN_MS 1000u
+
 struct dispatcher {
     struct agent *agent;
     struct queue *queue;
@@ -86,25 +88,51 @@ static void forget(struct snapshot *snapshot)
     snapshot_free(snapshot);
 }
 
-/* `err` NULL: done.  Frees the request. */
+/* A requester waits for the result, and a note that stays would let the next
+ * agent do all of this again: what cannot be written now is tried until it
+ * can. */
+static bool deliver(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+    const struct error *err =
+        snapshot->outcome.code == ERR_NONE ? NULL : &snapshot->outcome;
+
+    if (!snapshot->told && !snapshot->orphaned) {
+        if (!result_write_final(snapshot, err)) {
+            return false;
+        }
+        finished_add(agent->dispatcher->finished, snapshot->id,
+                     agent->config.xenstore.keep_finished_ms);
+    }
+    snapshot->told = true;
+    return recovery_forget(snapshot);
+}
+
+static void end(struct snapshot *snapshot)
+{
+    struct timeval later = clock_timeval(DELIVER_AGAIN_MS);
+
+    if (deliver(snapshot)) {
+        forget(snapshot);
+    } else {
+        event_add(snapshot->timer, &later);
+    }
+}
+
+/* `err` NULL: done.  Frees the request, now or when its result is written. */
 static void finish(struct snapshot *snapshot, const struct error *err)
 {
-    struct dispatcher *dispatcher = snapshot->agent->dispatcher;
-
     if (err != NULL) {
         LOG_NOTICE("%s %s: %s", snapshot->label, error_code_name(err->code),
                    err->message);
+        snapshot->outcome = *err;
     }
-    if (!snapshot->orphaned) {
-        result_write_final(snapshot, err);
-        finished_add(dispatcher->finished, snapshot->id,
-                     snapshot->agent->config.xenstore.keep_finished_ms);
-    }
-    recovery_forget(snapshot);
+    snapshot->ended = true;
     if (snapshot->job.owner != NULL) {
-        queue_remove(dispatcher->queue, &snapshot->job);
+        queue_remove(snapshot->agent->dispatcher->queue, &snapshot->job);
     }
-    forget(snapshot);
+    event_del(snapshot->teller);
+    end(snapshot);
 }
 
 /* libxl's context died with the xenstored it was connected to.  One that is at
@@ -254,6 +282,9 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
+    if (snapshot->ended) {
+        return;
+    }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
     } else if (snapshot->agent->dispatcher->draining) {
@@ -277,6 +308,10 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
+    if (snapshot->ended) {
+        end(snapshot);
+        return;
+    }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_timer(&snapshot->operation);
         return;
@@ -426,6 +461,23 @@ static void recover(struct snapshot *snapshot, void *arg)
     }
 }
 
+/* Who asked for a hold is told that it came to nothing: so it is let go. */
+static void end_hold(struct snapshot *snapshot)
+{
+    struct hold *hold;
+    struct error err;
+
+    if (snapshot->request.operation != REQUEST_RESCAN ||
+        snapshot->request.phase != REQUEST_PHASE_PREPARE ||
+        !find_domain(snapshot, &err)) {
+        return;
+    }
+    hold = holds_find(snapshot->agent->holds, snapshot->guest.uuid);
+    if (hold != NULL && !hold->in_use) {
+        hold_arm(hold, 0);
+    }
+}
+
 static bool accept_request(struct snapshot *snapshot,
                            const struct raw_request *raw, const char *state,
                            struct error *err)
@@ -436,6 +488,7 @@ static bool accept_request(struct snapshot *snapshot,
         return false;
     }
     if (state != NULL && strcmp(state, "running") == 0) {
+        end_hold(snapshot);
         return error_set(err, ERR_INTERRUPTED,
                          "the agent was restarted while this request was "
                          "under way; look at the domain and ask again");
@@ -535,6 +588,9 @@ static void give_up(struct snapshot *snapshot, enum error_code code,
 {
     struct error err;
 
+    if (snapshot->ended) {
+        return;
+    }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_cancel(&snapshot->operation, code, why);
     } else if (!snapshot->recovered) {
@@ -629,7 +685,7 @@ static void on_lost(void *arg)
         next = TAILQ_NEXT(snapshot, link);
         orphan(snapshot);
         if (snapshot->operation.state == OPERATION_IDLE &&
-            !snapshot->recovered) {
+            !snapshot->recovered && !snapshot->ended) {
             queue_remove(dispatcher->queue, &snapshot->job);
             forget(snapshot);
         }

@@ -3,12 +3,14 @@
 #include "agent/hold.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/clock.h"
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/dispatch.h"
@@ -18,6 +20,8 @@
 
 /* Until xenstored is there. */
 #define CONNECT_MS 200u
+
+#define REMOVE_AGAIN_MS 1000u
 
 #define SUFFIX   ".json"
 #define NOTE_MAX ((size_t)4 << 20)
@@ -53,14 +57,14 @@ static void hold_free(struct hold *hold)
     free(hold);
 }
 
-static char *note_path(const struct hold *hold)
+static char *note_path(const struct holds *holds, const char *uuid)
 {
-    return xasprintf("%s/%s" SUFFIX, hold->holds->folder, hold->uuid);
+    return xasprintf("%s/%s" SUFFIX, holds->folder, uuid);
 }
 
 bool hold_write(struct hold *hold, struct error *err)
 {
-    char *path = note_path(hold);
+    char *path = note_path(hold->holds, hold->uuid);
     char *text = hold_note_encode(hold);
     bool ok = whole_file_replace(path, text, strlen(text), err);
 
@@ -69,15 +73,65 @@ bool hold_write(struct hold *hold, struct error *err)
     return ok;
 }
 
+/* ---- its end ---- */
+
+struct stale_note {
+    struct holds *holds;
+    char uuid[GUEST_UUID_LENGTH + 1];
+    struct event *timer;
+};
+
+static bool remove_note(struct holds *holds, const char *uuid)
+{
+    char *path = note_path(holds, uuid);
+    bool ok = unlink(path) == 0 || errno == ENOENT;
+
+    if (!ok) {
+        LOG_WARN("cannot remove %s: %s", path, strerror(errno));
+    }
+    free(path);
+    return ok;
+}
+
+/* Unless the domain is held anew, and the note is that one's. */
+static void on_time_to_remove(evutil_socket_t fd, short events, void *arg)
+{
+    struct stale_note *note = arg;
+    struct timeval later = clock_timeval(REMOVE_AGAIN_MS);
+
+    (void)fd;
+    (void)events;
+    if (holds_find(note->holds, note->uuid) == NULL &&
+        !remove_note(note->holds, note->uuid)) {
+        event_add(note->timer, &later);
+        return;
+    }
+    event_free(note->timer);
+    free(note);
+}
+
+/* The next agent would take the domain for one that is held. */
+static void remove_later(struct holds *holds, const char *uuid)
+{
+    struct stale_note *note = xcalloc(1, sizeof(*note));
+    struct timeval later = clock_timeval(REMOVE_AGAIN_MS);
+
+    note->holds = holds;
+    snprintf(note->uuid, sizeof(note->uuid), "%s", uuid);
+    note->timer = evtimer_new(holds->agent->loop, on_time_to_remove, note);
+    event_add(note->timer, &later);
+}
+
 void hold_forget(struct hold *hold)
 {
-    char *path = note_path(hold);
-
-    unlink(path);
-    free(path);
     LIST_REMOVE(hold, link);
+    if (!remove_note(hold->holds, hold->uuid)) {
+        remove_later(hold->holds, hold->uuid);
+    }
     hold_free(hold);
 }
+
+/* ---- its disks ---- */
 
 struct hold_disk *hold_add_disk(struct hold *hold, const char *vdev)
 {

@@ -105,7 +105,7 @@ void hold_arm(struct hold *hold, uint64_t ms);
 /* The operation is over and the hold stays: on with its deadline. */
 void hold_leave(struct hold *hold);
 
-/* With its note. */
+/* With its note; if that cannot be removed now, it is tried again. */
 void hold_forget(struct hold *hold);
 
 #endif

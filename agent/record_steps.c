@@ -5,8 +5,12 @@
 #include <stdlib.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/clock.h"
 #include "agent/publish.h"
 #include "agent/snapshot.h"
+
+#define PUBLISH_ATTEMPTS 5u
+#define PUBLISH_AGAIN_MS 500u
 
 static char *copy(const char *text)
 {
@@ -68,11 +72,38 @@ void record_write(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
+/* ---- publishing ---- */
+
+static void publish(struct snapshot *snapshot);
+
+static void on_time_to_publish(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    publish(arg);
+}
+
+/* What is published would stay wrong until the next change: a refusal is not
+ * taken for an answer at once. */
+static void publish(struct snapshot *snapshot)
+{
+    struct timeval later = clock_timeval(PUBLISH_AGAIN_MS);
+    struct error err = {0};
+
+    if (publish_vm(snapshot->agent, snapshot->guest.uuid, &err) ||
+        snapshot->patience == 0) {
+        operation_step_done(&snapshot->operation, &err);
+        return;
+    }
+    snapshot->patience--;
+    event_base_once(snapshot->agent->loop, -1, EV_TIMEOUT, on_time_to_publish,
+                    snapshot, &later);
+}
+
 void record_publish(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
 
-    publish_vm(snapshot->agent, snapshot->guest.uuid, &err);
-    operation_step_done(operation, &err);
+    snapshot->patience = PUBLISH_ATTEMPTS;
+    publish(snapshot);
 }

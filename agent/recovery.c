@@ -63,26 +63,26 @@ bool recovery_note(struct snapshot *snapshot, struct error *err)
     bool ok =
         durable_file_write(&recovery->folder, name, text, strlen(text), err);
 
-    snapshot->noted = snapshot->noted || ok;
+    /* A failure may have left one. */
+    snapshot->noted = true;
     free(text);
     free(name);
     return ok;
 }
 
-void recovery_forget(struct snapshot *snapshot)
+bool recovery_forget(struct snapshot *snapshot)
 {
     const struct recovery *recovery = snapshot->agent->recovery;
-    char *name;
+    char *name = note_name(snapshot);
     struct error err;
+    bool ok =
+        !snapshot->noted || durable_file_remove(&recovery->folder, name, &err);
 
-    if (!snapshot->noted) {
-        return;
-    }
-    name = note_name(snapshot);
-    if (!durable_file_remove(&recovery->folder, name, &err)) {
+    if (!ok) {
         LOG_WARN("%s %s", snapshot->label, err.message);
     }
     free(name);
+    return ok;
 }
 
 /* ---- reading them ---- */
@@ -312,7 +312,6 @@ void recovery_begin(struct snapshot *snapshot)
     if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
                     &err)) {
         snapshot->guest = guest;
-        snapshot->same_domain = guest.domid == old_domid;
     } else {
         snapshot->gone = err.code == ERR_NO_SUCH_DOMAIN;
     }

@@ -25,8 +25,9 @@ void recovery_close(struct recovery *recovery);
 /* Writes the operation down as it is now; durable on return. */
 bool recovery_note(struct snapshot *snapshot, struct error *err);
 
-/* Its result is written, or will never be read: nothing to recover. */
-void recovery_forget(struct snapshot *snapshot);
+/* Its result is written, or will never be read: nothing to recover.  False if
+ * the note cannot be removed: the next agent would take it up. */
+bool recovery_forget(struct snapshot *snapshot);
 
 /*
  * Reads what an earlier agent left.  `take_up` gets each operation, all-zero

@@ -15,33 +15,34 @@
 /* The key whose presence makes a folder a request. */
 #define GUARD "operation"
 
-static bool commit(struct snapshot *snapshot, const struct keys *keys)
+/* `*ret_gone`: the requester removed it, and nothing was written. */
+static bool commit(struct snapshot *snapshot, const struct keys *keys,
+                   bool *ret_gone)
 {
     struct agent *agent = snapshot->agent;
     char *folder = path_request(agent->config.xenstore.root, snapshot->id);
     struct error err = {0};
-    bool gone;
     bool ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, NULL,
-                          &gone, &err);
+                          ret_gone, &err);
 
     if (!ok) {
         LOG_ERROR("%s: %s", snapshot->label, err.message);
     }
     free(folder);
-    return ok && !gone;
+    return ok;
 }
 
 bool result_write_state(struct snapshot *snapshot, const char *state)
 {
     struct keys keys = {0};
-    bool ok;
+    bool ok, gone;
 
     keys_add(&keys, "state", "%s", state);
     keys_add(&keys, "queued-at", "%s", snapshot->queued_at);
     if (snapshot->started_at[0] != '\0') {
         keys_add(&keys, "started-at", "%s", snapshot->started_at);
     }
-    ok = commit(snapshot, &keys);
+    ok = commit(snapshot, &keys, &gone) && !gone;
     keys_dispose(&keys);
     return ok;
 }
@@ -64,6 +65,7 @@ void result_write_progress(struct snapshot *snapshot)
     const struct operation *operation = &snapshot->operation;
     const char *words = operation->steps[operation->current].words;
     struct keys keys = {0};
+    bool gone;
 
     if (words == NULL || (words == snapshot->told_step &&
                           operation->progress == snapshot->told_progress)) {
@@ -75,7 +77,7 @@ void result_write_progress(struct snapshot *snapshot)
              operation->state == OPERATION_UNDOING ? "undoing: " : "", words);
     keys_add(&keys, "progress", "%u", operation->progress);
     add_bytes(&keys, snapshot);
-    commit(snapshot, &keys);
+    commit(snapshot, &keys, &gone);
     keys_dispose(&keys);
 }
 
@@ -240,12 +242,37 @@ static const char *final_state(const struct error *err)
     return err->code == ERR_CANCELLED ? "cancelled" : "failed";
 }
 
-void result_write_final(struct snapshot *snapshot, const struct error *err)
+/* The agent that ended had written it, and came no further. */
+static bool has_final_state(const struct snapshot *snapshot)
+{
+    const struct agent *agent = snapshot->agent;
+    char *folder = path_request(agent->config.xenstore.root, snapshot->id);
+    char *path = xasprintf("%s/state", folder);
+    unsigned int length;
+    char *state =
+        watch_xs(agent->watch) == NULL
+            ? NULL
+            : xs_read(watch_xs(agent->watch), XBT_NULL, path, &length);
+    bool final = state != NULL &&
+                 (strcmp(state, "done") == 0 || strcmp(state, "failed") == 0 ||
+                  strcmp(state, "cancelled") == 0);
+
+    free(state);
+    free(path);
+    free(folder);
+    return final;
+}
+
+bool result_write_final(struct snapshot *snapshot, const struct error *err)
 {
     const struct operation *operation = &snapshot->operation;
     struct keys keys = {0};
     char now[CLOCK_UTC_LENGTH + 1];
+    bool ok, gone;
 
+    if (snapshot->recovered && has_final_state(snapshot)) {
+        return true;
+    }
     clock_utc(now);
     if (err == NULL) {
         add_result(&keys, snapshot);
@@ -265,10 +292,12 @@ void result_write_final(struct snapshot *snapshot, const struct error *err)
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "step", "%s", final_state(err));
     keys_add(&keys, "state", "%s", final_state(err));
-    if (commit(snapshot, &keys) && snapshot->request.notify_port != 0) {
+    ok = commit(snapshot, &keys, &gone);
+    if (ok && !gone && snapshot->request.notify_port != 0) {
         notify_requester(snapshot->requester, snapshot->request.notify_port);
     }
     keys_dispose(&keys);
+    return ok;
 }
 
 void result_write_refusal(struct agent *agent, const char *id,

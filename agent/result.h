@@ -15,9 +15,9 @@ void result_write_progress(struct snapshot *snapshot);
 /*
  * The final state and everything that belongs to it, in one transaction;
  * nothing if the requester removed the request.  `err` NULL: done.  Then the
- * requester's event channel is rung.
+ * requester's event channel is rung.  False if xenstored refused it.
  */
-void result_write_final(struct snapshot *snapshot, const struct error *err);
+bool result_write_final(struct snapshot *snapshot, const struct error *err);
 
 /* The same for a folder that is no request. */
 void result_write_refusal(struct agent *agent, const char *id,

@@ -110,7 +110,11 @@ struct snapshot {
     bool recovered;    /* from a note of an agent that ended under way */
     size_t noted_step; /* how far that had come */
     bool gone;         /* recovered, and the domain no longer exists */
-    bool same_domain;  /* recovered, and it is the one it was, not restarted */
+
+    /* dispatch.c, once it is over */
+    bool ended;
+    bool told; /* the result is written */
+    struct error outcome;
 
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;

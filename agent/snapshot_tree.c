@@ -416,6 +416,17 @@ bool tree_drop_disk(struct records *records, const char *vm_uuid,
     return ok;
 }
 
+void tree_set_merging(struct record *record, const char *vdev,
+                      const char *image)
+{
+    struct record_disk *disk =
+        (struct record_disk *)(uintptr_t)tree_disk(record, vdev);
+
+    if (disk != NULL) {
+        set_text(&disk->merging, image);
+    }
+}
+
 bool tree_leave_remains(struct records *records, const char *vm_uuid,
                         const char *name, const char *vdev, const char *remains,
                         struct error *err)
@@ -428,6 +439,7 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
     disk = (struct record_disk *)(uintptr_t)tree_disk(&changed, vdev);
     set_text(&disk->path, remains);
     set_text(&disk->format, "qcow2");
+    set_text(&disk->merging, NULL);
     while (disk->overlay_count > 0) {
         drop_overlay(disk, 0);
     }

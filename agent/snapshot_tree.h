@@ -64,6 +64,10 @@ bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err);
 
+/* In the record alone, if it has the disk; `image` NULL: none is merged. */
+void tree_set_merging(struct record *record, const char *vdev,
+                      const char *image);
+
 /*
  * Of a snapshot's disk nothing is left but the image `remains`, which is to be
  * removed: a delete that is interrupted here finds it again.

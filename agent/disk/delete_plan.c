@@ -120,32 +120,36 @@ static bool check_offline(const struct snapshot_disk *disk,
 }
 
 /*
- * An image that a delete merged just before the agent ended: we made it over
- * the snapshot's state, it is there, but the same QEMU has the state open
- * without it, and only a merge takes it away from there.  NULL if there is
- * none.  For a domain started since, it may be that somebody put it back on the
- * base, and the image holds what was never merged.
+ * The image that a delete has merged already, before it failed or the agent
+ * ended; NULL if there is none.  It is still there, and
+ *
+ * - QEMU has the state open without it, which only the merge brings about.  But
+ *   only in the domain in which the merge began: for one started since, it may
+ *   be that somebody put it back on the base;
+ * - or another image lies over the state: it was over the merged one, since
+ * with two over the state no merge would have begun.
  */
 static const char *find_merged(const struct snapshot *snapshot,
                                const struct block_disk *open,
                                const struct snapshot_disk *disk)
 {
-    const struct record *record = records_find(
-        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
-    const struct record_disk *recorded = tree_disk(record, disk->vdev);
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const struct record *record = records_find(records, uuid, snapshot->name);
+    const char *merging = tree_disk(record, disk->vdev)->merging;
     int place = place_in_chain(open, disk->path);
+    bool merged;
 
-    if (!snapshot->same_domain || !record->deleting || place < 0 ||
-        (place > 0 &&
-         record_disk_lists_overlay(recorded, open->chain[place - 1].path))) {
+    if (merging == NULL || access(merging, F_OK) != 0) {
         return NULL;
     }
-    for (size_t i = 0; i < recorded->overlay_count; i++) {
-        if (access(recorded->overlays[i], F_OK) == 0) {
-            return recorded->overlays[i];
-        }
+    if (place >= 0) {
+        merged = record->deleting_domid == snapshot->guest.domid &&
+                 place_in_chain(open, merging) < 0;
+    } else {
+        merged = tree_image_over(records, uuid, disk->path, merging) != NULL;
     }
-    return NULL;
+    return merged ? merging : NULL;
 }
 
 /* What xl restored the domain on holds its writes. */

@@ -17,6 +17,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
+#include "agent/base/clock.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image.h"
 #include "agent/disk/merge_end.h"
@@ -25,7 +26,15 @@
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
+/* QEMU's monitor may fail us behind a merge; what QEMU has open then must be
+ * known all the same, for the configuration to name it. */
+#define LOOK_ATTEMPTS 5u
+#define LOOK_AGAIN_MS 200u
+
+#define JOB_ID_SIZE 64
+
 static void next_disk(struct snapshot *snapshot);
+static void look_again(struct snapshot *snapshot, const struct error *err);
 
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 {
@@ -155,6 +164,12 @@ static void finish_disk(struct snapshot *snapshot)
 
 /* ---- live ---- */
 
+static void name_job(struct snapshot *snapshot, char ret_id[JOB_ID_SIZE])
+{
+    snprintf(ret_id, JOB_ID_SIZE, "xensnapd-delete-%s",
+             disk_at_work(snapshot)->vdev);
+}
+
 static const struct block_disk *open_disk(struct snapshot *snapshot)
 {
     return block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev,
@@ -195,8 +210,7 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
     struct error own;
 
     if (err != NULL) {
-        own = *err;
-        end_step(snapshot, &own);
+        look_again(snapshot, err);
         return;
     }
     qmp_close(snapshot->qmp);
@@ -227,22 +241,66 @@ static void on_released(struct snapshot *snapshot, const struct error *err)
     block_graph_query(snapshot->qmp, on_graph_after, snapshot);
 }
 
-static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
+/* Of a merge that an agent which died had begun, or that we lost sight of. */
+static void on_job_dismissed(struct json_object *ret, const struct error *err,
+                             void *arg)
 {
-    (void)qmp;
-    if (err != NULL) {
-        end_step(arg, err);
-    } else {
-        plug_node_release(arg, on_released);
-    }
+    (void)ret;
+    (void)err; /* mostly there is none any more */
+    plug_node_release(arg, on_released);
 }
 
-static void look_after_merge(struct snapshot *snapshot)
+static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    char id[JOB_ID_SIZE];
+    struct json_object *arguments;
+
+    if (err != NULL) {
+        look_again(snapshot, err);
+        return;
+    }
+    name_job(snapshot, id);
+    arguments = json_object_new_object();
+    json_object_object_add(arguments, "id", json_object_new_string(id));
+    qmp_execute(qmp, "job-dismiss", arguments, 0, on_job_dismissed, snapshot);
+}
+
+static void look(struct snapshot *snapshot)
 {
     struct agent *agent = snapshot->agent;
 
     snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                              snapshot->guest.uuid, on_open_after, snapshot);
+}
+
+static void on_time_to_look(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    look(arg);
+}
+
+static void look_again(struct snapshot *snapshot, const struct error *err)
+{
+    struct timeval later = clock_timeval(LOOK_AGAIN_MS);
+    struct error own = *err;
+
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    if (snapshot->patience == 0) {
+        end_step(snapshot, &own);
+        return;
+    }
+    snapshot->patience--;
+    event_base_once(snapshot->agent->loop, -1, EV_TIMEOUT, on_time_to_look,
+                    snapshot, &later);
+}
+
+static void look_after_merge(struct snapshot *snapshot)
+{
+    snapshot->patience = LOOK_ATTEMPTS;
+    look(snapshot);
 }
 
 static void on_merged(const struct error *err, void *arg)
@@ -293,9 +351,9 @@ static void merge_live(struct snapshot *snapshot)
     const struct block_image *over = &open->chain[place_of(open, disk->over)];
     const struct block_image *state = &open->chain[place_of(open, disk->path)];
     struct block_job_where where = snapshot_job_place(snapshot);
-    char id[64];
+    char id[JOB_ID_SIZE];
 
-    snprintf(id, sizeof(id), "xensnapd-delete-%s", disk->vdev);
+    name_job(snapshot, id);
     where.began = &snapshot->merge_begun;
     if (disk->merge == STREAM_LIVE) {
         snapshot->merge_job =
@@ -462,7 +520,11 @@ static void next_disk(struct snapshot *snapshot)
         stream_offline(snapshot);
         break;
     case MERGE_FINISH:
-        look_after_merge(snapshot);
+        if (snapshot->graph != NULL) {
+            look_after_merge(snapshot);
+        } else {
+            finish_disk(snapshot);
+        }
         break;
     case DELETE_LIVE:
         delete_live(snapshot);

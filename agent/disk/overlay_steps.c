@@ -8,6 +8,7 @@
  * holds the snapshot's state.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,6 +199,20 @@ static void remove_file(const char *path, struct error *err)
     }
 }
 
+/* Made a moment ago, and never written to. */
+static bool holds_nothing(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+    bool nothing = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                   lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return nothing;
+}
+
 /* A note tells what was about to be made: whether it was, the file tells. */
 static bool is_ours(const struct snapshot *snapshot,
                     const struct snapshot_disk *disk, const char *path)
@@ -205,8 +220,9 @@ static bool is_ours(const struct snapshot *snapshot,
     struct image_info info;
     struct error err;
 
-    return !snapshot->recovered || (image_inspect(path, "qcow2", &info, &err) &&
-                                    strcmp(info.backing_path, disk->path) == 0);
+    return !snapshot->recovered || holds_nothing(path) ||
+           (image_inspect(path, "qcow2", &info, &err) &&
+            strcmp(info.backing_path, disk->path) == 0);
 }
 
 void overlays_unlink(struct snapshot *snapshot, struct error *err)

@@ -238,7 +238,8 @@ static bool end_sequence(struct writer *writer)
     return yaml_sequence_end_event_initialize(&event) && emit(writer, &event);
 }
 
-/* A field of one value; a text that is not there is left out. */
+/* A field of one value; one that may be missing is left out where it says
+ * nothing. */
 static bool emit_field(struct writer *writer, const struct record_field *field,
                        const void *structure)
 {
@@ -250,6 +251,9 @@ static bool emit_field(struct writer *writer, const struct record_field *field,
         if (!text)
             return true;
     }
+    if (field->kind == RECORD_NUMBER && !field->required &&
+        *(const uint64_t *)at == 0)
+        return true;
     writer->key = field->key;
     if (!emit_plain(writer, field->key))
         return false;

@@ -34,6 +34,8 @@ struct record_disk {
     size_t foreign_count;
     char *restore_overlay; /* what the memory file's configuration names, for
                               `xl restore`; made by us; NULL: none */
+    char *merging; /* the image over `path` that a delete merges into it; NULL:
+                      none */
     uint64_t virtual_bytes;
 };
 
@@ -47,11 +49,12 @@ struct record {
     char *consistency; /* "full", "quiesced", "crash" */
     bool memory;
     bool live;
-    bool deleting;     /* a delete has begun to merge: the state that the record
-                          names is no longer whole, only deleting it again is
-                          possible */
-    char *memory_path; /* NULL where !memory */
-    uint64_t memory_bytes; /* size of that file */
+    bool deleting; /* a delete has begun to merge: the state that the record
+                      names is no longer whole, only deleting it again is
+                      possible */
+    uint64_t deleting_domid; /* the domain that ran then; 0: none */
+    char *memory_path;       /* NULL where !memory */
+    uint64_t memory_bytes;   /* size of that file */
     char *config; /* libxl_domain_config as JSON, naming the images active when
                      the snapshot was taken */
     struct record_disk *disks;

@@ -102,6 +102,7 @@ const struct record_field record_fields[] = {
     {"memory", RECORD_FLAG, true, PLACE(memory), NULL, NULL},
     {"live", RECORD_FLAG, true, PLACE(live), NULL, NULL},
     {"deleting", RECORD_FLAG, true, PLACE(deleting), NULL, NULL},
+    {"deleting-domid", RECORD_NUMBER, false, PLACE(deleting_domid), NULL, NULL},
     {"memory-path", RECORD_TEXT, false, PLACE(memory_path), is_absolute,
      A_PATH},
     {"memory-bytes", RECORD_NUMBER, true, PLACE(memory_bytes), NULL, NULL},
@@ -127,6 +128,7 @@ const struct record_field record_disk_fields[] = {
     {"foreign", RECORD_FOREIGN, false, PLACE(foreign), is_absolute, A_PATH},
     {"restore-overlay", RECORD_TEXT, false, PLACE(restore_overlay), is_absolute,
      A_PATH},
+    {"merging", RECORD_TEXT, false, PLACE(merging), is_absolute, A_PATH},
     {"virtual-bytes", RECORD_NUMBER, true, PLACE(virtual_bytes), NULL, NULL},
     {NULL, RECORD_TEXT, false, 0, NULL, NULL},
 };

@@ -16,6 +16,16 @@ from native.world import World
 LOG_TAIL = 60
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--faults", default="0/8", metavar="PART/OF",
+        help="of the runs of test_faults.py every OF-th, beginning with PART; "
+             "0/1 is all of them")
+    parser.addoption(
+        "--fault-point", metavar="'KIND NUMBER'",
+        help="only this run of them, such as 'kill-before 17'")
+
+
 _CLONE_NEWNS = 0x00020000
 _FIXED_FOLDERS = ("/run", "/var/lib/xen", "/var/log/xen")
 

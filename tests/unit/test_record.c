@@ -30,6 +30,7 @@ static void fill_disks(struct record *record)
     record_disk_add_overlay(&disks[0], "/images/web.before.qcow2");
     record_disk_add_overlay(&disks[0], "/images/web.before.1.qcow2");
     disks[0].restore_overlay = xstrdup("/images/web.before.restore.qcow2");
+    disks[0].merging = xstrdup("/images/web.before.qcow2");
     disks[0].virtual_bytes = 10737418240;
     disks[1].vdev = xstrdup("xvdb");
     disks[1].path = xstrdup("/images/data.qcow2");
@@ -53,6 +54,7 @@ static struct record full_record(void)
         .memory = true,
         .live = true,
         .deleting = true,
+        .deleting_domid = 7,
         .memory_path = xstrdup("/memory/web.before.save"),
         .memory_bytes = UINT64_MAX,
         .config = xstrdup("{\n    \"c_info\": {\n        \"name\": \"web\"\n"
@@ -88,6 +90,7 @@ static void assert_disk_equal(const struct record_disk *a,
     assert_text_equal(a->format, b->format);
     assert_text_equal(a->snapshot, b->snapshot);
     assert_text_equal(a->restore_overlay, b->restore_overlay);
+    assert_text_equal(a->merging, b->merging);
     assert_true(a->virtual_bytes == b->virtual_bytes);
     assert_int_equal(a->overlay_count, b->overlay_count);
     for (i = 0; i < a->overlay_count; i++)
@@ -113,6 +116,7 @@ static void assert_record_equal(const struct record *a, const struct record *b)
     assert_int_equal(a->memory, b->memory);
     assert_int_equal(a->live, b->live);
     assert_int_equal(a->deleting, b->deleting);
+    assert_true(a->deleting_domid == b->deleting_domid);
     assert_text_equal(a->memory_path, b->memory_path);
     assert_true(a->memory_bytes == b->memory_bytes);
     assert_text_equal(a->config, b->config);

@@ -67,6 +67,7 @@ class Agent:
                 "run-folder": f"{self.folder}/run",
             },
         }
+        self.faults = None  # a Faults, of which the next start takes notice
         self._ids = itertools.count(1)
 
     # -- the process ------------------------------------------------------
@@ -81,8 +82,10 @@ class Agent:
         libraries = subprocess.run(["ldd", self.program], check=False,
                                    capture_output=True, text=True).stdout
         found = re.search(r"libasan\S* => (\S+)", libraries)
+        shims = (["fault_shim.so"] if self.faults else []) + [
+            "hypervisor_shim.so"]
         return ([found[1]] if found else []) + [
-            f"{self.world.shims}/hypervisor_shim.so"]
+            f"{self.world.shims}/{shim}" for shim in shims]
 
     def start(self, *arguments, ready=True):
         """Starts the agent; waits until it takes requests."""
@@ -93,6 +96,8 @@ class Agent:
             json.dump(self.settings, file, indent=1)  # JSON is YAML
         environment = self.world.environment()
         environment["LD_PRELOAD"] = " ".join(self._preloads())
+        if self.faults:
+            environment["FAULT_POINTS"] = self.faults.path
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One operation of each recipe that this tier can run, for the fault tests: how
+its world looks before, the request, and what must be true of its outcome."""
+
+import os
+import subprocess
+
+PIECE = 4096
+
+
+def qemu_img(*arguments):
+    subprocess.run(["qemu-img", *arguments], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def overlay(world, base, name):
+    path = f"{world.images}/{name}.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", path)
+    return path
+
+
+class Recipe:
+    """A domain with one disk; subclasses say what is done to it. `foreign`
+    are images that the test's toolstack made."""
+
+    disks = (("xvda", "qcow2"),)
+    operation = None
+    keys = {}
+    runs = True  # the domain, after a success and a failure alike
+
+    def __init__(self, world, agent):
+        self.world, self.agent = world, agent
+        self.domain = world.add_domain("alice", disks=list(self.disks))
+        self.data = {}
+        self.foreign = {disk.path for disk in self.domain.disks.values()}
+
+    def write(self, vdev, place):
+        """As the guest, what can be told from all that was written before."""
+        data = os.urandom(PIECE)
+        self.domain.write(vdev, place * 65536, data)
+        self.data[vdev, place * 65536] = data
+
+    def ask(self, operation, **keys):
+        reply = self.agent.request(operation, keys, domain="alice")
+        assert reply["state"] == "done", reply
+        return reply
+
+    def create(self, name, **keys):
+        return self.ask("create", name=name, memory=0, **keys)
+
+    def submit(self):
+        return self.agent.submit(self.operation, self.keys, domain="alice")
+
+    def published(self):
+        """The names of the snapshots that are there."""
+        tree = self.world.store.tree(
+            f"/tool/xensnapd/snapshots/{self.domain.uuid}")
+        return {key.split("/")[0] for key in tree if key.endswith("/name")}
+
+    def prepare(self):
+        """All that comes before the operation."""
+
+    def settle(self, reply):
+        """What a toolstack does about a failure, if the domain waits for
+        it."""
+
+    def check(self, reply):
+        """What this operation promises besides."""
+
+
+class Create(Recipe):
+    """One external disk, one internal."""
+
+    disks = (("xvda", "qcow2"), ("xvdb", "qcow2"))
+    operation = "create"
+    keys = {"name": "s1", "memory": 0, "disks/xvdb/external": 0}
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.write("xvdb", 0)
+
+    def check(self, reply):
+        done = reply["state"] == "done"
+        assert self.published() == ({"s1"} if done else set())
+        assert len(self.domain.chain("xvda")) == (2 if done else 1)
+
+
+class DeleteActive(Recipe):
+    """The active image is merged into the one under it."""
+
+    operation = "delete"
+    keys = {"name": "s1"}
+    depth_after = 1
+    left = set()
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.create("s1")
+        self.write("xvda", 1)
+
+    def settle(self, reply):
+        # What failed behind the first change is finished by asking again.
+        if self.keys["name"] in self.published():
+            self.ask("delete", **self.keys)
+
+    def check(self, reply):
+        assert self.published() == self.left
+        if self.runs:
+            assert len(self.domain.chain("xvda")) == self.depth_after
+
+
+class DeleteInner(DeleteActive):
+    """Two images beneath the active one are merged."""
+
+    depth_after = 2
+    left = {"s2"}
+
+    def prepare(self):
+        super().prepare()
+        self.create("s2")
+        self.write("xvda", 2)
+
+
+class DeleteStreamed(DeleteInner):
+    """What the snapshot holds goes into the larger image over it."""
+
+    keys = {"name": "s2"}
+    left = {"s1"}
+
+    def prepare(self):
+        super().prepare()
+        for place in range(3, 8):
+            self.write("xvda", place)
+
+
+class DeleteInternal(DeleteActive):
+    """One inside of the image."""
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.create("s1", **{"disks/xvda/external": 0})
+        self.write("xvda", 1)
+
+
+class DeleteOffline(DeleteInner):
+    """By qemu-img: the domain does not run."""
+
+    runs = False
+
+    def prepare(self):
+        super().prepare()
+        self.domain.disks["xvda"].front.flush()
+        self.top = self.domain.chain("xvda")[0][0]
+        self.world.remove_domain(self.domain)
+
+    def check(self, reply):
+        super().check(reply)
+        copy = f"{self.world.folder}/content"
+        qemu_img("convert", "-f", "qcow2", "-O", "raw", self.top, copy)
+        with open(copy, "rb") as file:
+            for (_, offset), data in self.data.items():
+                file.seek(offset)
+                assert file.read(PIECE) == data, hex(offset)
+
+
+class Rescan(Recipe):
+    """The toolstack put an overlay over the active image."""
+
+    operation = "rescan"
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.create("s1")
+        self.write("xvda", 1)
+        self.domain.disks["xvda"].front.flush()
+        self.grow()
+
+    def grow(self):
+        self.top = overlay(self.world, self.domain.chain("xvda")[0][0], "new")
+        self.foreign.add(self.top)
+        self.keys = {**self.keys, "disks/xvda/path": self.top,
+                     "disks/xvda/format": "qcow2"}
+
+    def settle(self, reply):
+        # A hold is for whoever began it to end, one of a dead request's is not.
+        if self.is_held():
+            self.agent.wait_ready()
+            self.agent.request("rescan", {"phase": "complete"}, domain="alice")
+
+    def is_held(self):
+        return bool(int(self.world.xen.get(self.domain.domid)["paused"]))
+
+    def check(self, reply):
+        if reply["state"] == "done":
+            assert self.domain.chain("xvda")[0][0] == self.top
+        assert self.published() == {"s1"}
+
+
+class Prepare(Rescan):
+    """It is about to change."""
+
+    keys = {"phase": "prepare", "hold": 60}
+
+    def grow(self):
+        self.top = self.domain.chain("xvda")[0][0]
+
+    def settle(self, reply):
+        if reply["state"] == "done":
+            assert self.is_held()
+            assert not self.domain.open_files()
+            self.ask("rescan", phase="complete")
+            return
+        self.world.eventually(lambda: not self.is_held(), 30,
+                              "the domain let go")
+        # A hold that came to its end is remembered until somebody asks.
+        self.agent.request("rescan", {"phase": "complete"}, domain="alice")
+
+
+class Complete(Rescan):
+    """It has changed."""
+
+    keys = {"phase": "complete"}
+
+    def grow(self):
+        active = self.domain.chain("xvda")[0][0]
+        self.ask("rescan", phase="prepare", hold=60)
+        self.top = overlay(self.world, active, "new")
+        self.foreign.add(self.top)
+        self.keys = {**self.keys, "disks/xvda/path": self.top}
+
+    def settle(self, reply):
+        # Held for another try, unless letting go came first.
+        if reply["state"] != "done" and self.is_held():
+            self.agent.request("rescan", self.keys, domain="alice")
+
+
+class Abort(Complete):
+    """It has not changed after all."""
+
+    keys = {"phase": "abort"}
+
+    def grow(self):
+        self.top = self.domain.chain("xvda")[0][0]
+        self.ask("rescan", phase="prepare", hold=60)
+
+
+class StartFromSnapshot(Recipe):
+    """A revert of a domain that does not run. Only a hypervisor can start it,
+    so that here it fails at the latest in its step `restore`: what was before
+    is to be put back."""
+
+    operation = "revert"
+    keys = {"name": "s1", "start": "boot"}
+    runs = False
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.create("s1")
+        self.domain.disks["xvda"].front.flush()
+        self.world.remove_domain(self.domain)
+
+    def check(self, reply):
+        assert reply["state"] == "failed", reply
+        assert self.published() == {"s1"}
+
+
+RECIPES = {
+    "create": Create,
+    "delete-active": DeleteActive,
+    "delete-inner": DeleteInner,
+    "delete-streamed": DeleteStreamed,
+    "delete-internal": DeleteInternal,
+    "delete-offline": DeleteOffline,
+    "rescan": Rescan,
+    "rescan-prepare": Prepare,
+    "rescan-complete": Complete,
+    "rescan-abort": Abort,
+    "start-from-snapshot": StartFromSnapshot,
+}
