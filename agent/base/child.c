@@ -23,7 +23,7 @@ struct child {
     void *arg;
     pid_t pid;
     char program[32];
-    int words_fd; /* the end of its stderr that we read; -1: none */
+    int words_fd; /* the end of its stderr that we read; -1: it has ours */
     struct error start_error;
 };
 
@@ -100,58 +100,118 @@ static void report_start_error(evutil_socket_t fd, short events, void *arg)
     end(child, &err);
 }
 
-/* No input, words into our pipe, and none of our signal settings: libevent's
- * handlers would write into a pipe that both processes share. */
-static int spawn(struct child *child, const char *const argv[], int words_end)
+/* None of our signal settings: libevent's handlers would write into a pipe that
+ * both processes share. */
+static int spawn(struct child *child, const char *path,
+                 const char *const argv[],
+                 const posix_spawn_file_actions_t *actions, short flags)
 {
-    posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t all, none;
     int errnum;
 
     sigfillset(&all);
     sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(
+        &attributes,
+        (short)(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | flags));
+    errnum = posix_spawnp(&child->pid, path, actions, &attributes,
+                          (char *const *)(uintptr_t)argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    return errnum;
+}
+
+/* No input, and words into our pipe. */
+static int spawn_heard(struct child *child, const char *const argv[],
+                       int words_end)
+{
+    posix_spawn_file_actions_t actions;
+    int errnum;
+
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, words_end, 2);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    errnum = posix_spawnp(&child->pid, argv[0], &actions, &attributes,
-                          (char *const *)(uintptr_t)argv, environ);
-    posix_spawnattr_destroy(&attributes);
+    errnum = spawn(child, argv[0], argv, &actions, 0);
     posix_spawn_file_actions_destroy(&actions);
     return errnum;
+}
+
+/* A descriptor duplicated onto itself is inherited. */
+static int spawn_apart(struct child *child, const char *path,
+                       const char *const argv[], const int *kept, size_t count)
+{
+    posix_spawn_file_actions_t actions;
+    int errnum = 0;
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+    for (size_t i = 0; i < count && errnum == 0; i++) {
+        errnum = posix_spawn_file_actions_adddup2(&actions, kept[i], kept[i]);
+    }
+    if (errnum == 0) {
+        errnum = spawn(child, path, argv, &actions, POSIX_SPAWN_SETSID);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return errnum;
+}
+
+static struct child *child_new(struct event_base *loop, const char *name,
+                               child_on_exit *on_exit, void *arg)
+{
+    struct child *child = xcalloc(1, sizeof(*child));
+
+    child->loop = loop;
+    child->on_exit = on_exit;
+    child->arg = arg;
+    child->words_fd = -1;
+    snprintf(child->program, sizeof(child->program), "%s", name);
+    LIST_INSERT_HEAD(&children, child, link);
+    return child;
+}
+
+static void did_not_start(struct child *child, int errnum)
+{
+    struct timeval at_once = {0};
+
+    child->pid = -1;
+    error_set_errno(&child->start_error, ERR_STORE, errnum, "cannot start %s",
+                    child->program);
+    event_base_once(child->loop, -1, EV_TIMEOUT, report_start_error, child,
+                    &at_once);
 }
 
 struct child *child_start(struct event_base *loop, const char *const argv[],
                           child_on_exit *on_exit, void *arg)
 {
-    struct child *child = xcalloc(1, sizeof(*child));
-    struct timeval at_once = {0};
+    struct child *child = child_new(loop, argv[0], on_exit, arg);
     int ends[2] = {-1, -1};
-    int errnum;
+    int errnum = pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : errno;
 
-    child->loop = loop;
-    child->on_exit = on_exit;
-    child->arg = arg;
-    snprintf(child->program, sizeof(child->program), "%s", argv[0]);
-    errnum = pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0 ? 0 : errno;
     child->words_fd = ends[0];
     if (errnum == 0) {
-        errnum = spawn(child, argv, ends[1]);
+        errnum = spawn_heard(child, argv, ends[1]);
         close(ends[1]);
     }
-    LIST_INSERT_HEAD(&children, child, link);
     if (errnum != 0) {
-        child->pid = -1;
-        error_set_errno(&child->start_error, ERR_STORE, errnum,
-                        "cannot start %s", argv[0]);
-        event_base_once(loop, -1, EV_TIMEOUT, report_start_error, child,
-                        &at_once);
+        did_not_start(child, errnum);
+    }
+    return child;
+}
+
+struct child *child_start_apart(struct event_base *loop, const char *path,
+                                const char *const argv[], const int *kept,
+                                size_t count, child_on_exit *on_exit, void *arg)
+{
+    struct child *child = child_new(loop, argv[0], on_exit, arg);
+    int errnum = spawn_apart(child, path, argv, kept, count);
+
+    if (errnum != 0) {
+        did_not_start(child, errnum);
     }
     return child;
 }

@@ -25,6 +25,16 @@ typedef void child_on_exit(const struct error *err, void *arg);
 struct child *child_start(struct event_base *loop, const char *const argv[],
                           child_on_exit *on_exit, void *arg);
 
+/*
+ * The same for a program that outlives this process and is told apart from it:
+ * `path` under the name argv[0], in a session of its own, with `count`
+ * descriptors `kept` under their numbers and this process's stderr.
+ */
+struct child *child_start_apart(struct event_base *loop, const char *path,
+                                const char *const argv[], const int *kept,
+                                size_t count, child_on_exit *on_exit,
+                                void *arg);
+
 /* Asks it to end (SIGTERM); the callback still comes. */
 void child_stop(struct child *child);
 

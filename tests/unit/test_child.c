@@ -88,6 +88,46 @@ static void assert_fails(const char *script, enum error_code code,
     assert_string_equal(heard.message, message);
 }
 
+/* ---- started apart ---- */
+
+/* Name, session and pid, through the descriptor that was kept. */
+static void one_apart_has_its_own_name_and_session(void **state)
+{
+    const char *argv[] = {"apart", "-c", NULL, NULL};
+    char script[128], name[16] = "", said[64] = "";
+    int ends[2], session = 0, pid = 0;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    snprintf(script, sizeof(script),
+             "read -r pid n s p g session rest </proc/self/stat; "
+             "echo $0 $session $$ >&%d",
+             ends[1]);
+    argv[2] = script;
+    child_start_apart(loop, "/bin/sh", argv, &ends[1], 1, on_exit_of, &heard);
+    assert_true(read(ends[0], said, sizeof(said) - 1) > 0);
+    assert_int_equal(sscanf(said, "%15s %d %d", name, &session, &pid), 3);
+    assert_string_equal(name, "apart");
+    assert_int_equal(session, pid);
+    assert_int_equal(reap(), pid);
+    assert_int_equal(heard.code, ERR_NONE);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void one_apart_that_cannot_be_started_is_told_from_the_loop(void **state)
+{
+    const char *argv[] = {"apart", NULL};
+    const int missing = -1;
+
+    (void)state;
+    child_start_apart(loop, "/bin/sh", argv, &missing, 1, on_exit_of, &heard);
+    assert_int_equal(ended, 0);
+    event_base_loop(loop, EVLOOP_ONCE);
+    assert_int_equal(ended, 1);
+    assert_non_null(strstr(heard.message, "cannot start apart"));
+}
+
 /* ---- ends ---- */
 
 static void an_exit_with_0_is_a_good_end(void **state)
@@ -307,6 +347,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(one_apart_has_its_own_name_and_session),
+        TEST(one_apart_that_cannot_be_started_is_told_from_the_loop),
         TEST(an_exit_with_0_is_a_good_end),
         TEST(words_alone_are_no_failure),
         TEST(a_failure_is_told_in_the_programs_own_words),
