@@ -11,8 +11,14 @@
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
 #include "agent/guest/savefile.h"
+#include "agent/guest/userdata_lock.h"
+#include "agent/guest/xen_paths.h"
 
 #define ABORT_POLL_MS 10
+
+/* libxl waits a minute for QEMU's part in a resume. */
+#define RESUME_LOCK    "xensnapd-resume-lock"
+#define RESUME_LOCK_MS 65000
 
 /* ---- what all have in common ---- */
 
@@ -166,7 +172,7 @@ static void describe_or_gone(const struct guest_call *call, struct error *err)
     libxl_dominfo_dispose(&info);
 }
 
-/* ---- resume, pause, unpause, destroy ---- */
+/* ---- what says no more than how it went ---- */
 
 struct plain_call {
     struct guest_call call;
@@ -201,30 +207,99 @@ static struct guest_call *plain_call_new(struct guests *guests, uint32_t domid,
     return &plain->call;
 }
 
+/* ---- resume ---- */
+
 static bool is_suspended(const libxl_dominfo *info)
 {
     return info->shutdown && !info->dying &&
            info->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
 }
 
-/* Looks first: for an HVM guest libxl would let QEMU go on before it finds out
- * that the domain was not suspended at all (libxl__domain_resume). */
+struct resume_call {
+    struct plain_call plain; /* first: on_plain_ended() frees it */
+    struct userdata_lock *lock;
+};
+
+/* What counts is that it is not suspended, whoever resumed it. */
+static void on_resume_ended(struct guest_call *call)
+{
+    struct resume_call *resume =
+        container_of(call, struct resume_call, plain.call);
+    libxl_dominfo info;
+
+    userdata_lock_release(resume->lock);
+    if (call->rc) {
+        if (!guest_look(call->guests, call->domid, &info) &&
+            !is_suspended(&info))
+            call->rc = 0;
+        libxl_dominfo_dispose(&info);
+    }
+    on_plain_ended(call);
+}
+
+/* True if it is; otherwise the call has ended. */
+static bool needs_resume(struct guest_call *call, libxl_dominfo *ret_info)
+{
+    int rc = guest_look(call->guests, call->domid, ret_info);
+
+    if (!rc && is_suspended(ret_info))
+        return true;
+    guest_call_end(call, rc);
+    return false;
+}
+
+static void on_resume_locked(const struct error *err, void *arg)
+{
+    struct resume_call *resume = arg;
+    struct guest_call *call = &resume->plain.call;
+    libxl_dominfo info;
+
+    if (err) {
+        snprintf(call->complaint, sizeof(call->complaint), "%.255s",
+                 err->message);
+        guest_call_end(call, ERROR_LOCK_FAIL);
+        return;
+    }
+    if (needs_resume(call, &info))
+        guest_call_begun(call, libxl_domain_resume(call->guests->context.libxl,
+                                                   call->domid, 1, &call->how));
+    libxl_dominfo_dispose(&info);
+}
+
+/*
+ * Looks first: for an HVM guest libxl would let QEMU go on before it finds out
+ * that the domain was not suspended at all (libxl__domain_resume).
+ *
+ * The lock: cancelling a suspend sets a register of the first processor, after
+ * a look of its own (modify_returncode(), xg_resume.c).  If another process,
+ * guardian or agent, let the domain go in between, all registers of a running
+ * processor would be set back to what they were.
+ */
 struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
                                 guest_on_done *on_done, void *arg)
 {
-    struct guest_call *call =
-        plain_call_new(guests, domid, "resuming", on_done, arg);
+    struct resume_call *resume = xcalloc(1, sizeof(*resume));
+    struct guest_call *call = &resume->plain.call;
+    char uuid[GUEST_UUID_LENGTH + 1];
     libxl_dominfo info;
-    int rc = guest_look(guests, domid, &info);
+    char *path;
 
-    if (rc || !is_suspended(&info))
-        guest_call_end(call, rc);
-    else
-        guest_call_begun(call, libxl_domain_resume(guests->context.libxl, domid,
-                                                   1, &call->how));
+    resume->plain.on_done = on_done;
+    resume->plain.arg = arg;
+    guest_call_init(call, guests, domid, "resuming", on_resume_ended);
+    if (needs_resume(call, &info)) {
+        snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
+                 LIBXL_UUID_BYTES(info.uuid));
+        path = xen_userdata_path(XEN_USERDATA_LOCK, domid, uuid, RESUME_LOCK);
+        resume->lock = userdata_lock_take(guests->base, path, RESUME_LOCK_MS,
+                                          on_resume_locked, resume);
+        free(path);
+    }
     libxl_dominfo_dispose(&info);
     return call;
 }
+
+/* ---- pause, unpause, destroy ---- */
 
 struct guest_call *guest_destroy(struct guests *guests, uint32_t domid,
                                  guest_on_done *on_done, void *arg)

@@ -22,6 +22,7 @@
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
 #include "agent/guest/savefile.h"
+#include "agent/guest/suspend_request.h"
 
 /* How long libxl waits for a guest (libxl_dom_suspend.c). */
 #define GUEST_LIMIT_MS 60000
@@ -120,33 +121,6 @@ static void describe(struct save_call *save)
 
 /* ---- settling ---- */
 
-/* Takes back a request that the guest has not acknowledged, as libxl does when
- * its own time is up, but not when it is told to give up. */
-static bool withdraw_suspend_request(struct xs_handle *xs, uint32_t domid)
-{
-    xs_transaction_t transaction;
-    char path[64];
-    char *value;
-    bool pending;
-
-    snprintf(path, sizeof(path), "/local/domain/%u/control/shutdown", domid);
-    do {
-        transaction = xs_transaction_start(xs);
-        if (!transaction)
-            return false;
-        value = xs_read(xs, transaction, path, NULL);
-        pending = value && strcmp(value, "suspend") == 0;
-        free(value);
-        if (!pending || !xs_write(xs, transaction, path, "", 0)) {
-            xs_transaction_end(xs, transaction, true);
-            return false;
-        }
-        if (xs_transaction_end(xs, transaction, false))
-            return true;
-    } while (errno == EAGAIN);
-    return false;
-}
-
 /* Whether the guest may have acknowledged a request and not yet followed it.
  * It is asked after the helper has begun to write (save(), xg_sr_save.c). */
 static bool may_yet_suspend(const struct save_call *save)
@@ -173,7 +147,7 @@ static void settle(struct save_call *save)
         error_set(&save->err, ERR_NO_SUCH_DOMAIN,
                   "domain %u went away while it was saved", call->domid);
     if (rc || shutdown ||
-        withdraw_suspend_request(call->guests->context.xs, call->domid) ||
+        suspend_request_withdraw(call->guests->context.xs, call->domid) ||
         !may_yet_suspend(save) || evtimer_add(save->timer, &pause) < 0)
         finish(save);
 }

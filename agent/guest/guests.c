@@ -361,3 +361,24 @@ bool guest_never_ran(struct guests *guests, uint32_t domid)
     libxl_dominfo_dispose(&info);
     return never;
 }
+
+enum guest_sight guest_glance(struct guests *guests, uint32_t domid,
+                              const char *uuid)
+{
+    libxl_dominfo info;
+    libxl_uuid wanted;
+    int rc = guest_look(guests, domid, &info);
+    enum guest_sight sight = GUEST_IS_THERE;
+
+    if (rc == ERROR_DOMAIN_NOTFOUND)
+        sight = GUEST_IS_GONE;
+    else if (!rc &&
+             (libxl_uuid_from_string(&wanted, uuid) != 0 ||
+              libxl_uuid_compare(&info.uuid, &wanted) != 0 || info.dying))
+        sight = GUEST_IS_GONE;
+    else if (!rc && info.shutdown &&
+             info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND)
+        sight = GUEST_IS_SUSPENDED;
+    libxl_dominfo_dispose(&info);
+    return sight;
+}

@@ -80,6 +80,15 @@ bool guests_find_domid(struct guests *guests, uint32_t domid,
  * only just made, or half made. */
 bool guest_never_ran(struct guests *guests, uint32_t domid);
 
+/*
+ * A look by hypercall alone, at the domain of that domid if it also has that
+ * uuid.  One that is being destroyed is gone; one that cannot be looked at is
+ * there.
+ */
+enum guest_sight { GUEST_IS_GONE, GUEST_IS_THERE, GUEST_IS_SUSPENDED };
+enum guest_sight guest_glance(struct guests *guests, uint32_t domid,
+                              const char *uuid);
+
 /* Whether this hypervisor can track what a domain of that type dirties, which
  * a live save needs: PV needs shadow paging, the others it or HAP. */
 bool guests_can_save_live(struct guests *guests, enum guest_type type);
@@ -108,7 +117,8 @@ struct guest_call *guest_save(struct guests *guests, uint32_t domid, int fd,
 /*
  * libxl_domain_resume(suspend_cancel=1): lets a suspended domain go on where
  * it was.  A domain that is not suspended is left alone, and that is success:
- * safe to repeat.
+ * safe to repeat, also by several processes at the same time, which wait for
+ * each other.
  */
 struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
                                 guest_on_done *on_done, void *arg);
