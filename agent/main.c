@@ -15,6 +15,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/folder.h"
 #include "agent/dispatch.h"
+#include "agent/guest/guard_program.h"
 #include "agent/hold.h"
 #include "agent/notify.h"
 #include "agent/publish.h"
@@ -352,6 +353,9 @@ int main(int argc, char **argv)
 {
     struct options options = {.config = DEFAULT_CONFIG};
 
+    if (guard_program_is_meant(argv[0])) {
+        return guard_program_main(argc, argv);
+    }
     parse_options(argc, argv, &options);
     return run(&options) ? 0 : 1;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "agent/guest/guard.h"
+
 static void disk_dispose(struct snapshot_disk *disk)
 {
     free(disk->path);
@@ -71,6 +73,8 @@ void snapshot_free(struct snapshot *snapshot)
     event_free_if(snapshot->deferred);
     event_free_if(snapshot->teller);
     event_free_if(snapshot->meter);
+    event_free_if(snapshot->pause_limit);
+    guard_dismiss(snapshot->guard, false);
     request_dispose(&snapshot->request);
     free(snapshot);
 }

@@ -25,6 +25,7 @@
 #include "agent/request.h"
 
 struct child;
+struct guard;
 struct guest_call;
 struct hold;
 struct stored_config_change;
@@ -150,6 +151,13 @@ struct snapshot {
     uint64_t suspended_ns; /* monotonic; 0: not seen suspended */
     uint64_t downtime_ms;
     bool supervision_held;
+
+    /* the bound of the pause, see pause_steps.c */
+    struct guard *guard;
+    struct event *pause_limit;
+    uint32_t max_pause_ms;      /* 0: none */
+    struct guest_call *release; /* the guest is being let go over its head */
+    bool release_awaited;
 
     /* delete */
     struct block_job *merge_job;

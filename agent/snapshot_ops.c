@@ -13,7 +13,8 @@
  *
  * Between save-memory, which leaves the guest suspended, and resume-guest
  * stands nothing but the switch itself: what takes time is done before or
- * after.
+ * after.  guard-guest comes before any suspend: its guardian lets the guest go
+ * if this process cannot.
  *
  * The record commits: until it is on disk the snapshot does not exist, and
  * everything can still be put back, by merging the overlays live if need be.
@@ -48,10 +49,12 @@ static const struct step checkpoint[] = {
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
           SECONDS(60), 10, 0 },
+    { "guard-guest", "setting a guardian by the guest",
+          guard_begin, guard_end, guard_begin_abort, SECONDS(60), 11, 0 },
     { "save-memory", "saving memory",
           memory_save, memory_discard, memory_save_abort, 0, 90, 0 },
     { "switch-disks", "switching the disks",
-          disks_switch, disks_switch_back, NULL, SECONDS(120), 92, 0 },
+          disks_switch, guest_then_switch_back, NULL, SECONDS(120), 92, 0 },
     { "resume-guest", "letting the guest go on",
           guest_go_on, NULL, NULL, SECONDS(60), 94, 0 },
     { "keep-memory", "flushing the memory file",
@@ -101,6 +104,8 @@ static const struct step revert[] = {
           restore_check, NULL, NULL, SECONDS(60), 8, 0 },
     { "make-overlays", "making fresh overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 10, 0 },
+    { "guard-guest", "setting a guardian by the guest",
+          guard_begin, guard_end, guard_begin_abort, SECONDS(60), 11, 0 },
     { "keep-running-state", "keeping the running state",
           rescue_save, rescue_undo, rescue_save_abort, 0, 40, 0 },
     { "end-domain", "ending the running domain",

@@ -55,7 +55,8 @@ struct config {
         uint32_t qmp_greeting_ms;
         uint32_t qmp_reply_ms;
         uint32_t qmp_transaction_ms;
-        uint32_t hold_ms;  /* default of the `hold` key */
+        uint32_t max_pause_ms; /* a guest is suspended; 0: no limit */
+        uint32_t hold_ms;      /* default of the `hold` key */
         uint32_t drain_ms; /* SIGTERM: running operations may take this long */
     } timeouts;
     enum config_supervise supervise;

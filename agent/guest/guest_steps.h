@@ -26,6 +26,15 @@ operation_act config_adjust_abort;
 operation_act memory_check;
 operation_act memory_uncheck;
 
+/*
+ * Before a suspend: the guest gets a guardian, and its pause a bound.  Until
+ * the undo, or pause_is_over(), the guest is let go when timeouts.max-pause has
+ * passed, and the operation is given up.
+ */
+operation_act guard_begin;
+operation_act guard_begin_abort;
+operation_act guard_end;
+
 /* Leaves the guest suspended, its memory in a temporary file. */
 operation_act memory_save;
 operation_act memory_save_abort;
@@ -34,6 +43,10 @@ operation_act memory_save_abort;
 operation_act memory_discard;
 
 operation_act guest_go_on;
+
+/* The undo of the switch: a guest that stands still goes on first, since what
+ * QEMU is asked for may take long. */
+operation_act guest_then_switch_back;
 
 /* Makes the file durable under its final name, and removes that again. */
 operation_act memory_keep;
@@ -63,7 +76,14 @@ operation_act domain_start;
 void restore_recall_source(struct snapshot *snapshot);
 
 /* Some domain changed its state: the moment of suspension is noted, for
- * `downtime-ms`. */
+ * `downtime-ms` and the bound. */
 void memory_note_suspend(struct snapshot *snapshot);
+
+/* The guest has just been seen suspended. */
+void pause_has_begun(struct snapshot *snapshot);
+
+/* It runs again, or is ended on purpose: neither guardian nor bound any more.
+ */
+void pause_is_over(struct snapshot *snapshot);
 
 #endif

@@ -375,6 +375,7 @@ void memory_note_suspend(struct snapshot *snapshot)
         guest.shutdown &&
         guest.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND) {
         snapshot->suspended_ns = clock_monotonic_ns();
+        pause_has_begun(snapshot);
     }
 }
 
@@ -403,6 +404,7 @@ static void on_resumed(const struct error *err, void *arg)
     snapshot->call = NULL;
     if (err == NULL) {
         note_resume(snapshot);
+        pause_is_over(snapshot);
         release_supervision(snapshot);
     }
     operation_step_done(&snapshot->operation, err);

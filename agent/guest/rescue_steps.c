@@ -265,6 +265,7 @@ void domain_destroy(struct operation *operation)
         operation_step_done(operation, &err);
         return;
     }
+    pause_is_over(snapshot);
     if (snapshot->suspended_ns == 0) {
         snapshot->suspended_ns = clock_monotonic_ns();
     }

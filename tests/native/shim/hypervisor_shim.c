@@ -364,6 +364,9 @@ static long do_memory_op(uint64_t cmd, const void *buffer)
     case XENMEM_get_sharing_freed_pages:
     case XENMEM_get_sharing_shared_pages:
         return 0;
+    case XENMEM_get_vnumainfo:
+        errno = EOPNOTSUPP; /* it has none */
+        return -1;
     default:
         fake_note("unanswered memory-op %llu", (unsigned long long)cmd);
         errno = ENOSYS;

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The process that writes a domain's memory for libxl (libxl-save-helper), as
+ * the guardian sees it, which is a child of the agent's like the agent's own
+ * helpers.  They stay siblings when the agent dies: whoever adopts the one
+ * adopts the other.  So another toolstack's helper is told from ours.
+ */
+#ifndef XENSNAPD_GUEST_SAVE_HELPER_H
+#define XENSNAPD_GUEST_SAVE_HELPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether somebody else is just saving the domain. */
+bool save_helper_is_foreign(uint32_t domid);
+
+/* Ends what a dead agent left at work on the domain: it would go on reading
+ * memory that changes, and writing a file that nobody wants. */
+void save_helper_kill_siblings(uint32_t domid);
+
+/* For tests: whether a /proc/PID/cmdline of `length` bytes, zero bytes
+ * included, is that of a helper that saves `domid`.  Pure. */
+bool save_helper_matches(const char *cmdline, uint64_t length, uint32_t domid);
+
+#endif
