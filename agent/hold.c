@@ -331,9 +331,11 @@ static bool is_note(const char *name)
 
 static void take_up_all(struct holds *holds)
 {
-    DIR *folder = opendir(holds->folder);
+    DIR *folder;
     const struct dirent *entry;
 
+    whole_file_sweep(holds->folder);
+    folder = opendir(holds->folder);
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
         if (is_note(entry->d_name)) {
             char *path = xasprintf("%s/%s", holds->folder, entry->d_name);

@@ -90,12 +90,14 @@ static bool read_note(const char *folder, const char *name,
 
 size_t notes_read(const char *folder, struct supervise_note **ret_notes)
 {
-    DIR *files = opendir(folder);
     struct supervise_note *notes = NULL;
     struct supervise_note note;
     struct dirent *file;
     size_t count = 0;
+    DIR *files;
 
+    whole_file_sweep(folder);
+    files = opendir(folder);
     while (files && (file = readdir(files))) {
         if (!read_note(folder, file->d_name, &note))
             continue;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/guest/whole_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+
+#define TEMPORARY_SUFFIX ".new"
 
 static bool read_all(int fd, char *buffer, size_t length, size_t *ret_got)
 {
@@ -133,10 +136,31 @@ bool whole_file_commit(const char *temporary, const char *path,
 bool whole_file_replace(const char *path, const void *data, size_t length,
                         struct error *err)
 {
-    char *temporary = xasprintf("%s.new", path);
+    char *temporary = xasprintf("%s" TEMPORARY_SUFFIX, path);
     bool done = whole_file_stage(temporary, data, length, err) &&
                 whole_file_commit(temporary, path, err);
 
     free(temporary);
     return done;
+}
+
+static bool is_temporary(const char *name)
+{
+    size_t length = strlen(name), suffix = strlen(TEMPORARY_SUFFIX);
+
+    return length > suffix &&
+           strcmp(name + length - suffix, TEMPORARY_SUFFIX) == 0;
+}
+
+void whole_file_sweep(const char *folder)
+{
+    DIR *files = opendir(folder);
+    struct dirent *file;
+
+    while (files && (file = readdir(files))) {
+        if (is_temporary(file->d_name))
+            unlinkat(dirfd(files), file->d_name, 0);
+    }
+    if (files)
+        closedir(files);
 }

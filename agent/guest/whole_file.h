@@ -32,4 +32,8 @@ bool whole_file_commit(const char *temporary, const char *path,
 bool whole_file_replace(const char *path, const void *data, size_t length,
                         struct error *err);
 
+/* Removes temporaries that an interrupted whole_file_replace() left in a folder
+ * of ours; nobody may be replacing a file there. */
+void whole_file_sweep(const char *folder);
+
 #endif

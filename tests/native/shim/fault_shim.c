@@ -104,9 +104,16 @@ static bool counts(const void *caller)
            !is_shim(caller);
 }
 
+/* The hypervisor's own files. With sanitizers their calls come by way of
+ * libasan, which is_shim() cannot tell from the agent. */
+#define FAKE_XEN "/run/fake-xen/"
+
 /* What is to happen at this point; COUNT: that which always happens. */
 static enum action come_to(const char *what, const char *with)
 {
+    if (strncmp(with, FAKE_XEN, strlen(FAKE_XEN)) == 0)
+        return COUNT;
+
     uint32_t number = atomic_fetch_add(&plan->count, 1) + 1;
     char line[4200];
     int length = snprintf(line, sizeof(line), "%s %s\n", what, with);
