@@ -116,7 +116,7 @@ void json_close_array(struct json *json)
     close_any(json, ']');
 }
 
-void json_string(struct json *json, const char *key, const char *value)
+void json_put_string(struct json *json, const char *key, const char *value)
 {
     if (!value)
         return;
@@ -124,13 +124,13 @@ void json_string(struct json *json, const char *key, const char *value)
     write_text(json->out, value);
 }
 
-void json_number(struct json *json, const char *key, int64_t value)
+void json_put_number(struct json *json, const char *key, int64_t value)
 {
     begin_member(json, key);
     fprintf(json->out, "%" PRId64, value);
 }
 
-void json_bool(struct json *json, const char *key, bool value)
+void json_put_bool(struct json *json, const char *key, bool value)
 {
     begin_member(json, key);
     fputs(value ? "true" : "false", json->out);

@@ -24,10 +24,10 @@ void json_open_array(struct json *json, const char *key);
 void json_close_array(struct json *json);
 
 /* NULL is left out. What is no UTF-8 in it becomes U+FFFD. */
-void json_string(struct json *json, const char *key, const char *value);
+void json_put_string(struct json *json, const char *key, const char *value);
 
-void json_number(struct json *json, const char *key, int64_t value);
-void json_bool(struct json *json, const char *key, bool value);
+void json_put_number(struct json *json, const char *key, int64_t value);
+void json_put_bool(struct json *json, const char *key, bool value);
 
 /* After the outermost value. */
 void json_end(struct json *json);

@@ -18,10 +18,10 @@ static void add_snapshot(struct json *json, struct xs_handle *xs,
 
     json_open_object(json, NULL);
     json_store_members(json, xs, XBT_NULL, path);
-    json_bool(json, "current", vm_is_current(vm, snapshot));
+    json_put_bool(json, "current", vm_is_current(vm, snapshot));
     if (snapshot_disk_bytes(snapshot, &bytes))
-        json_number(json, "disk-bytes", (int64_t)bytes);
-    json_number(json, "depth", snapshot_depth(vm, snapshot));
+        json_put_number(json, "disk-bytes", (int64_t)bytes);
+    json_put_number(json, "depth", snapshot_depth(vm, snapshot));
     json_close_object(json);
     free(path);
 }
@@ -40,13 +40,13 @@ static void add_vm(struct json *json, struct xs_handle *xs, const struct vm *vm)
     uint64_t bytes;
 
     json_open_object(json, NULL);
-    json_string(json, "uuid", vm->uuid);
-    json_string(json, "name", vm->name);
+    json_put_string(json, "uuid", vm->uuid);
+    json_put_string(json, "name", vm->name);
     if (vm->domid)
-        json_number(json, "domid", strtoll(vm->domid, NULL, 10));
-    json_string(json, "current", vm->current);
+        json_put_number(json, "domid", strtoll(vm->domid, NULL, 10));
+    json_put_string(json, "current", vm->current);
     if (vm_active_bytes(vm, &bytes))
-        json_number(json, "active-bytes", (int64_t)bytes);
+        json_put_number(json, "active-bytes", (int64_t)bytes);
     json_open_array(json, "snapshots");
     for (size_t i = 0; i < vm->n_snapshots; i++)
         add_snapshot(json, xs, vm, &vm->snapshots[i]);

@@ -50,7 +50,7 @@ static void print_id(const struct request *request)
         return;
     }
     json_open_object(&json, NULL);
-    json_string(&json, "id", request->id);
+    json_put_string(&json, "id", request->id);
     json_close_object(&json);
     json_end(&json);
 }

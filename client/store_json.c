@@ -36,11 +36,11 @@ static void add_value(struct json *json, const char *key, const char *value)
     };
 
     if (key && is_one_of(key, numbers) && is_number(value))
-        json_number(json, key, strtoll(value, NULL, 10));
+        json_put_number(json, key, strtoll(value, NULL, 10));
     else if (key && is_one_of(key, booleans))
-        json_bool(json, key, strcmp(value, "1") == 0);
+        json_put_bool(json, key, strcmp(value, "1") == 0);
     else
-        json_string(json, key, value);
+        json_put_string(json, key, value);
 }
 
 static void add_list(struct json *json, struct xs_handle *xs,
@@ -103,7 +103,7 @@ void json_store_request(struct json *json, struct xs_handle *xs, const char *id)
         "result",    "queued-at", "started-at", "finished-at",
     };
 
-    json_string(json, "id", id);
+    json_put_string(json, "id", id);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         char *path = xasprintf(ROOT "/requests/%s/%s", id, keys[i]);
 

@@ -67,13 +67,13 @@ static void tell_json(const char *id, char *const values[],
 
     now(time_text);
     json_open_object(&json, NULL);
-    json_string(&json, "time", time_text);
-    json_string(&json, *id ? "request" : "agent", *id ? id : values[0]);
+    json_put_string(&json, "time", time_text);
+    json_put_string(&json, *id ? "request" : "agent", *id ? id : values[0]);
     for (size_t i = 0; i < n && *id; i++) {
         if (values[i] && strcmp(keys[i], "progress") == 0)
-            json_number(&json, keys[i], strtoll(values[i], NULL, 10));
+            json_put_number(&json, keys[i], strtoll(values[i], NULL, 10));
         else
-            json_string(&json, keys[i], values[i]);
+            json_put_string(&json, keys[i], values[i]);
     }
     json_close_object(&json);
     json_end(&json);

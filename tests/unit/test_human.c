@@ -106,11 +106,12 @@ static void json_nests_and_escapes(void **state)
     (void)state;
     json_open_object(&json, NULL);
     json_open_array(&json, "a");
-    json_number(&json, NULL, -1);
-    json_bool(&json, NULL, true);
+    json_put_number(&json, NULL, -1);
+    json_put_bool(&json, NULL, true);
     json_close_array(&json);
-    json_string(&json, "absent", NULL);
-    json_string(&json, "t", "\"\\\n\x7f\xc3\xa9\xc0\x80\xf4\x90\x80\x80\xe2");
+    json_put_string(&json, "absent", NULL);
+    json_put_string(&json, "t",
+                    "\"\\\n\x7f\xc3\xa9\xc0\x80\xf4\x90\x80\x80\xe2");
     json_open_object(&json, "empty");
     json_close_object(&json);
     json_close_object(&json);
