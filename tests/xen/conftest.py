@@ -15,7 +15,14 @@ STORE = "/var/lib/xensnapd"
 IN_DOM0 = os.path.exists("/proc/xen/capabilities")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "hvm: has a guest with emulated devices")
+
+
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if "hvm" in getattr(item, "callspec", item).__dict__.get("params", {}).values():
+            item.add_marker(pytest.mark.hvm)
     if not IN_DOM0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="runs only in `tests/xen/host test`"))

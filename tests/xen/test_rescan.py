@@ -146,7 +146,7 @@ def flatten(guest, images):
 
 @pytest.mark.parametrize("change, kind", [
     (commit_inner, "pv"), (rebase_inner, "pv"), (move_base, "pv"), (convert_base, "pv"),
-    (add_overlay, "pv"), (flatten, "pv"), (commit_inner, "pvh")])
+    (add_overlay, "pv"), (flatten, "pv"), (commit_inner, "pvh"), (commit_inner, "hvm")])
 def test_between_prepare_and_complete(agent, guests, change, kind):
     guest = guests(f"rescan-{change.__name__.replace('_', '-')}-{kind}", kind=kind,
                    disks=XVDA, hz=4)

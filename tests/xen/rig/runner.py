@@ -18,6 +18,9 @@ from .emulator import Emulator
 
 BOOT_LIMIT = 300
 GATHER_LIMIT = 120
+# dom0 is asked whether it is there; a host that is silent for so long has hung.
+LOOK_EVERY = 30
+SILENCE_LIMIT = 240
 HOST_FAILED = 125
 TIMED_OUT = 124
 KEPT_RUNS = 10
@@ -160,6 +163,8 @@ class _Session:
         self.stopping = False
         self.started = time.monotonic()
         self.deadline = self.started + BOOT_LIMIT
+        self.next_look = self.deadline
+        self.last_word = self.started
         self.selector = selectors.DefaultSelector()
         self.selector.register(emulator.output, selectors.EVENT_READ, self._pass_on)
         self.selector.register(emulator.control, selectors.EVENT_READ, self._listen)
@@ -167,16 +172,20 @@ class _Session:
     def follow(self):
         while self.status is None:
             try:
-                events = self.selector.select(max(0, self.deadline - time.monotonic()))
+                until = min(self.deadline, self.next_look)
+                events = self.selector.select(max(0, until - time.monotonic()))
             except Stopped as stopped:
                 # The second signal ends the gathering of logs as well.
                 self._stop(f"signal {stopped.args[0]}")
                 self.final = 128 + stopped.args[0]
                 continue
-            if not events:
-                self._out_of_time()
             for key, _ in events:
                 key.data()
+            now = time.monotonic()
+            if self.status is None and now >= self.deadline:
+                self._out_of_time()
+            elif self.status is None and now >= self.next_look:
+                self._look(now)
         self._drain()
         return self.final if self.stopping else self.status
 
@@ -201,6 +210,7 @@ class _Session:
         data = self.emulator.control.recv(4096)
         if not data:
             self._host_died()
+        self.last_word = time.monotonic()
         self.pending += data
         while b"\n" in self.pending:
             line, self.pending = self.pending.split(b"\n", 1)
@@ -209,6 +219,7 @@ class _Session:
     def _heard(self, words):
         if words[0] == "ready":
             self.deadline = self.started + self.options.time_limit
+            self.next_look = time.monotonic() + LOOK_EVERY
             if self.options.verbose:
                 _note(f"up after {time.monotonic() - self.started:.0f} s")
         elif words[0] == "exit":
@@ -220,6 +231,16 @@ class _Session:
             self.status = HOST_FAILED
             self.selector.unregister(self.emulator.output)
             self.selector.unregister(self.emulator.control)
+
+    def _look(self, now):
+        """No program of dom0's can keep this shell from answering: if nothing
+        comes, Xen or dom0's kernel is stuck."""
+        if now - self.last_word > SILENCE_LIMIT:
+            _note("dom0 does not answer any more")
+            self.status = self.final if self.stopping else HOST_FAILED
+            return
+        self.next_look = now + LOOK_EVERY
+        self.emulator.control.send(b"ping\n")
 
     def _out_of_time(self):
         if self.stopping:
