@@ -21,7 +21,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if "hvm" in getattr(item, "callspec", item).__dict__.get("params", {}).values():
+        if hasattr(item, "callspec") and "hvm" in item.callspec.params.values():
             item.add_marker(pytest.mark.hvm)
     if not IN_DOM0:
         for item in items:
