@@ -160,6 +160,7 @@ def test_a_request_without_waiting_can_be_cancelled(world, held, run):
     assert result.returncode == DONE
     request = result.stdout.strip()
     fault.wait_reached()
+    world.store.wait(f"{REQUESTS}/{request}/step", "switching the disks")
     for command in ("status", "requests"):
         assert re.search(rf"^{request} +create +web +running +just now +60 % "
                          "switching the disks$", run(command).stdout, re.M)

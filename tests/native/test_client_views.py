@@ -185,6 +185,7 @@ def test_a_request_of_another_can_be_followed(world, agent, run, spawn):
     request = run("create", "web", "--no-memory", "--name", "s1",
                   "--no-wait").stdout.strip()
     fault.wait_reached()
+    world.store.wait(f"{ROOT}/requests/{request}/step", "switching the disks")
     process = spawn("watch", request)
     line = process.stderr.readline()
     assert "running" in line
