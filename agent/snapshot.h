@@ -2,7 +2,7 @@
 /*
  * A request under way: what the steps of a recipe hand on to each other.
  *
- * dispatch.c makes it and owns it; the step bodies in agent/disk/ and
+ * dispatch_*.c make it and own it; the step bodies in agent/disk/ and
  * agent/guest/ fill it in; result.c reads it.  Strings are owned by it unless
  * said otherwise and freed by snapshot_free().
  */
@@ -93,7 +93,7 @@ struct snapshot {
     struct operation operation;
     struct queue_job job;
 
-    /* the request's life, see dispatch.c */
+    /* the request's life, see dispatcher.h */
     TAILQ_ENTRY(snapshot) link;
     bool orphaned; /* its folder is gone: nothing is written any more */
     char id[REQUEST_ID_MAX + 1];
@@ -112,7 +112,7 @@ struct snapshot {
     size_t noted_step; /* how far that had come */
     bool gone;         /* recovered, and the domain no longer exists */
 
-    /* dispatch.c, once it is over */
+    /* dispatch_run.c, once it is over */
     bool ended;
     bool told; /* the result is written */
     struct error outcome;

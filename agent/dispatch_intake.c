@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From what stands in xenstore to a place in a domain's queue.
+ */
+#include "agent/dispatcher.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/authorize.h"
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/guest/guest_steps.h"
+#include "agent/hold.h"
+#include "agent/recovery.h"
+#include "agent/result.h"
+#include "agent/snapshot.h"
+#include "agent/snapshot_ops.h"
+
+static struct snapshot *take_up(struct agent *agent,
+                                const struct raw_request *raw)
+{
+    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+
+    snapshot->requester = raw->requester;
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->id);
+    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->id);
+    clock_utc(snapshot->queued_at);
+    request_register(agent, snapshot);
+    return snapshot;
+}
+
+static bool has_cancel(const struct raw_request *raw)
+{
+    for (size_t i = 0; i < raw->count; i++) {
+        if (strcmp(raw->pairs[i].key, "cancel") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A domain that this host does not run, but that has snapshots. */
+static bool find_inactive(struct snapshot *snapshot, struct error *err)
+{
+    const char *spec = snapshot->request.domain;
+    const struct records *records = snapshot->agent->records;
+    const char *uuid;
+
+    if (err->code != ERR_NO_SUCH_DOMAIN ||
+        !records_knows_vm(records, spec, &uuid)) {
+        return false;
+    }
+    if (snapshot->request.operation != REQUEST_REVERT &&
+        snapshot->request.operation != REQUEST_DELETE) {
+        return error_set(err, ERR_DOMAIN_INACTIVE,
+                         "domain \"%s\" has snapshots but is not running; "
+                         "start it first",
+                         spec);
+    }
+    snprintf(snapshot->guest.uuid, sizeof(snapshot->guest.uuid), "%s", uuid);
+    snprintf(snapshot->guest.name, sizeof(snapshot->guest.name), "%s",
+             records_domain_name(records, uuid));
+    return true;
+}
+
+/* Which domain is meant, and that it is one for which this can be done: a
+ * domain that has shut down can still be reverted. */
+static bool find_domain(struct snapshot *snapshot, struct error *err)
+{
+    struct agent *agent = snapshot->agent;
+    const struct request *request = &snapshot->request;
+
+    if (!guests_find(agent->guests, request->domain, &snapshot->guest, err)) {
+        return find_inactive(snapshot, err);
+    }
+    snapshot->running = true;
+    return request->operation == REQUEST_REVERT ||
+           request->operation == REQUEST_DELETE ||
+           guest_is_active(&snapshot->guest, err);
+}
+
+static bool enqueue(struct snapshot *snapshot, struct error *err)
+{
+    struct dispatcher *dispatcher = snapshot->agent->dispatcher;
+
+    snprintf(snapshot->job.key, sizeof(snapshot->job.key), "%s",
+             snapshot->guest.uuid);
+    snapshot->job.requester = snapshot->requester;
+    snapshot->job.needs_ticket =
+        snapshot->request.operation == REQUEST_REVERT ||
+        (snapshot->request.operation == REQUEST_CREATE &&
+         snapshot->request.memory);
+    snapshot->job.owner = snapshot;
+    if (!queue_add(dispatcher->queue, &snapshot->job, err)) {
+        snapshot->job.owner = NULL;
+        return false;
+    }
+    return true;
+}
+
+static void arm_time_limit(struct snapshot *snapshot)
+{
+    uint32_t ms = snapshot->request.timeout_ms;
+    struct timeval wait;
+
+    if (ms == 0) {
+        ms = snapshot->agent->config.timeouts.request_ms;
+    }
+    if (ms != 0) {
+        snapshot->deadline_ms = clock_monotonic_ms() + ms;
+        wait = clock_timeval(ms);
+        event_add(snapshot->timer, &wait);
+    }
+}
+
+void request_recover(struct snapshot *snapshot, void *arg)
+{
+    struct agent *agent = arg;
+    struct error err;
+
+    request_register(agent, snapshot);
+    if (!enqueue(snapshot, &err)) {
+        LOG_ERROR("%s cannot be taken up again now: %s", snapshot->id,
+                  err.message);
+        snapshot->noted = false; /* the next agent may */
+        request_finish(snapshot, &err);
+    }
+}
+
+/* Who asked for a hold is told that it came to nothing: so it is let go. */
+static void end_hold(struct snapshot *snapshot)
+{
+    struct hold *hold;
+    struct error err;
+
+    if (snapshot->request.operation != REQUEST_RESCAN ||
+        snapshot->request.phase != REQUEST_PHASE_PREPARE ||
+        !find_domain(snapshot, &err)) {
+        return;
+    }
+    hold = holds_find(snapshot->agent->holds, snapshot->guest.uuid);
+    if (hold != NULL && !hold->in_use) {
+        hold_arm(hold, 0);
+    }
+}
+
+static bool accept_request(struct snapshot *snapshot,
+                           const struct raw_request *raw, const char *state,
+                           struct error *err)
+{
+    if (!request_parse(raw, &snapshot->request, err) ||
+        !authorize_request(&snapshot->request, err) ||
+        snapshot_recipe(&snapshot->request, false, err) == NULL) {
+        return false;
+    }
+    if (state != NULL && strcmp(state, "running") == 0) {
+        end_hold(snapshot);
+        return error_set(err, ERR_INTERRUPTED,
+                         "the agent was restarted while this request was "
+                         "under way; look at the domain and ask again");
+    }
+    if (has_cancel(raw)) {
+        return error_set(err, ERR_CANCELLED,
+                         "cancelled before anything was done");
+    }
+    return find_domain(snapshot, err) && enqueue(snapshot, err);
+}
+
+void request_take(struct raw_request *raw, const char *state, void *arg)
+{
+    struct agent *agent = arg;
+    struct error err = {0};
+    struct snapshot *snapshot;
+
+    /* The next agent finds it; or it is being recovered already. */
+    if (agent->dispatcher->draining ||
+        dispatcher_find(agent->dispatcher, raw->id) != NULL) {
+        raw_request_dispose(raw);
+        return;
+    }
+    if (agent->dispatcher->renew_wanted) {
+        dispatcher_renew_guests(agent);
+    }
+    snapshot = take_up(agent, raw);
+    if (!accept_request(snapshot, raw, state, &err)) {
+        request_finish(snapshot, &err);
+    } else {
+        LOG_INFO(
+            "%s taken: %s of domain %u (%s), for domain %u", snapshot->label,
+            request_operation_name(snapshot->request.operation),
+            snapshot->guest.domid, snapshot->guest.name, snapshot->requester);
+        arm_time_limit(snapshot);
+        /* Also where it starts at once: a request without a state is one that
+         * was written anew (watch.c). */
+        result_write_state(snapshot, "queued");
+    }
+    raw_request_dispose(raw);
+}
+/* Nobody asked, so there is no folder to answer in. */
+bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
+                     struct error *err)
+{
+    struct snapshot *snapshot;
+
+    if (agent->dispatcher->draining) {
+        return error_set(err, ERR_BUSY, "the agent is about to end");
+    }
+    snapshot = xcalloc(1, sizeof(*snapshot));
+    snprintf(snapshot->id, sizeof(snapshot->id), "let-go");
+    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
+    snapshot->request.operation = REQUEST_RESCAN;
+    snapshot->request.phase = REQUEST_PHASE_ABORT;
+    snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
+             vm_uuid);
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    snapshot->let_go = true;
+    request_register(agent, snapshot);
+    request_orphan(snapshot);
+    if (find_domain(snapshot, err) && enqueue(snapshot, err)) {
+        return true;
+    }
+    request_forget(snapshot);
+    return false;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The inside of agent/dispatch*.c: a request's life, in the order of its
+ * transitions.
+ *
+ *     dispatch_intake.c   raw -> parsed -> authorized -> queued
+ *     dispatch_run.c      its turn -> running -> result -> forgotten
+ *     dispatch.c          what comes from outside: cancelled, removed,
+ *                         xenstored gone, the agent about to end
+ */
+#ifndef XENSNAPD_DISPATCHER_H
+#define XENSNAPD_DISPATCHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#include "agent/agent.h"
+#include "agent/base/error.h"
+#include "agent/dispatch.h"
+#include "agent/domain_queue.h"
+#include "agent/snapshot.h"
+
+struct finished;
+
+struct dispatcher {
+    struct agent *agent;
+    struct queue *queue;
+    struct finished *finished;
+    TAILQ_HEAD(, snapshot) all;
+    void *by_id; /* tsearch(3) tree of those whose request still stands */
+    size_t running;
+    bool lost;         /* xenstored went away since it was there */
+    bool renew_wanted; /* libxl's context is still the old xenstored's */
+    bool recovered;    /* what an earlier agent left was taken up */
+    bool draining;
+    dispatcher_on_idle *on_idle;
+    void *on_idle_arg;
+};
+
+/* ---- dispatch.c ---- */
+
+/* libxl's context died with the xenstored it was connected to.  One that is at
+ * work is replaced when the work has ended. */
+void dispatcher_renew_guests(struct agent *agent);
+
+/* ---- dispatch_intake.c ---- */
+
+/* A watch_listener's on_request: see agent/watch.h. */
+void request_take(struct raw_request *raw, const char *state, void *arg);
+
+/* Before any request is looked at: the domain's queue begins with what an
+ * earlier agent left under way.  `arg` is the agent. */
+void request_recover(struct snapshot *snapshot, void *arg);
+
+/* ---- dispatch_run.c ---- */
+
+/* NULL: there is none whose request still stands. */
+struct snapshot *dispatcher_find(struct dispatcher *dispatcher, const char *id);
+
+/* From here on the dispatcher owns it and finds it by its id. */
+void request_register(struct agent *agent, struct snapshot *snapshot);
+
+/* The queue lets it go (domain_queue.h): begins from the loop, for the queue
+ * is still at work. */
+void request_on_turn(struct queue_job *job, void *arg);
+
+/* `err` NULL: done.  Frees the request, now or when its result is written. */
+void request_finish(struct snapshot *snapshot, const struct error *err);
+
+/* The request is no longer in xenstore, and another may come by the same id:
+ * from now on nothing is written into its folder. */
+void request_orphan(struct snapshot *snapshot);
+
+/* Frees it, without a word to anybody. */
+void request_forget(struct snapshot *snapshot);
+
+#endif
