@@ -89,7 +89,7 @@ $(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c)
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 
 # The pure part of the client is tested like the agent's modules.
-CLIENT_PURE := $(call objects,client/human.c client/json.c)
+CLIENT_PURE := $(call objects,client/human.c client/json.c client/prune_choose.c)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(CLIENT_PURE) $(LIBRARY)
 	@mkdir -p $(@D)
@@ -138,7 +138,11 @@ install: all
 	    >'$(DESTDIR)$(unitdir)/xensnapd.service'
 	sed 's,@sbindir@,$(sbindir),' install/xensnapd.initd.in \
 	    >'$(DESTDIR)$(initdir)/xensnapd'
-	chmod 644 '$(DESTDIR)$(unitdir)/xensnapd.service'
+	sed 's,@bindir@,$(bindir),' install/xensnap@.service.in \
+	    >'$(DESTDIR)$(unitdir)/xensnap@.service'
+	install -m 644 install/xensnap@.timer '$(DESTDIR)$(unitdir)'
+	chmod 644 '$(DESTDIR)$(unitdir)/xensnapd.service' \
+	    '$(DESTDIR)$(unitdir)/xensnap@.service'
 	chmod 755 '$(DESTDIR)$(initdir)/xensnapd'
 	install -D -m 644 install/xensnap.bash \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap'
@@ -152,6 +156,8 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(sbindir)/xensnapd' '$(DESTDIR)$(bindir)/xensnap' \
 	    '$(DESTDIR)$(unitdir)/xensnapd.service' \
+	    '$(DESTDIR)$(unitdir)/xensnap@.service' \
+	    '$(DESTDIR)$(unitdir)/xensnap@.timer' \
 	    '$(DESTDIR)$(initdir)/xensnapd' \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap' \
 	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap' \

@@ -44,6 +44,9 @@ static void fill(struct record *record, const struct snapshot *snapshot)
     if (request->description[0] != '\0') {
         record->description = xstrdup(request->description);
     }
+    if (request->schedule[0] != '\0') {
+        record->schedule = xstrdup(request->schedule);
+    }
     record->consistency = xstrdup(snapshot->consistency);
     record->memory = request->memory;
     record->live = snapshot->live;

@@ -82,6 +82,7 @@ struct request {
     enum request_live live;
     bool quiesce;
     char description[REQUEST_DESCRIPTION_MAX + 1];
+    char schedule[SNAPSHOT_NAME_MAX + 1]; /* "" = not given */
 
     /* delete */
     bool keep_files;

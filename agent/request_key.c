@@ -85,6 +85,16 @@ static bool parse_name(const struct request_key *key, const char *value,
     return store_text(key, value, place, err);
 }
 
+static bool parse_schedule(const struct request_key *key, const char *value,
+                           void *place, struct error *err)
+{
+    if (!snapshot_name_is_valid(value))
+        return refuse(err, value,
+                      "not a schedule's name: 1 to 64 of A-Z a-z 0-9 _ . -, "
+                      "not beginning with . or -, and not \"current\"");
+    return store_text(key, value, place, err);
+}
+
 static bool parse_domain(const struct request_key *key, const char *value,
                          void *place, struct error *err)
 {
@@ -209,6 +219,7 @@ const struct request_key request_keys[] = {
     {"live",         CREATE, parse_choice, TO(live), live_choices},
     {"quiesce",      CREATE, parse_choice, TO(quiesce), booleans},
     {"description",  CREATE, parse_description, TO(description), NULL},
+    {"schedule",     CREATE, parse_schedule, TO(schedule), NULL},
     {"keep-files",   DELETE, parse_choice, TO(keep_files), booleans},
     {"start",        REVERT, parse_choice, TO(start), starts},
     {"keep-current", REVERT, parse_choice, TO(keep_current), booleans},

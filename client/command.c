@@ -42,7 +42,9 @@ const char general_help[] =
     "\n"
     "Exit status: 0 done; 1 failed, the error's code is printed; 2 wrong usage;"
     "\n"
-    "3 no agent or no xenstore; 4 cancelled.\n";
+    "3 no agent or no xenstore; 4 cancelled; 5 done, but an old snapshot "
+    "could\n"
+    "not be removed.\n";
 
 const struct command commands[] = {
     {"create",
@@ -56,8 +58,14 @@ const struct command commands[] = {
      "      --no-live             suspend the guest for the whole save\n"
      "      --disk VDEV           only this disk; may be repeated\n"
      "      --internal            inside the qcow2 images; needs --disk\n"
-     "      --description TEXT    words to keep with it\n" COMMON,
-     1, 1, "nMmlLdiDwtqj"},
+     "      --description TEXT    words to keep with it\n"
+     "      --schedule NAME       the schedule that it belongs to\n"
+     "      --keep NUMBER         then remove the schedule's oldest ones, so "
+     "that\n"
+     "                            this many are left\n"
+     "      --keep-for AGE        then remove those that are older: 12h, 30d, "
+     "8w\n" COMMON,
+     1, 1, "nMmlLdiDSNAwtqj"},
     {"revert",
      "Usage: xensnap revert DOMAIN NAME [OPTION]...\n"
      "Ends the domain and makes it anew from a snapshot.\n"

@@ -121,8 +121,8 @@ static void offer_disks(struct xs_handle *xs, const char *typed,
 static bool has_value(const char *option)
 {
     static const char *const names[] = {
-        "--name",  "--memory-path", "--disk",    "--description",
-        "--start", "--hold",        "--timeout",
+        "--name", "--memory-path", "--disk",     "--description", "--start",
+        "--hold", "--timeout",     "--schedule", "--keep",        "--keep-for",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

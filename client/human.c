@@ -105,6 +105,32 @@ void human_time(char text[HUMAN_MAX], int64_t seconds)
         snprintf(text, HUMAN_MAX, "-");
 }
 
+bool human_parse_span(const char *text, int64_t *ret_seconds)
+{
+    static const struct {
+        const char *name;
+        int64_t seconds;
+    } units[] = {{"", 1},     {"s", 1},   {"min", MINUTE},
+                 {"h", HOUR}, {"d", DAY}, {"w", 7 * DAY}};
+    size_t digits = strspn(text, "0123456789");
+    int64_t number = 0;
+
+    if (digits == 0 || digits > 9)
+        return false;
+    for (size_t i = 0; i < digits; i++)
+        number = number * 10 + (text[i] - '0');
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(text + digits, units[i].name) == 0) {
+            number *= units[i].seconds;
+            if (number < 1 || number > 10 * (int64_t)YEAR)
+                return false;
+            *ret_seconds = number;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool human_parse_time(const char *utc, int64_t *ret_seconds)
 {
     struct tm parts = {0};

@@ -21,6 +21,10 @@ void human_age(char text[HUMAN_MAX], int64_t seconds);
 /* "2026-03-01 09:30", local time. */
 void human_time(char text[HUMAN_MAX], int64_t seconds);
 
+/* "90" (seconds), "90s", "15min", "12h", "7d" or "2w", from 1 s to 10 years;
+ * false if it is nothing of this. */
+bool human_parse_span(const char *text, int64_t *ret_seconds);
+
 /* The protocol's TIME, in seconds since 1970; false if it is none. */
 bool human_parse_time(const char *utc, int64_t *ret_seconds);
 

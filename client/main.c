@@ -4,6 +4,7 @@
 #include "client/complete.h"
 #include "client/json.h"
 #include "client/list.h"
+#include "client/prune.h"
 #include "client/report.h"
 #include "client/status.h"
 #include "client/wait.h"
@@ -72,6 +73,8 @@ static enum exit_status ask(struct xs_handle *xs, struct request *request)
     status = wait_and_report(xs, request);
     if (status != EXIT_NO_AGENT)
         request_remove(xs, request->id);
+    if (status == EXIT_DONE && prune_is_wanted(&request->prune))
+        status = prune(xs, request);
     return status;
 }
 

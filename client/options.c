@@ -2,6 +2,7 @@
 /* Options of the command line, made into a request's keys. */
 #include "agent/base/alloc.h"
 #include "client/command.h"
+#include "client/human.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 
 #define MAX_VDEV 16
+
+/* Of the snapshots that --keep counts, where no --schedule tells. */
+#define DEFAULT_SCHEDULE "default"
 
 /* An option that is a key with a value; NULL: its argument. */
 struct option_key {
@@ -26,6 +30,7 @@ static const struct option_key option_keys[] = {
     {'K', "keep-files", "1"},   {'p', "phase", "prepare"},
     {'c', "phase", "complete"}, {'a', "phase", "abort"},
     {'H', "hold", NULL},        {'t', "timeout", NULL},
+    {'S', "schedule", NULL},
 };
 
 /* Every option there is; which a command takes, its letters say. */
@@ -38,6 +43,9 @@ static const struct option all_options[] = {
     {"disk", required_argument, NULL, 'd'},
     {"internal", no_argument, NULL, 'i'},
     {"description", required_argument, NULL, 'D'},
+    {"schedule", required_argument, NULL, 'S'},
+    {"keep", required_argument, NULL, 'N'},
+    {"keep-for", required_argument, NULL, 'A'},
     {"start", required_argument, NULL, 's'},
     {"keep-current", no_argument, NULL, 'k'},
     {"keep-files", no_argument, NULL, 'K'},
@@ -177,6 +185,38 @@ static void finish_disks(const struct command *command, struct request *request,
     free(disks->list);
 }
 
+/* How many are kept: at least the one that is made. */
+static void read_keep(const struct command *command, struct request *request)
+{
+    size_t digits = strspn(optarg, "0123456789");
+
+    if (digits == 0 || digits > 6 || optarg[digits])
+        usage_error(command, "not a number of snapshots: '%s'", optarg);
+    request->prune.count = strtoull(optarg, NULL, 10);
+    if (request->prune.count == 0)
+        usage_error(command, "--keep keeps 1 or more");
+}
+
+static void read_keep_for(const struct command *command,
+                          struct request *request)
+{
+    if (!human_parse_span(optarg, &request->prune.seconds))
+        usage_error(command, "not an age such as 12h, 30d or 8w: '%s'", optarg);
+}
+
+/* Only snapshots of a schedule are ever removed. */
+static void finish_schedule(const struct command *command,
+                            struct request *request)
+{
+    if (!prune_is_wanted(&request->prune))
+        return;
+    if (request->no_wait)
+        usage_error(command, "--keep and --keep-for need the result: not with "
+                             "--no-wait");
+    if (!request_has(request, "schedule"))
+        request_add(request, "schedule", DEFAULT_SCHEDULE);
+}
+
 static void take_option(const struct command *command, int letter,
                         struct request *request, struct disks *disks)
 {
@@ -193,6 +233,12 @@ static void take_option(const struct command *command, int letter,
         break;
     case 'i':
         disks->internal = true;
+        break;
+    case 'N':
+        read_keep(command, request);
+        break;
+    case 'A':
+        read_keep_for(command, request);
         break;
     case 'q':
         request->quiet = true;
@@ -233,6 +279,7 @@ int options_read(const struct command *command, int argc, char **argv,
         take_option(command, letter, request, &disks);
     }
     finish_disks(command, request, &disks);
+    finish_schedule(command, request);
     n = argc - optind;
     if (n < command->min_arguments)
         usage_error(command, "an argument of '%s' is missing", command->name);

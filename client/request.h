@@ -9,11 +9,23 @@
 #include "client/store.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct request_key {
     char *name;
     char *value;
 };
+
+/* What is kept of a schedule's snapshots. */
+struct prune_rule {
+    uint64_t count;  /* the newest ones; 0: however many there are */
+    int64_t seconds; /* those that are younger; 0: however old they are */
+};
+
+static inline bool prune_is_wanted(const struct prune_rule *rule)
+{
+    return rule->count != 0 || rule->seconds != 0;
+}
 
 /* Zeroed to begin with. */
 struct request {
@@ -24,6 +36,7 @@ struct request {
     bool quiet;
     bool no_wait;
     bool json;
+    struct prune_rule prune; /* create: zero if nothing is removed after it */
 };
 
 /* Copies both. A key given twice keeps the last value. */

@@ -76,6 +76,7 @@ static void show(const struct vm *vm, const struct snapshot *snapshot)
     row("domain", vm->name);
     row("uuid", vm->uuid);
     row("description", snapshot->description);
+    row("schedule", snapshot->schedule);
     show_times(snapshot);
     row("kind", kind);
     row("consistency", snapshot->consistency);

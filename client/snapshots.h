@@ -25,6 +25,7 @@ struct snapshot {
     char *parent; /* NULL: none */
     char *consistency;
     char *description;
+    char *schedule;
     char *domain_name;
     char *memory_path;
     bool memory;

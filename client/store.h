@@ -18,6 +18,7 @@ enum exit_status {
     EXIT_USAGE = 2,
     EXIT_NO_AGENT = 3,
     EXIT_CANCELLED = 4,
+    EXIT_NOT_PRUNED = 5,
 };
 
 /* Ends the program (EXIT_NO_AGENT) where there is no xenstore. */

@@ -46,6 +46,7 @@ struct record {
     char *created_at;  /* UTC, RFC 3339, milliseconds */
     char *parent;      /* NULL: the first of its tree */
     char *description; /* NULL: none */
+    char *schedule;    /* the schedule that made it; NULL: none did */
     char *consistency; /* "full", "quiesced", "crash" */
     bool memory;
     bool live;

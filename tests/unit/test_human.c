@@ -79,6 +79,32 @@ static void an_age_is_never_negative(void **state)
     }
 }
 
+static void a_span_is_a_number_and_a_unit(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t seconds;
+    } rows[] = {
+        {"90", 90},           {"90s", 90},       {"15min", 900},
+        {"12h", 43200},       {"7d", 7 * 86400}, {"2w", 14 * 86400},
+        {"3650d", 315360000},
+    };
+    static const char *const wrong[] = {
+        "", "d", "-1d", "1.5h", "7 d", "1m", "0", "0d", "3651d", "9999999999",
+    };
+    int64_t seconds;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        assert_true(human_parse_span(rows[i].text, &seconds));
+        assert_int_equal(seconds, rows[i].seconds);
+    }
+    seconds = 7;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_false(human_parse_span(wrong[i], &seconds));
+    assert_int_equal(seconds, 7);
+}
+
 static void the_protocols_time_is_utc(void **state)
 {
     int64_t seconds = 7;
@@ -130,6 +156,7 @@ int main(void)
         cmocka_unit_test(a_size_has_two_or_more_digits),
         cmocka_unit_test(a_duration_has_at_most_two_parts),
         cmocka_unit_test(an_age_is_never_negative),
+        cmocka_unit_test(a_span_is_a_number_and_a_unit),
         cmocka_unit_test(the_protocols_time_is_utc),
         cmocka_unit_test(json_nests_and_escapes),
     };

@@ -50,6 +50,7 @@ static struct record full_record(void)
         .created_at = xstrdup("2026-11-24T07:12:03.123Z"),
         .parent = xstrdup("1.0"),
         .description = xstrdup("before the upgrade"),
+        .schedule = xstrdup("daily"),
         .consistency = xstrdup("full"),
         .memory = true,
         .live = true,
@@ -112,6 +113,7 @@ static void assert_record_equal(const struct record *a, const struct record *b)
     assert_text_equal(a->created_at, b->created_at);
     assert_text_equal(a->parent, b->parent);
     assert_text_equal(a->description, b->description);
+    assert_text_equal(a->schedule, b->schedule);
     assert_text_equal(a->consistency, b->consistency);
     assert_int_equal(a->memory, b->memory);
     assert_int_equal(a->live, b->live);

@@ -87,15 +87,16 @@ static void every_key_of_create_is_read(void **state)
     (void)state;
     assert_true(CREATE(
         "web", "name", "nightly", "memory-path", "/srv/m.save", "live", "1",
-        "quiesce", "0", "description", "vor dem \xc3\x9c", "timeout", "90",
-        "notify-port", "17", "cancel", "x", "disks", "xvda  xvdb ",
-        "disks/xvda/format", "qcow2", "disks/xvda/path", "/srv/a.qcow2",
-        "disks/xvdb/external", "no", "disks/xvdb/name", "tag"));
+        "quiesce", "0", "description", "vor dem \xc3\x9c", "schedule", "daily",
+        "timeout", "90", "notify-port", "17", "cancel", "x", "disks",
+        "xvda  xvdb ", "disks/xvda/format", "qcow2", "disks/xvda/path",
+        "/srv/a.qcow2", "disks/xvdb/external", "no", "disks/xvdb/name", "tag"));
     assert_string_equal(request.name, "nightly");
     assert_string_equal(request.memory_path, "/srv/m.save");
     assert_int_equal(request.live, REQUEST_LIVE_YES);
     assert_false(request.quiesce);
     assert_string_equal(request.description, "vor dem \xc3\x9c");
+    assert_string_equal(request.schedule, "daily");
     assert_int_equal(request.timeout_ms, 90000);
     assert_int_equal(request.notify_port, 17);
     assert_true(request.disks_named);
@@ -217,7 +218,7 @@ static void an_unknown_key_is_refused_with_those_there_are(void **state)
     assert_refusal(ERR_INVALID_REQUEST,
                    "colour: there is no such key; create takes operation, "
                    "domain, timeout, notify-port, cancel, name, memory, "
-                   "memory-path, live, quiesce, description, disks, "
+                   "memory-path, live, quiesce, description, schedule, disks, "
                    "disks/<vdev>/external, disks/<vdev>/format, "
                    "disks/<vdev>/path, disks/<vdev>/name");
     assert_false(CREATE("web", "disks/xvda/size", "1"));

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Removing the old snapshots of a schedule, after it has made a new one. Those
+ * that it did not make are never touched.
+ */
+#ifndef XENSNAP_PRUNE_H
+#define XENSNAP_PRUNE_H
+
+#include "client/request.h"
+#include "client/snapshots.h"
+
+/*
+ * The snapshots to remove, the oldest first; the caller frees the list, which
+ * points into `vm`. Never the schedule's newest. Pure.
+ */
+size_t prune_choose(const struct vm *vm, const char *schedule,
+                    const struct prune_rule *rule, int64_t now,
+                    const struct snapshot ***ret_list);
+
+/*
+ * After a create that is done: asks for the deletion of what its rule does not
+ * keep, one after the other. EXIT_NOT_PRUNED if one of them could not be
+ * deleted, which standard error explains; the others are all the same.
+ */
+enum exit_status prune(struct xs_handle *xs, const struct request *request);
+
+#endif

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xensnap create --keep: a schedule's old snapshots are removed."""
+
+import pytest
+
+from native.agent import ROOT
+
+DONE, FAILED, USAGE, NO_AGENT, CANCELLED, NOT_PRUNED = range(6)
+
+
+def names(world, domain):
+    """The snapshots that are published, and the schedules of those that have
+    one."""
+    keys = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")
+    return {path.split("/")[0]: keys.get(path.replace("/name", "/schedule"))
+            for path in keys if path.count("/") == 1 and
+            path.endswith("/name")}
+
+
+def create(run, name, *more):
+    return run("create", "web", "--name", name, "--no-memory", *more)
+
+
+def test_keep_removes_the_oldest_of_its_schedule_alone(world, agent, run):
+    domain = world.add_domain("web")
+    for name, more in (("hand", []), ("weekly1", ["--schedule", "weekly"]),
+                       ("d1", ["--schedule", "daily", "--keep", "2"]),
+                       ("d2", ["--schedule", "daily", "--keep", "2"])):
+        result = create(run, name, *more)
+        assert result.returncode == DONE, result.stderr
+        assert "removed" not in result.stdout
+    result = create(run, "d3", "--schedule", "daily", "--keep", "2")
+    assert result.returncode == DONE, result.stderr
+    assert "removed      d1\n" in result.stdout
+    assert names(world, domain) == {"hand": None, "weekly1": "weekly",
+                                    "d2": "daily", "d3": "daily"}
+    assert "schedule     daily\n" in run("show", "web", "d3").stdout
+    assert not world.store.ls(f"{ROOT}/requests")
+
+
+def test_keep_without_a_schedule_counts_those_of_the_same_kind(
+        world, agent, run):
+    domain = world.add_domain("web")
+    create(run, "hand")
+    for name in ("s1", "s2"):
+        result = create(run, name, "--keep", "1", "--quiet")
+        assert result.returncode == DONE and result.stdout == ""
+    assert names(world, domain) == {"hand": None, "s2": "default"}
+
+
+def test_keep_for_removes_what_is_older(world, agent, run):
+    domain = world.add_domain("web")
+    create(run, "s1", "--keep-for", "1d")
+    create(run, "s2", "--keep-for", "1d")
+    assert set(names(world, domain)) == {"s1", "s2"}
+    agent.stop()
+    for name in agent.records():
+        if name.endswith("s1.yaml"):
+            path = f"{agent.settings['store']['folder']}/{name}"
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text.replace('created-at: "20', 'created-at: "19'))
+    agent.start()
+    result = create(run, "s3", "--keep-for", "1d")
+    assert result.returncode == DONE, result.stderr
+    assert set(names(world, domain)) == {"s2", "s3"}
+
+
+def test_one_that_cannot_be_removed_is_told_and_the_others_go(
+        world, agent, run):
+    domain = world.add_domain("web")
+    for name in ("s1", "s2", "s3"):
+        create(run, name, "--schedule", "daily")
+    domain.interpose().fault("block-commit", "error", description="Node busy")
+    result = create(run, "s4", "--schedule", "daily", "--keep", "2")
+    assert result.returncode == NOT_PRUNED
+    assert "old snapshot 's1' could not be removed" in result.stderr
+    assert "qmp-error: " in result.stderr and "Node busy" in result.stderr
+    assert "name         s4\n" in result.stdout
+    assert set(names(world, domain)) == {"s1", "s3", "s4"}
+    result = create(run, "s5", "--schedule", "daily", "--keep", "2")
+    assert result.returncode == DONE, result.stderr
+    assert set(names(world, domain)) == {"s4", "s5"}
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--keep", "0"), ("--keep", "-1"), ("--keep", "many"),
+    ("--keep-for", "7 d"), ("--keep-for", "0d"),
+    ("--keep", "1", "--no-wait"),
+])
+def test_wrong_rules_are_refused(world, agent, run, arguments):
+    domain = world.add_domain("web")
+    assert create(run, "s1", *arguments).returncode == USAGE
+    assert not names(world, domain)
+
+
+def test_nothing_is_removed_where_no_snapshot_was_made(world, agent, run):
+    domain = world.add_domain("web")
+    create(run, "s1", "--schedule", "daily")
+    result = create(run, "s1", "--schedule", "daily", "--keep", "1")
+    assert result.returncode == FAILED
+    assert set(names(world, domain)) == {"s1"}
