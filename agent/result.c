@@ -222,6 +222,10 @@ static void add_new_domain(struct keys *keys, const struct snapshot *snapshot)
     if (snapshot->brought_back != NULL) {
         keys_add(keys, "result/brought-back", "%s", snapshot->brought_back);
     }
+    if (snapshot->unrescued != NULL && snapshot->operation.committed) {
+        keys_add(keys, "result/running-state-not-kept", "%s",
+                 snapshot->unrescued);
+    }
 }
 
 static void add_error(struct keys *keys, const struct error *err,

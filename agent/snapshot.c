@@ -67,6 +67,7 @@ void snapshot_free(struct snapshot *snapshot)
         close(snapshot->restore_fd);
     }
     free(snapshot->rescue_path);
+    free(snapshot->unrescued);
     free(snapshot->memory_path);
     free(snapshot->memory_temporary);
     event_free_if(snapshot->timer);

@@ -155,9 +155,10 @@ struct snapshot {
     /* the bound of the pause, see pause_steps.c */
     struct guard *guard;
     struct event *pause_limit;
-    uint32_t max_pause_ms;      /* 0: none */
-    struct guest_call *release; /* the guest is being let go over its head */
-    bool release_awaited;
+    uint32_t max_pause_ms; /* 0: none */
+    unsigned int guards_lost;
+    struct guest_call *release;  /* the guest is being let go over its head */
+    operation_act *release_then; /* what waits for that; NULL: nothing */
 
     /* delete */
     struct block_job *merge_job;
@@ -171,6 +172,7 @@ struct snapshot {
     off_t stream_offset; /* where libxl's stream begins in the memory file */
     char *rescue_path;   /* the running state, kept until the revert is over */
     bool rescued;        /* that file is complete */
+    char *unrescued;     /* why it is not kept; NULL: it is, or not known */
     bool internal_applied;
     unsigned int attempt; /* which source is being tried, see restore_steps.c */
     unsigned int patience;

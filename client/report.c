@@ -156,12 +156,22 @@ void report_json(struct xs_handle *xs, const char *id)
     json_end(&json);
 }
 
+static void report_not_kept(struct xs_handle *xs, const char *id)
+{
+    char *why = result(xs, id, "running-state-not-kept");
+
+    if (why)
+        complain("the state that the domain was in could not be kept: %s", why);
+    free(why);
+}
+
 void report_warning(struct xs_handle *xs, const char *id)
 {
     char *warning = result(xs, id, "warning");
 
     if (warning)
         complain("warning: %s", warning);
+    report_not_kept(xs, id);
     free(warning);
 }
 
@@ -221,6 +231,7 @@ void report_error(struct xs_handle *xs, const char *id)
     if (brought_back)
         complain("the domain was brought back (%s), its domid is %s now",
                  brought_back, domid ? domid : "unknown");
+    report_not_kept(xs, id);
     free(code);
     free(message);
     free(brought_back);

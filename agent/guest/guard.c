@@ -40,8 +40,6 @@ static void not_ready(struct guard *guard, const struct error *why)
 {
     struct error err;
 
-    if (guard->ready)
-        return;
     guard->ready = true;
     error_set(&err, ERR_INTERNAL,
               "the guardian of domain %" PRIu32 " does not start: %.300s",
@@ -49,25 +47,23 @@ static void not_ready(struct guard *guard, const struct error *why)
     guard->listener->on_ready(&err, guard->arg);
 }
 
-static void free_when_over(struct guard *guard)
-{
-    if (guard->dismissed && guard->exited)
-        free(guard);
-}
-
-/* One that ends by itself has seen the end of the domain. */
+/* One that ends by itself has seen the end of the domain.  The listener may
+ * dismiss the guard, which frees it then. */
 static void on_exit_of_guard(const struct error *err, void *arg)
 {
     struct guard *guard = arg;
 
     close_channel(guard);
+    guard->exited = true;
     if (err)
         LOG_ERROR("the guardian of domain %" PRIu32 " has failed: %s",
                   guard->domid, err->message);
-    if (!guard->dismissed)
+    if (guard->dismissed)
+        free(guard);
+    else if (!guard->ready)
         not_ready(guard, err);
-    guard->exited = true;
-    free_when_over(guard);
+    else if (err)
+        guard->listener->on_lost(guard->arg);
 }
 
 static void on_news(evutil_socket_t fd, short what, void *arg)
@@ -102,13 +98,13 @@ static void say(const struct guard *guard, char word)
  * guardian is of this agent's version. */
 static void start_program(struct guard *guard, struct guests *guests,
                           const struct config *config,
-                          const struct guest *guest, int channel, int agent)
+                          const struct guest *guest, uint32_t bound_ms,
+                          int channel, int agent)
 {
     char numbers[6][16];
     const uint32_t values[6] = {
-        guest->domid,       config->timeouts.max_pause_ms,
-        (uint32_t)channel,  (uint32_t)agent,
-        config->log.target, (uint32_t)config->log.level,
+        guest->domid,    bound_ms,           (uint32_t)channel,
+        (uint32_t)agent, config->log.target, (uint32_t)config->log.level,
     };
     const char *argv[] = {
         GUARD_PROGRAM, numbers[0], guest->uuid, numbers[1], numbers[2],
@@ -124,7 +120,7 @@ static void start_program(struct guard *guard, struct guests *guests,
 
 /* A descriptor that is missing makes the guardian refuse to start. */
 struct guard *guard_start(struct guests *guests, const struct config *config,
-                          const struct guest *guest,
+                          const struct guest *guest, uint32_t bound_ms,
                           const struct guard_listener *listener, void *arg)
 {
     struct guard *guard = xcalloc(1, sizeof(*guard));
@@ -142,7 +138,7 @@ struct guard *guard_start(struct guests *guests, const struct config *config,
                                 EV_READ | EV_PERSIST, on_news, guard);
         event_add(guard->news, NULL);
     }
-    start_program(guard, guests, config, guest, ends[1], agent);
+    start_program(guard, guests, config, guest, bound_ms, ends[1], agent);
     if (ends[1] >= 0)
         close(ends[1]);
     if (agent >= 0)
@@ -152,7 +148,8 @@ struct guard *guard_start(struct guests *guests, const struct config *config,
 
 void guard_tell_resuming(struct guard *guard)
 {
-    say(guard, AGENT_SAYS_RESUMES);
+    if (guard)
+        say(guard, AGENT_SAYS_RESUMES);
 }
 
 void guard_dismiss(struct guard *guard, bool suspended)
@@ -163,5 +160,6 @@ void guard_dismiss(struct guard *guard, bool suspended)
         say(guard, AGENT_SAYS_OVER);
     close_channel(guard);
     guard->dismissed = true;
-    free_when_over(guard);
+    if (guard->exited)
+        free(guard);
 }

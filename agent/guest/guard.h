@@ -13,17 +13,21 @@ struct guard_listener {
     /* The guest is guarded; or, `err` set, it cannot be (ERR_INTERNAL), and
      * the guard is still the caller's to dismiss.  Once. */
     void (*on_ready)(const struct error *err, void *arg);
+    /* Ready once, and now it has died: the guest is no longer guarded, and the
+     * guard is still the caller's to dismiss. */
+    void (*on_lost)(void *arg);
     /* The guardian sees the guest suspended. */
     void (*on_suspended)(void *arg);
 };
 
-/* Never fails on the spot; all callbacks come from the loop.  `listener` is
- * static. */
+/* Never fails on the spot; all callbacks come from the loop.  `bound_ms`: for
+ * how long the guest may be suspended from when the guardian sees it so; 0: for
+ * ever.  `listener` is static. */
 struct guard *guard_start(struct guests *guests, const struct config *config,
-                          const struct guest *guest,
+                          const struct guest *guest, uint32_t bound_ms,
                           const struct guard_listener *listener, void *arg);
 
-/* The guest is being let go, which may take QEMU its time. */
+/* The guest is being let go, which may take QEMU its time.  NULL is allowed. */
 void guard_tell_resuming(struct guard *guard);
 
 /*

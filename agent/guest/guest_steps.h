@@ -29,7 +29,8 @@ operation_act memory_uncheck;
 /*
  * Before a suspend: the guest gets a guardian, and its pause a bound.  Until
  * the undo, or pause_is_over(), the guest is let go when timeouts.max-pause has
- * passed, and the operation is given up.
+ * passed, or it cannot be guarded any more, and the operation is given up (of a
+ * revert, keeping the running state).
  */
 operation_act guard_begin;
 operation_act guard_begin_abort;
@@ -64,6 +65,10 @@ operation_act rescue_save_abort;
 operation_act rescue_undo;
 operation_act rescue_drop;
 
+/* Goes on without, for that reason.  False if it is kept already: the domain
+ * ends at once then. */
+bool rescue_give_up(struct snapshot *snapshot, const char *why);
+
 /* Ends the running domain: from here there is only forward. */
 operation_act domain_destroy;
 
@@ -85,5 +90,9 @@ void pause_has_begun(struct snapshot *snapshot);
 /* It runs again, or is ended on purpose: neither guardian nor bound any more.
  */
 void pause_is_over(struct snapshot *snapshot);
+
+/* Whether the guest is just being let go for the sake of the bound: then that
+ * act follows, once it runs. */
+bool pause_awaits_release(struct snapshot *snapshot, operation_act *then);
 
 #endif

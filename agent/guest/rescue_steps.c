@@ -3,9 +3,10 @@
  * Before a revert ends the running domain: keeping its state, so that it can be
  * brought back should the snapshot turn out not to be restorable.
  *
- * It is kept where that is possible and there is room for it.  Where not (the
- * guest has crashed, or does not answer, which may be why somebody reverts) the
- * revert goes on without.
+ * It is kept where that is possible, where there is room for it, and where it
+ * does not suspend the guest for longer than timeouts.max-pause.  Where not
+ * (the guest has crashed, or does not answer, which may be why somebody
+ * reverts) the revert goes on without, and its result says so.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,6 +51,9 @@ static bool has_room(const struct snapshot *snapshot, const char *folder)
 /* Why the running state cannot be kept; NULL if it can. */
 static const char *why_not(const struct snapshot *snapshot, const char *folder)
 {
+    if (snapshot->unrescued != NULL) {
+        return snapshot->unrescued;
+    }
     if (snapshot->guest.shutdown) {
         return "it has shut down";
     }
@@ -105,13 +109,29 @@ static void remove_file(struct snapshot *snapshot)
     snapshot->rescued = false;
 }
 
+static void note_why(struct snapshot *snapshot, const char *why)
+{
+    if (snapshot->unrescued == NULL) {
+        LOG_NOTICE("%s the running state is not kept: %s", snapshot->label,
+                   why);
+        snapshot->unrescued = xstrdup(why);
+    }
+}
+
+static void end_without(struct operation *operation)
+{
+    if (!pause_awaits_release(snapshot_of(operation), end_without)) {
+        operation_step_done(operation, NULL);
+    }
+}
+
 /* Goes on without, unless the request itself is being given up: then the
  * engine undoes this step anyway. */
 static void go_without(struct snapshot *snapshot, const char *why)
 {
-    LOG_NOTICE("%s the running state is not kept: %s", snapshot->label, why);
+    note_why(snapshot, why);
     remove_file(snapshot);
-    operation_step_done(&snapshot->operation, NULL);
+    end_without(&snapshot->operation);
 }
 
 static void on_saved(const struct error *err, void *arg)
@@ -122,8 +142,9 @@ static void on_saved(const struct error *err, void *arg)
     event_free(snapshot->meter);
     snapshot->meter = NULL;
     memory_note_suspend(snapshot);
-    if (err != NULL) {
-        go_without(snapshot, err->message);
+    /* Given up, the guest has gone on: what was saved is of before. */
+    if (err != NULL || snapshot->unrescued != NULL) {
+        go_without(snapshot, err != NULL ? err->message : snapshot->unrescued);
         return;
     }
     snapshot->rescued = true;
@@ -187,6 +208,19 @@ void rescue_save_abort(struct operation *operation)
     }
 }
 
+bool rescue_give_up(struct snapshot *snapshot, const char *why)
+{
+    if (snapshot->rescued) {
+        return false;
+    }
+    note_why(snapshot, why);
+    /* Any other call is none that saves. */
+    if (snapshot->meter != NULL) {
+        rescue_save_abort(&snapshot->operation);
+    }
+    return true;
+}
+
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -225,6 +259,10 @@ void rescue_drop(struct operation *operation)
         xasprintf("%s/%s", snapshot->agent->config.store.memory_folder,
                   snapshot->guest.uuid);
 
+    if (!snapshot->rescued) {
+        /* Not known here only if another agent came to that. */
+        note_why(snapshot, "the log says why, before the agent's restart");
+    }
     remove_file(snapshot);
     rmdir(folder); /* stays if memory files are in it */
     free(folder);

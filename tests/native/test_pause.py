@@ -52,16 +52,28 @@ def wait_suspended(world, domain):
     world.eventually(lambda: not running(world, domain), 20, "the guest is suspended")
 
 
-def wait_no_guardian(world, domain):
-    def none():
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
-                if words[0] == b"xensnap-guard" and domain.uuid.encode() in words:
-                    return False
-        return True
+def guardians(domain):
+    """Their pids."""
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+            if words[0] == b"xensnap-guard" and domain.uuid.encode() in words:
+                found.add(int(name))
+    return found
 
-    world.eventually(none, 20, "the guardian ends")
+
+def wait_no_guardian(world, domain):
+    world.eventually(lambda: not guardians(domain), 20, "the guardian ends")
+
+
+def kill_guardian(world, domain, agent, count):
+    """Kills the guardian; waits for the next, the `count`th one."""
+    pid, = guardians(domain)
+    os.kill(pid, signal.SIGKILL)
+    world.eventually(lambda: guardians(domain) - {pid}, 20, "another guardian")
+    world.eventually(lambda: agent.log_text().count("has a new guardian") == count, 20,
+                     "it is ready")
 
 
 def create(agent, **keys):
@@ -193,3 +205,107 @@ def test_a_killed_agent_leaves_no_guest_suspended(world, save, agent, held):
     picture.assert_same()
     save.release()
     assert create(agent, id="again").wait()["state"] == "done"
+
+
+# -- a guardian that dies -----------------------------------------------------
+
+
+@pytest.mark.parametrize("agent_dies", [False, True])
+def test_a_guardian_that_dies_is_replaced(world, save, agent, agent_dies):
+    domain = world.add_domain("web", disks=DISKS)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    kill_guardian(world, domain, agent, 1)
+    assert not running(world, domain)
+    if agent_dies:
+        agent.kill()
+        wait_running(world, domain)
+    save.release()
+    if agent_dies:
+        agent.start()
+        assert request.wait()["error/code"] == "interrupted"
+    else:
+        assert request.wait()["state"] == "done"
+    wait_no_guardian(world, domain)
+
+
+def test_a_new_guardian_keeps_to_the_bound(world, save, agent_stopped):
+    """It has what is left of it, so that another death changes nothing."""
+    agent_stopped.configure("timeouts", max_pause="1h")
+    agent = agent_stopped.start()
+    domain = world.add_domain("web", disks=DISKS)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    # The second one cannot come within the millisecond.
+    for count in (1, 2):
+        kill_guardian(world, domain, agent, count)
+    pid, = guardians(domain)
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        bound_ms = int(file.read().split(b"\0")[3])
+    assert 0 < bound_ms < 3600000
+    save.release()
+    assert request.wait()["state"] == "done"
+
+
+def test_where_guardians_keep_dying_the_guest_goes_on(world, save, agent):
+    domain = world.add_domain("web", disks=DISKS)
+    picture = Picture(agent, domain)
+    save.hold(deaf=True)
+    request = create(agent)
+    wait_suspended(world, domain)
+    for count in (1, 2, 3):
+        kill_guardian(world, domain, agent, count)
+    os.kill(*guardians(domain), signal.SIGKILL)
+    wait_running(world, domain)
+    assert request.state() == "running"
+    save.release()
+    reply = request.wait()
+    assert reply["error/code"] == "internal-error", reply
+    assert "guardian" in reply["error/message"]
+    picture.assert_same()
+
+
+# -- a revert -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cause", ["time", "guardian"])
+def test_a_revert_goes_on_without_the_running_state(world, save, agent_stopped, cause):
+    """It ends the domain in the end; only a hypervisor can make the new one."""
+    agent = agent_stopped
+    if cause == "time":
+        agent.configure("timeouts", max_pause="300ms")
+    agent.start()
+    domain = world.add_domain("web", disks=DISKS)
+    reply = agent.request("create", domain="web", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    save.hold(deaf=True)
+    request = agent.submit("revert", domain="web", name="s1", start="boot")
+    wait_suspended(world, domain)
+    if cause == "guardian":
+        for count in (1, 2, 3):
+            kill_guardian(world, domain, agent, count)
+        os.kill(*guardians(domain), signal.SIGKILL)
+    wait_running(world, domain)
+    assert request.state() == "running"
+    save.release()
+    reply = request.wait()
+    assert reply["error/step"] == "restore", reply
+    words = "timeouts.max-pause" if cause == "time" else "guardian"
+    assert words in reply["result/running-state-not-kept"]
+    # Nobody is sent to a memory file that is of before.
+    assert "its memory is in" not in reply["error/message"]
+    assert world.xen.get(domain.domid) is None
+    wait_no_guardian(world, domain)
+
+
+def test_a_revert_keeps_the_running_state_in_time(world, save, agent):
+    del save
+    domain = world.add_domain("web", disks=DISKS)
+    reply = agent.request("create", domain="web", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    reply = agent.request("revert", domain="web", name="s1", start="boot")
+    assert "its memory is in" in reply["error/message"]
+    assert "result/running-state-not-kept" not in reply
+    wait_no_guardian(world, domain)
