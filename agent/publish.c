@@ -2,6 +2,8 @@
 /* Publishing status and snapshots. */
 #include "agent/publish.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/chains.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
 
@@ -90,7 +93,40 @@ static void add_record(const struct record *record, void *arg)
     free(name);
 }
 
-bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+/* `vdev` is the chain's folder. */
+static void add_chain(struct keys *keys, const char *vdev,
+                      const struct chain *chain)
+{
+    char number[24];
+
+    snprintf(number, sizeof(number), "%zu", chain->depth);
+    add(keys, vdev, "depth", number);
+    snprintf(number, sizeof(number), "%" PRIu64, chain->bytes);
+    add(keys, vdev, "bytes", number);
+}
+
+static bool publish_chains(struct agent *agent, const char *vm_uuid,
+                           struct error *err)
+{
+    char *folder = path_vm_chains(agent->config.xenstore.root, vm_uuid);
+    struct keys keys = {0};
+    struct chain *chains;
+    size_t count = chains_read(agent->records, vm_uuid, &chains);
+    bool ok;
+
+    for (size_t i = 0; i < count; i++) {
+        add_chain(&keys, chains[i].vdev, &chains[i]);
+    }
+    ok = keys_commit(watch_xs(agent->watch), folder, &keys, NULL, folder, NULL,
+                     err);
+    free(chains);
+    keys_dispose(&keys);
+    free(folder);
+    return ok;
+}
+
+static bool publish_snapshots(struct agent *agent, const char *vm_uuid,
+                              struct error *err)
 {
     struct keys keys = {0};
     const char *current = records_current(agent->records, vm_uuid);
@@ -106,6 +142,12 @@ bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
     keys_dispose(&keys);
     free(folder);
     return ok;
+}
+
+bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+{
+    return publish_snapshots(agent, vm_uuid, err) &&
+           publish_chains(agent, vm_uuid, err);
 }
 
 struct all_vms {
@@ -165,12 +207,14 @@ void publish_everything(struct agent *agent)
 {
     const char *root = agent->config.xenstore.root;
     struct all_vms all = {.agent = agent};
-    char *snapshots = path_snapshots(root);
+    char *snapshots = path_snapshots(root), *chains = path_chains(root);
 
     /* Keys inherit the folder's permissions when they are made. */
     xs_rm(watch_xs(agent->watch), XBT_NULL, snapshots);
+    xs_rm(watch_xs(agent->watch), XBT_NULL, chains);
     let_all_read(agent, path_status(root));
     let_all_read(agent, snapshots);
+    let_all_read(agent, chains);
     publish_status(agent, "starting");
     records_each(agent->records, publish_next_vm, &all);
 }

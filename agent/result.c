@@ -246,6 +246,19 @@ static const char *final_state(const struct error *err)
     return err->code == ERR_CANCELLED ? "cancelled" : "failed";
 }
 
+static void add_warning(struct keys *keys, const struct snapshot *snapshot)
+{
+    const struct error *late = &snapshot->operation.late_error;
+
+    if (late->code != ERR_NONE || snapshot->warning[0] != '\0') {
+        keys_add(keys, "result/warning", "%s%s%s",
+                 late->code == ERR_NONE ? "" : late->message,
+                 late->code != ERR_NONE && snapshot->warning[0] != '\0' ? "; "
+                                                                        : "",
+                 snapshot->warning);
+    }
+}
+
 /* The agent that ended had written it, and came no further. */
 static bool has_final_state(const struct snapshot *snapshot)
 {
@@ -281,10 +294,7 @@ bool result_write_final(struct snapshot *snapshot, const struct error *err)
     if (err == NULL) {
         add_result(&keys, snapshot);
         keys_add(&keys, "progress", "100");
-        if (operation->late_error.code != ERR_NONE) {
-            keys_add(&keys, "result/warning", "%s",
-                     operation->late_error.message);
-        }
+        add_warning(&keys, snapshot);
     } else {
         add_error(&keys, err, operation->failed_step);
     }

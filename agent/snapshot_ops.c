@@ -23,6 +23,7 @@
 
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
+#include "agent/limit_steps.h"
 #include "agent/record_steps.h"
 #include "agent/rescan_steps.h"
 
@@ -42,6 +43,8 @@ static const struct step checkpoint[] = {
           disks_choose, NULL, NULL, SECONDS(10), 3, 0 },
     { "inspect-disks", "asking QEMU for the disks' chains",
           disks_inspect, NULL, NULL, SECONDS(60), 5, 0 },
+    { "check-limits", "asking whether there may be one more",
+          limits_check, NULL, NULL, SECONDS(10), 5, 0 },
     { "check-memory", "checking for room and for what this domain can do",
           memory_check, memory_uncheck, NULL, SECONDS(10), 6, 0 },
     { "make-overlays", "making the overlays",
@@ -76,6 +79,8 @@ static const struct step disk_snapshot[] = {
           disks_choose, NULL, NULL, SECONDS(10), 25, 0 },
     { "inspect-disks", "asking QEMU for the disks' chains",
           disks_inspect, NULL, NULL, SECONDS(60), 40, 0 },
+    { "check-limits", "asking whether there may be one more",
+          limits_check, NULL, NULL, SECONDS(10), 41, 0 },
     { "make-overlays", "making the overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 50, 0 },
     { "adjust-config", "naming the overlays in the stored configuration",

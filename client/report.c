@@ -198,7 +198,7 @@ static const char *way_out(const char *code)
         {"guest-unresponsive", "Unpause the guest, or use --no-memory."},
         {"chain-broken", "Do not restart the domain before this is mended."},
         {"no-space", "Make room, or choose another --memory-path."},
-        {"busy", "Try again later."},
+        {"busy", "Try again later. If it has too many snapshots: delete one."},
         {"timeout", "Allow more time: --timeout SECONDS."},
         {"cancelled", "The domain is as it was."},
         {"interrupted", "The domain is as it was; try again."},

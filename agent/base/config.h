@@ -44,10 +44,13 @@ struct config {
         uint32_t keep_finished_ms; /* then they are removed; 0: never */
     } xenstore;
     struct {
-        uint32_t per_domain;   /* waiting requests of one domain */
-        uint32_t per_owner;    /* requests of one requester not yet final */
-        uint32_t total;        /* requests not yet final, all together */
-        uint32_t memory_saves; /* at the same time */
+        uint32_t per_domain;    /* waiting requests of one domain */
+        uint32_t per_owner;     /* requests of one requester not yet final */
+        uint32_t total;         /* requests not yet final, all together */
+        uint32_t memory_saves;  /* at the same time */
+        uint32_t max_snapshots; /* of a VM; 0: no limit */
+        uint32_t max_depth;     /* images in a disk's chain */
+        uint32_t warn_depth;    /* the same, for a warning; 0: never */
     } limits;
     struct {
         uint32_t request_ms; /* default of the `timeout` key; 0: none */

@@ -31,6 +31,16 @@ char *path_vm_snapshots(const char *root, const char *vm_uuid)
     return xasprintf("%s/snapshots/%s", root, vm_uuid);
 }
 
+char *path_chains(const char *root)
+{
+    return xasprintf("%s/chains", root);
+}
+
+char *path_vm_chains(const char *root, const char *vm_uuid)
+{
+    return xasprintf("%s/chains/%s", root, vm_uuid);
+}
+
 char *path_snapshot_node(const char *name)
 {
     char *node = xcalloc(strlen(name) * 3 + 1, 1);

@@ -14,6 +14,8 @@ char *path_request(const char *root, const char *id);
 char *path_status(const char *root);
 char *path_snapshots(const char *root);
 char *path_vm_snapshots(const char *root, const char *vm_uuid);
+char *path_chains(const char *root);
+char *path_vm_chains(const char *root, const char *vm_uuid);
 
 /*
  * A snapshot's name as the name of its node: xenstored takes letters, digits

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Whether a VM may have one more snapshot. */
+#include "agent/limit_steps.h"
+
+#include <stdio.h>
+
+#include "agent/base/log.h"
+#include "agent/limit_rules.h"
+#include "agent/snapshot.h"
+
+static bool grows(const struct snapshot_disk *disk)
+{
+    return snapshot_takes(disk) && disk->external;
+}
+
+/* Of the longest chain, as it will be. */
+static void warn(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *longest = NULL;
+    uint32_t bound = snapshot->agent->config.limits.warn_depth;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (grows(disk) && (longest == NULL || disk->depth > longest->depth)) {
+            longest = disk;
+        }
+    }
+    if (bound == 0 || longest == NULL || longest->depth + 1 < bound) {
+        return;
+    }
+    snprintf(snapshot->warning, sizeof(snapshot->warning),
+             "disk %s is on a chain of %zu images now (limits.warn-depth is "
+             "%u), and each makes reading slower: delete old snapshots",
+             longest->vdev, longest->depth + 1, bound);
+    LOG_WARN("%s %s", snapshot->label, snapshot->warning);
+}
+
+void limits_check(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    const struct agent *agent = snapshot->agent;
+    const char *uuid = snapshot->guest.uuid;
+    struct error err = {0};
+    bool ok = limit_snapshots(agent->records, uuid,
+                              agent->config.limits.max_snapshots, &err);
+
+    for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        ok = !grows(disk) ||
+             limit_depth(agent->records, uuid, disk->vdev, disk->depth,
+                         agent->config.limits.max_depth, &err);
+    }
+    if (ok) {
+        warn(snapshot);
+    }
+    operation_step_done(operation, &err);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The step that asks whether a VM may have one more snapshot. */
+#ifndef XENSNAPD_LIMIT_STEPS_H
+#define XENSNAPD_LIMIT_STEPS_H
+
+#include "agent/operation.h"
+
+/* ERR_BUSY where a bound of the settings is reached; notes a warning, for log
+ * and result, where a chain gets long. */
+operation_act limits_check;
+
+#endif
