@@ -18,6 +18,7 @@
 
 struct dispatcher;
 struct holds;
+struct metrics;
 struct recovery;
 
 struct agent {
@@ -31,6 +32,7 @@ struct agent {
     struct recovery *recovery;
     struct dispatcher *dispatcher;
     struct holds *holds;
+    struct metrics *metrics;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };
 

@@ -16,6 +16,7 @@
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
 #include "agent/leftovers.h"
+#include "agent/metrics.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
@@ -136,8 +137,10 @@ static void on_connected(void *arg)
     if (!agent->dispatcher->recovered) {
         agent->dispatcher->recovered = true;
         recovery_load(agent->recovery, request_recover, agent);
-        leftovers_report(agent->config.store.memory_folder, agent->records,
-                         is_in_work, agent->dispatcher);
+        metrics_set_leftovers(
+            agent->metrics,
+            leftovers_report(agent->config.store.memory_folder, agent->records,
+                             is_in_work, agent->dispatcher));
     }
 }
 
@@ -248,6 +251,16 @@ void dispatcher_reconfigure(struct dispatcher *dispatcher)
     struct queue_limits limits = limits_of(&dispatcher->agent->config);
 
     queue_set_limits(dispatcher->queue, &limits);
+}
+
+void dispatcher_load(const struct dispatcher *dispatcher, size_t *ret_waiting,
+                     size_t *ret_running)
+{
+    size_t length = queue_length(dispatcher->queue);
+
+    *ret_running = dispatcher->running;
+    *ret_waiting =
+        length > dispatcher->running ? length - dispatcher->running : 0;
 }
 
 static void idle_at_once(evutil_socket_t fd, short events, void *arg)

@@ -32,6 +32,10 @@ void dispatcher_drain(struct dispatcher *dispatcher,
 bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
                      struct error *err);
 
+/* How many requests wait for their turn, and how many run. */
+void dispatcher_load(const struct dispatcher *dispatcher, size_t *ret_waiting,
+                     size_t *ret_running);
+
 /* Cancels what runs, as far as it is not yet committed. */
 void dispatcher_interrupt(struct dispatcher *dispatcher);
 

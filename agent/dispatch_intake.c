@@ -13,6 +13,7 @@
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
+#include "agent/metrics.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
 #include "agent/snapshot.h"
@@ -197,6 +198,7 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
         /* Also where it starts at once: a request without a state is one that
          * was written anew (watch.c). */
         result_write_state(snapshot, "queued");
+        metrics_changed(agent->metrics);
     }
     raw_request_dispose(raw);
 }

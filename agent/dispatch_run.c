@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "agent/base/log.h"
+#include "agent/end_report.h"
 #include "agent/finished.h"
 #include "agent/hold.h"
+#include "agent/metrics.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
 #include "agent/snapshot.h"
@@ -95,6 +97,17 @@ static void end(struct snapshot *snapshot)
     }
 }
 
+static void tell_end(const struct snapshot *snapshot, const struct error *err)
+{
+    char line[END_LINE_MAX];
+    struct end_facts facts;
+
+    end_facts_of(snapshot, err, &facts);
+    end_line_format(line, &facts);
+    LOG_INFO("%s", line);
+    metrics_count_end(snapshot->agent->metrics, &facts);
+}
+
 void request_finish(struct snapshot *snapshot, const struct error *err)
 {
     if (err != NULL) {
@@ -102,6 +115,7 @@ void request_finish(struct snapshot *snapshot, const struct error *err)
                    err->message);
         snapshot->outcome = *err;
     }
+    tell_end(snapshot, err);
     snapshot->ended = true;
     if (snapshot->job.owner != NULL) {
         queue_remove(snapshot->agent->dispatcher->queue, &snapshot->job);
@@ -216,7 +230,9 @@ static void prepare_operation(struct snapshot *snapshot)
         .steps = snapshot_recipe(&snapshot->request, snapshot->running, &err),
         .label = snapshot->label,
     };
+    snapshot->started_ms = clock_monotonic_ms();
     snapshot->agent->dispatcher->running++;
+    metrics_changed(snapshot->agent->metrics);
 }
 
 static void start(struct snapshot *snapshot)

@@ -17,6 +17,7 @@
 #include "agent/dispatch.h"
 #include "agent/guest/guard_program.h"
 #include "agent/hold.h"
+#include "agent/metrics.h"
 #include "agent/notify.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
@@ -196,6 +197,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     log_configure(config.log.target, config.log.level);
     apply_timeouts(agent);
     dispatcher_reconfigure(agent->dispatcher);
+    metrics_changed(agent->metrics);
     LOG_NOTICE("settings read again from %s", program->config_path);
 }
 
@@ -262,6 +264,7 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->holds == NULL) {
         return false;
     }
+    agent->metrics = metrics_new(agent);
     agent->dispatcher = dispatcher_new(agent);
     agent->watch =
         watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
@@ -294,6 +297,7 @@ static void stop_services(struct program *program)
     event_free_if(program->linger);
     watch_free(agent->watch);
     dispatcher_free(agent->dispatcher);
+    metrics_free(agent->metrics);
     holds_close(agent->holds);
     supervisor_free(agent->supervisor);
     guests_free(agent->guests);

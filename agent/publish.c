@@ -12,6 +12,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/chains.h"
+#include "agent/metrics.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
 
@@ -117,6 +118,7 @@ static bool publish_chains(struct agent *agent, const char *vm_uuid,
     for (size_t i = 0; i < count; i++) {
         add_chain(&keys, chains[i].vdev, &chains[i]);
     }
+    metrics_set_chains(agent->metrics, vm_uuid, chains, count);
     ok = keys_commit(watch_xs(agent->watch), folder, &keys, NULL, folder, NULL,
                      err);
     free(chains);

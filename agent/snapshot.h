@@ -104,6 +104,7 @@ struct snapshot {
     struct event *teller;
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
+    uint64_t started_ms;  /* monotonic; 0: it has not */
     uint64_t deadline_ms; /* monotonic; 0: none */
 
     /* recovery.c */

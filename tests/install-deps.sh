@@ -8,7 +8,8 @@ set -eu
 build='build-essential pkg-config libxen-dev libevent-dev libjson-c-dev libyaml-dev
 	libsystemd-dev uuid-dev'
 checks='libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
-	clang clang-format clang-tidy libclang-rt-14-dev valgrind shellcheck mandoc'
+	clang clang-format clang-tidy libclang-rt-14-dev valgrind shellcheck mandoc
+	python3-prometheus-client'
 emulated_host='xen-hypervisor-4.17-amd64 xen-utils-4.17 xenstore-utils qemu-system-x86
 	qemu-system-xen qemu-utils busybox-static cpio kmod'
 

@@ -62,6 +62,10 @@ struct config {
         uint32_t hold_ms;      /* default of the `hold` key */
         uint32_t drain_ms; /* SIGTERM: running operations may take this long */
     } timeouts;
+    struct {
+        char file[PATH_MAX];  /* for the node exporter; "": none */
+        uint32_t interval_ms; /* the shortest pause between writes */
+    } metrics;
     enum config_supervise supervise;
 };
 

@@ -102,6 +102,12 @@ NUMBER(SETTING_DURATION, "timeouts.hold", timeouts.hold_ms,
 NUMBER(SETTING_DURATION, "timeouts.drain", timeouts.drain_ms,
        "60s", "0s", "24h"),
 
+SECTION("metrics"),
+PLACE(SETTING_FILE, "metrics.file", metrics.file,
+      "/var/lib/prometheus/node-exporter/xensnapd.prom"),
+NUMBER(SETTING_DURATION, "metrics.interval", metrics.interval_ms,
+       "5s", "100ms", "1h"),
+
 CHOICE("supervise", supervise, "auto", supervise_choices),
 {.key = NULL},
 };
@@ -244,6 +250,10 @@ static bool store_place(const struct setting *setting, const char *text,
     size_t length = strlen(text);
     char shown[80];
 
+    if (setting->kind == SETTING_FILE && strcmp(text, "off") == 0) {
+        memset(place, 0, setting->size);
+        return true;
+    }
     error_sanitise(shown, sizeof(shown), text);
     if (xenstore ? !is_xenstore_path(text) : !path_is_plain(text))
         return error_set(err, ERR_INVALID_REQUEST,
@@ -269,6 +279,7 @@ bool setting_store(const struct setting *setting, const char *text,
     case SETTING_CHOICE:
         return store_choice(setting, text, place, err);
     case SETTING_FOLDER:
+    case SETTING_FILE:
     case SETTING_XENSTORE_PATH:
         return store_place(setting, text, place, err);
     case SETTING_COUNT:

@@ -14,6 +14,7 @@ enum setting_kind {
     SETTING_SECTION, /* holds the settings whose keys begin with its own */
     SETTING_CHOICE,
     SETTING_FOLDER,
+    SETTING_FILE, /* a path, or "off": "" */
     SETTING_XENSTORE_PATH,
     SETTING_COUNT,
     SETTING_DURATION,

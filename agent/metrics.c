@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Collecting metrics, and writing their file. */
+#include "agent/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/dispatch.h"
+#include "agent/metrics_format.h"
+
+/* What one operation changes comes in several calls: one file for all. */
+#define SETTLE_MS 100u
+
+struct vm_chains {
+    LIST_ENTRY(vm_chains) link;
+    char uuid[GUEST_UUID_LENGTH + 1];
+    struct metrics_disk *disks;
+    size_t count;
+};
+
+struct metrics {
+    struct agent *agent;
+    struct event *timer;
+    uint64_t written_ms;    /* monotonic; 0: never */
+    char written[PATH_MAX]; /* which file; "": none */
+    bool complained;
+    int64_t started;
+    size_t leftovers;
+    struct metrics_counts counts;
+    LIST_HEAD(, vm_chains) chains;
+};
+
+/* ---- collecting ---- */
+
+void metrics_changed(struct metrics *metrics)
+{
+    uint64_t now = clock_monotonic_ms();
+    uint64_t next =
+        metrics->written_ms + metrics->agent->config.metrics.interval_ms;
+    uint64_t ms = metrics->written_ms == 0 || next <= now ? 0 : next - now;
+    struct timeval wait = clock_timeval(ms < SETTLE_MS ? SETTLE_MS : ms);
+
+    if (!event_pending(metrics->timer, EV_TIMEOUT, NULL)) {
+        event_add(metrics->timer, &wait);
+    }
+}
+
+void metrics_count_end(struct metrics *metrics, const struct end_facts *facts)
+{
+    struct metrics_counts *counts = &metrics->counts;
+
+    metrics_changed(metrics);
+    if (!facts->known) {
+        counts->refused[facts->code]++;
+        return;
+    }
+    counts->operations[facts->operation].ends[facts->code]++;
+    counts->memory_bytes += facts->memory_bytes;
+    if (facts->started) {
+        histogram_observe_duration(
+            &counts->operations[facts->operation].duration, facts->ms);
+    }
+    if (facts->stood_still) {
+        histogram_observe_downtime(
+            &counts->operations[facts->operation].downtime, facts->downtime_ms);
+    }
+}
+
+static struct vm_chains *find_chains(const struct metrics *metrics,
+                                     const char *vm_uuid)
+{
+    struct vm_chains *chains;
+
+    LIST_FOREACH(chains, &metrics->chains, link)
+    {
+        if (strcmp(chains->uuid, vm_uuid) == 0) {
+            return chains;
+        }
+    }
+    return NULL;
+}
+
+static void free_chains(struct vm_chains *chains)
+{
+    free(chains->disks);
+    free(chains);
+}
+
+void metrics_set_chains(struct metrics *metrics, const char *vm_uuid,
+                        const struct chain *chains, size_t count)
+{
+    struct vm_chains *vm = find_chains(metrics, vm_uuid);
+
+    if (vm != NULL) {
+        LIST_REMOVE(vm, link);
+        free_chains(vm);
+    }
+    metrics_changed(metrics);
+    if (count == 0) {
+        return;
+    }
+    vm = xcalloc(1, sizeof(*vm));
+    snprintf(vm->uuid, sizeof(vm->uuid), "%s", vm_uuid);
+    vm->disks = xcalloc(count, sizeof(*vm->disks));
+    vm->count = count;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(vm->disks[i].vdev, chains[i].vdev, sizeof(vm->disks[i].vdev));
+        vm->disks[i].depth = chains[i].depth;
+        vm->disks[i].bytes = chains[i].bytes;
+    }
+    LIST_INSERT_HEAD(&metrics->chains, vm, link);
+}
+
+void metrics_set_leftovers(struct metrics *metrics, size_t count)
+{
+    metrics->leftovers = count;
+    metrics_changed(metrics);
+}
+
+/* ---- the VMs, as the records tell ---- */
+
+struct vm_list {
+    const struct metrics *metrics;
+    struct metrics_vm *vms;
+    size_t count;
+};
+
+static int64_t seconds_of(const char *utc)
+{
+    struct tm parts = {0};
+
+    return strptime(utc, "%Y-%m-%dT%H:%M:%S", &parts) == NULL
+               ? 0
+               : (int64_t)timegm(&parts);
+}
+
+static struct metrics_vm *add_vm(struct vm_list *list, const char *uuid)
+{
+    const struct vm_chains *chains = find_chains(list->metrics, uuid);
+    struct metrics_vm *vm;
+
+    list->vms = xrealloc(list->vms, list->count + 1, sizeof(*list->vms));
+    vm = &list->vms[list->count++];
+    *vm = (struct metrics_vm){.uuid = uuid};
+    if (chains != NULL) {
+        vm->disks = chains->disks;
+        vm->disk_count = chains->count;
+    }
+    return vm;
+}
+
+/* They come in the order of their VM, the newest last. */
+static void add_record(const struct record *record, void *arg)
+{
+    struct vm_list *list = arg;
+    struct metrics_vm *vm =
+        list->count == 0 ? NULL : &list->vms[list->count - 1];
+
+    if (vm == NULL || strcmp(vm->uuid, record->vm_uuid) != 0) {
+        vm = add_vm(list, record->vm_uuid);
+    }
+    vm->snapshots++;
+    vm->memory_bytes += record->memory_bytes;
+    vm->domain = record->domain_name;
+    vm->newest = seconds_of(record->created_at);
+}
+
+/* ---- the file ---- */
+
+static void print_all(const struct metrics *metrics, FILE *out)
+{
+    struct vm_list list = {.metrics = metrics};
+    struct metrics_values values = {
+        .version = XENSNAPD_VERSION,
+        .started = metrics->started,
+        .counts = &metrics->counts,
+        .leftover_files = metrics->leftovers,
+    };
+
+    records_each(metrics->agent->records, add_record, &list);
+    values.vms = list.vms;
+    values.vm_count = list.count;
+    dispatcher_load(metrics->agent->dispatcher, &values.waiting,
+                    &values.running);
+    metrics_format(out, &values);
+    free(list.vms);
+}
+
+/* Others may write in that folder: no link is followed, and what stands in the
+ * way is removed. */
+static FILE *open_new(const char *path)
+{
+    int fd;
+
+    unlink(path);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return NULL;
+    }
+    fchmod(fd, 0644); /* whatever the umask is: the exporter is no root */
+    return fdopen(fd, "w");
+}
+
+/* Not flushed to the disk: it means nothing after a crash of the host.  False
+ * with errno. */
+static bool write_file(struct metrics *metrics, const char *path)
+{
+    char *temporary = xasprintf("%s.new", path);
+    FILE *out = open_new(temporary);
+    bool ok = out != NULL;
+    int error;
+
+    if (ok) {
+        print_all(metrics, out);
+        ok = !ferror(out);
+        ok = fclose(out) == 0 && ok && rename(temporary, path) == 0;
+    }
+    error = errno;
+    if (!ok && out != NULL) {
+        unlink(temporary);
+    }
+    free(temporary);
+    errno = error;
+    return ok;
+}
+
+static void remove_written(struct metrics *metrics)
+{
+    if (metrics->written[0] != '\0') {
+        unlink(metrics->written);
+        metrics->written[0] = '\0';
+    }
+}
+
+/* Told once, until it works again. */
+static void complain(struct metrics *metrics, const char *path)
+{
+    if (!metrics->complained && errno != ENOENT) {
+        LOG_WARN("cannot write metrics to %s: %s", path, strerror(errno));
+        metrics->complained = true;
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct metrics *metrics = arg;
+    const char *path = metrics->agent->config.metrics.file;
+
+    (void)fd;
+    (void)events;
+    metrics->written_ms = clock_monotonic_ms();
+    if (strcmp(path, metrics->written) != 0) {
+        remove_written(metrics);
+    }
+    if (path[0] == '\0') {
+        return;
+    }
+    if (write_file(metrics, path)) {
+        snprintf(metrics->written, sizeof(metrics->written), "%s", path);
+        metrics->complained = false;
+    } else {
+        complain(metrics, path);
+    }
+}
+
+struct metrics *metrics_new(struct agent *agent)
+{
+    struct metrics *metrics = xcalloc(1, sizeof(*metrics));
+
+    metrics->agent = agent;
+    metrics->started = (int64_t)time(NULL);
+    metrics->timer = evtimer_new(agent->loop, on_timer, metrics);
+    LIST_INIT(&metrics->chains);
+    metrics_changed(metrics);
+    return metrics;
+}
+
+void metrics_free(struct metrics *metrics)
+{
+    if (metrics == NULL) {
+        return;
+    }
+    remove_written(metrics);
+    while (!LIST_EMPTY(&metrics->chains)) {
+        struct vm_chains *chains = LIST_FIRST(&metrics->chains);
+
+        LIST_REMOVE(chains, link);
+        free_chains(chains);
+    }
+    event_free(metrics->timer);
+    free(metrics);
+}
