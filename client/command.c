@@ -91,8 +91,10 @@ const struct command commands[] = {
      "      --abort               they have not: let go\n"
      "      --hold SECONDS        for how long --prepare may hold the guest\n"
      "      --disk VDEV[=PATH]    this disk, now in PATH; may be "
+     "repeated\n"
+     "      --format VDEV=FORMAT  what it is now: raw, qcow2, vhd; may be "
      "repeated\n" COMMON,
-     1, 1, "pcaHrwtqj"},
+     1, 1, "pcaHrfwtqj"},
     {"list",
      "Usage: xensnap list [DOMAIN] [OPTION]...\n"
      "Shows all snapshots, or a domain's; * marks the one that the running "

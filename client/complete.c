@@ -91,8 +91,25 @@ static void offer_requests(struct xs_handle *xs, const char *typed)
     free(ids);
 }
 
+/* The disk alone or, where `formats` are wanted, with each of them. */
+static void offer_disk(const char *typed, const char *vdev, bool formats)
+{
+    static const char *const names[] = {"raw", "qcow2", "vhd"};
+
+    if (!formats) {
+        offer(typed, vdev);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char *word = xasprintf("%s=%s", vdev, names[i]);
+
+        offer(typed, word);
+        free(word);
+    }
+}
+
 static void offer_disks(struct xs_handle *xs, const char *typed,
-                        const char *domain)
+                        const char *domain, bool formats)
 {
     char *uuid = domains_look_up(xs, domain);
     char *domid = uuid ? domains_domid(xs, uuid) : NULL;
@@ -107,7 +124,8 @@ static void offer_disks(struct xs_handle *xs, const char *typed,
         char *vdev =
             backend ? store_read(xs, XBT_NULL, "%s/dev", backend) : NULL;
 
-        offer(typed, vdev);
+        if (vdev)
+            offer_disk(typed, vdev, formats);
         free(vdev);
         free(backend);
     }
@@ -121,8 +139,9 @@ static void offer_disks(struct xs_handle *xs, const char *typed,
 static bool has_value(const char *option)
 {
     static const char *const names[] = {
-        "--name", "--memory-path", "--disk",     "--description", "--start",
-        "--hold", "--timeout",     "--schedule", "--keep",        "--keep-for",
+        "--name",  "--memory-path", "--disk",    "--description",
+        "--start", "--hold",        "--timeout", "--schedule",
+        "--keep",  "--keep-for",    "--format",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -140,8 +159,10 @@ static void offer_value(struct xs_handle *xs, const char *typed,
         offer(typed, "running");
         offer(typed, "paused");
         offer(typed, "boot");
-    } else if (strcmp(option, "--disk") == 0 && xs && domain) {
-        offer_disks(xs, typed, domain);
+    } else if (xs && domain && strcmp(option, "--disk") == 0) {
+        offer_disks(xs, typed, domain, false);
+    } else if (xs && domain && strcmp(option, "--format") == 0) {
+        offer_disks(xs, typed, domain, true);
     }
 }
 

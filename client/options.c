@@ -54,6 +54,7 @@ static const struct option all_options[] = {
     {"abort", no_argument, NULL, 'a'},
     {"hold", required_argument, NULL, 'H'},
     {"disk", required_argument, NULL, 'r'},
+    {"format", required_argument, NULL, 'f'},
     {"no-wait", no_argument, NULL, 'w'},
     {"timeout", required_argument, NULL, 't'},
     {"quiet", no_argument, NULL, 'q'},
@@ -67,6 +68,7 @@ static const struct option all_options[] = {
 /* Disks that were named, as the protocol's list of them. */
 struct disks {
     char *list;
+    char *with_format; /* in a list of their own: they may be in both */
     bool internal;
 };
 
@@ -140,22 +142,71 @@ static char *read_vdev(const struct command *command, const char *text)
     return xstrndup(text, length);
 }
 
+static void append(char **list, const char *word)
+{
+    char *before = *list;
+
+    *list = xasprintf("%s%s%s", before ? before : "", before ? " " : "", word);
+    free(before);
+}
+
 static void add_disk(const struct command *command, struct request *request,
                      struct disks *disks)
 {
     char *vdev = read_vdev(command, optarg);
     const char *path = strchr(optarg, '=');
-    char *list = disks->list;
 
-    disks->list = xasprintf("%s%s%s", list ? list : "", list ? " " : "", vdev);
+    append(&disks->list, vdev);
     if (path) {
         char *key = xasprintf("disks/%s/path", vdev);
 
         request_add(request, key, path + 1);
         free(key);
     }
-    free(list);
     free(vdev);
+}
+
+static void add_format(const struct command *command, struct request *request,
+                       struct disks *disks)
+{
+    char *vdev = read_vdev(command, optarg);
+    char *key = xasprintf("disks/%s/format", vdev);
+    const char *format = strchr(optarg, '=');
+
+    if (!format || !format[1])
+        usage_error(command, "not a disk and its format, as xvda=qcow2: '%s'",
+                    optarg);
+    if (request_has(request, key))
+        usage_error(command, "--format is repeated: '%s'", optarg);
+    request_add(request, key, format + 1);
+    append(&disks->with_format, vdev);
+    free(key);
+    free(vdev);
+}
+
+static bool contains(const char *list, const char *wanted)
+{
+    char *copy = xstrdup(list ? list : ""), *rest = NULL;
+    bool found = false;
+
+    for (char *word = strtok_r(copy, " ", &rest); word && !found;
+         word = strtok_r(NULL, " ", &rest))
+        found = strcmp(word, wanted) == 0;
+    free(copy);
+    return found;
+}
+
+/* A disk whose format is told is named by that. */
+static void name_disks_with_format(struct disks *disks)
+{
+    char *rest = NULL;
+
+    for (char *vdev = strtok_r(disks->with_format, " ", &rest); vdev;
+         vdev = strtok_r(NULL, " ", &rest)) {
+        if (!contains(disks->list, vdev))
+            append(&disks->list, vdev);
+    }
+    free(disks->with_format);
 }
 
 static void add_internal(struct request *request, const char *list)
@@ -177,6 +228,8 @@ static void finish_disks(const struct command *command, struct request *request,
 {
     if (disks->internal && !disks->list)
         usage_error(command, "--internal needs --disk");
+    if (disks->with_format)
+        name_disks_with_format(disks);
     if (disks->list) {
         request_add(request, "disks", disks->list);
         if (disks->internal)
@@ -230,6 +283,9 @@ static void take_option(const struct command *command, int letter,
     case 'd':
     case 'r':
         add_disk(command, request, disks);
+        break;
+    case 'f':
+        add_format(command, request, disks);
         break;
     case 'i':
         disks->internal = true;

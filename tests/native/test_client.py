@@ -124,6 +124,30 @@ def test_an_unchanged_chain_is_rescanned(world, agent, run):
     assert re.search(r"^  changed +no$", result.stdout, re.M)
 
 
+def raw_copy(domain, path):
+    """The disk's content in another form, as `qemu-img convert` makes it."""
+    subprocess.run(["qemu-img", "convert", "-U", "-O", "raw",
+                    domain.chain("xvda")[0][0], path], check=True)
+    return path
+
+
+def test_a_rescan_tells_the_new_format(world, agent, run):
+    domain = world.add_domain("web", disks=[("xvda", "qcow2"),
+                                            ("xvdb", "qcow2")])
+    path = raw_copy(domain, f"{world.images}/web.raw")
+    result = run("rescan", "web", "--disk", f"xvda={path}")
+    assert result.returncode == FAILED and "format: is missing" in result.stderr
+    for order in (["--format", "xvda=raw", "--disk", f"xvda={path}"],
+                  ["--disk", "xvda", "--format", "xvda=raw"],
+                  ["--format", "xvda=raw"]):
+        result = run("rescan", "web", *order)
+        assert result.returncode == DONE, result.stderr
+        assert domain.chain("xvda") == [(path, "raw")]
+        assert "not among the disks" in result.stdout  # xvdb
+    result = run("rescan", "web", "--format", "xvdb=nonsense")
+    assert result.returncode == FAILED and "nonsense" in result.stderr
+
+
 def test_no_agent_is_seen_before_anything_is_written(world, agent, run):
     world.add_domain("web")
     agent.stop()
@@ -253,6 +277,11 @@ def test_the_end_of_xenstored_ends_the_wait(world, held, spawn):
     (["create", "a", "--disk", "xvda/../x"], "xvda/../x"),
     (["create", "a", "--disk", "xvda=/x"], "xvda=/x"),
     (["rescan", "a", "--prepare", "--abort"], "phase"),
+    (["rescan", "a", "--format", "raw"], "raw"),
+    (["rescan", "a", "--format", "xvda="], "xvda="),
+    (["rescan", "a", "--format", "xvda=raw", "--format", "xvda=raw"],
+     "repeated"),
+    (["create", "a", "--format", "xvda=raw"], "--format"),
     (["cancel", "a/b"], "a/b"), (["status", "--no-memory"], "--no-memory"),
     (["list", "--no-wait"], "--no-wait"), (["tree", "-q"], "-q"),
     (["show", "a"], "missing"), (["watch", "a/b"], "a/b"),

@@ -52,6 +52,8 @@ def test_domains_snapshots_disks_and_requests(world, agent, offered):
     assert offered("delete", "nobody", "") == []
     assert offered("delete", "web", "x", "") == []
     assert sorted(offered("rescan", "web", "--disk", "")) == ["xvda", "xvdb"]
+    assert sorted(offered("rescan", "web", "--format", "xvdb=")) == [
+        "xvdb=qcow2", "xvdb=raw", "xvdb=vhd"]
     assert sorted(offered("cancel", "r-v")) == ["r-v-0", "r-v-1"]
 
 
