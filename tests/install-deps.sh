@@ -9,7 +9,8 @@ build='build-essential pkg-config libxen-dev libevent-dev libjson-c-dev libyaml-
 	libsystemd-dev uuid-dev'
 checks='libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
 	clang clang-format clang-tidy libclang-rt-14-dev valgrind shellcheck mandoc
-	python3-prometheus-client'
+	python3-prometheus-client systemd zsh fish'
+packages='debhelper fakeroot lintian'
 emulated_host='xen-hypervisor-4.17-amd64 xen-utils-4.17 xenstore-utils qemu-system-x86
 	qemu-system-xen qemu-utils busybox-static cpio kmod'
 
@@ -18,7 +19,7 @@ installed() {
 }
 
 missing=
-for package in $build $checks $emulated_host; do
+for package in $build $checks $packages $emulated_host; do
 	installed "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
