@@ -17,6 +17,7 @@
 #include "agent/guest/whole_file.h"
 #include "agent/hold_note.h"
 #include "agent/request.h"
+#include "agent/sealed_file.h"
 
 /* Until xenstored is there. */
 #define CONNECT_MS 200u
@@ -66,7 +67,7 @@ bool hold_write(struct hold *hold, struct error *err)
 {
     char *path = note_path(hold->holds, hold->uuid);
     char *text = hold_note_encode(hold);
-    bool ok = whole_file_replace(path, text, strlen(text), err);
+    bool ok = sealed_file_replace(path, text, err);
 
     free(text);
     free(path);
@@ -295,30 +296,44 @@ void holds_look_at_domains(struct holds *holds)
 
 /* ---- what an earlier agent left ---- */
 
+static bool read_note(const char *path, struct hold *hold, struct error *err)
+{
+    char *text;
+    bool ok;
+
+    if (!sealed_file_read(path, NOTE_MAX, &text, err)) {
+        return false;
+    }
+    ok = hold_note_decode(text, hold);
+    free(text);
+    return ok ||
+           error_set(err, ERR_STORE,
+                     "%s is damaged, or of another version of xensnapd", path);
+}
+
 static void take_up(struct holds *holds, const char *path)
 {
     struct hold *hold = xcalloc(1, sizeof(*hold));
-    char *text = NULL;
+    uint64_t now = clock_monotonic_ms();
     struct error err;
+    bool wait;
 
-    if (!whole_file_read(path, NOTE_MAX, &text, &err)) {
-        LOG_ERROR("%s", err.message);
+    if (!read_note(path, hold, &err)) {
         hold_free(hold);
-    } else if (!hold_note_decode(text, hold)) {
-        LOG_ERROR("%s is damaged, or of another version of xensnapd", path);
-        hold_free(hold);
-    } else {
-        uint64_t now = clock_monotonic_ms();
-        bool wait = hold->state == HOLD_HELD && hold->deadline_ms > now;
-
-        add(holds, hold);
-        if (hold->state != HOLD_EXPIRED) {
-            LOG_NOTICE("domain %u (%s) is held: it is let go %s", hold->domid,
-                       hold->uuid, wait ? "at its deadline" : "now");
-            hold_arm(hold, wait ? hold->deadline_ms - now : 0);
-        }
+        sealed_file_set_aside(
+            path, &err,
+            "if that domain is still paused, its QEMU has no image open and "
+            "nothing is known of how to open them again: destroy it and start "
+            "it anew, its stored configuration names the right images");
+        return;
     }
-    free(text);
+    wait = hold->state == HOLD_HELD && hold->deadline_ms > now;
+    add(holds, hold);
+    if (hold->state != HOLD_EXPIRED) {
+        LOG_NOTICE("domain %u (%s) is held: it is let go %s", hold->domid,
+                   hold->uuid, wait ? "at its deadline" : "now");
+        hold_arm(hold, wait ? hold->deadline_ms - now : 0);
+    }
 }
 
 static bool is_note(const char *name)

@@ -4,9 +4,9 @@
  * (rescan, agent/snapshot_ops.c).
  *
  * A hold outlives the request that began it and the agent: its note stands in
- * the run folder, <run_folder>/held/<uuid>.json, and ends with the boot, like
- * the domain.  Times are those of the monotonic clock, which all processes of
- * one boot share.
+ * the run folder, <run_folder>/held/<uuid>.json (its form: hold_note.h), and
+ * ends with the boot, like the domain.  Times are those of the monotonic clock,
+ * which all processes of one boot share.
  *
  *   taking --prepared--> held --complete, abort--> releasing --> gone
  *      |                   |                           ^

@@ -1,5 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A hold as JSON text, and back.  Pure. */
+/*
+ * A hold as JSON text, and back.  Pure.
+ *
+ * The file is one object and its checksum (journal/seal.h): "version", 1, which
+ * changes with the meaning of a key and with the numbers of `enum hold_state`,
+ * and the members of `struct hold` that have no meaning for one process alone,
+ * under the names that hold_note.c gives them.
+ *
+ * A note that is damaged or of another version is logged and renamed to
+ * <uuid>.json.aside at start; the domain then stays as it is.
+ */
 #ifndef XENSNAPD_HOLD_NOTE_H
 #define XENSNAPD_HOLD_NOTE_H
 

@@ -53,8 +53,12 @@ enum step_flag {
     STEP_NOTED = 4
 };
 
+/* Of a step's name. */
+#define OPERATION_STEP_MAX 31
+
 struct step {
-    const char *name;  /* "save-memory": stable, appears in logs and errors */
+    /* "save-memory": stable, appears in logs, errors and notes */
+    const char *name;
     const char *words; /* "saving memory": for people */
     operation_act *run;
     operation_act *undo;  /* NULL: nothing to undo */

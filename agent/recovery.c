@@ -13,6 +13,8 @@
 #include "agent/guest/guest_steps.h"
 #include "agent/journal/durable_file.h"
 #include "agent/journal/operation_state.h"
+#include "agent/journal/seal.h"
+#include "agent/snapshot_ops.h"
 
 #define PREFIX   "op-"
 #define SUFFIX   ".json"
@@ -60,11 +62,13 @@ bool recovery_note(struct snapshot *snapshot, struct error *err)
     const struct recovery *recovery = snapshot->agent->recovery;
     char *name = note_name(snapshot);
     char *text = operation_state_encode(snapshot);
-    bool ok =
-        durable_file_write(&recovery->folder, name, text, strlen(text), err);
+    size_t length;
+    char *sealed = seal_add(text, strlen(text), &length);
+    bool ok = durable_file_write(&recovery->folder, name, sealed, length, err);
 
     /* A failure may have left one. */
     snapshot->noted = true;
+    free(sealed);
     free(text);
     free(name);
     return ok;
@@ -118,27 +122,99 @@ static void assume_effects(struct snapshot *snapshot)
     }
 }
 
+/* The index of the recipe's step of that name; false if it has none. */
+static bool find_step(const struct step *steps, const char *name,
+                      size_t *ret_index)
+{
+    for (size_t i = 0; steps[i].name != NULL; i++) {
+        if (strcmp(steps[i].name, name) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_step(const struct snapshot *snapshot, struct error *err)
+{
+    const struct step *steps =
+        snapshot_recipe(&snapshot->request, snapshot->running, err);
+    char shown[sizeof(snapshot->noted_step)];
+    size_t index;
+
+    if (steps == NULL || find_step(steps, snapshot->noted_step, &index)) {
+        return steps != NULL;
+    }
+    return error_set(err, ERR_STORE,
+                     "this version of xensnapd has no step \"%s\" in a %s",
+                     error_sanitise(shown, sizeof(shown), snapshot->noted_step),
+                     request_operation_name(snapshot->request.operation));
+}
+
+/* The file's name is what the note is replaced and removed by. */
+static bool check_name(const struct snapshot *snapshot, const char *name,
+                       struct error *err)
+{
+    char *expected = note_name(snapshot);
+    bool same = strcmp(expected, name) == 0;
+
+    free(expected);
+    return same || error_set(err, ERR_STORE, "it is the note of another id");
+}
+
+static bool read_note(const struct recovery *recovery, const char *name,
+                      struct snapshot *snapshot, struct error *err)
+{
+    char *text;
+    size_t length;
+    bool ok;
+
+    if (!durable_file_read(&recovery->folder, name, NOTE_MAX, &text, &length,
+                           err)) {
+        return false;
+    }
+    ok = seal_require(text, length, err) &&
+         operation_state_decode(text, snapshot, err) &&
+         check_name(snapshot, name, err) && check_step(snapshot, err);
+    free(text);
+    return ok;
+}
+
+/* Nothing is done on the strength of such a note, neither now nor at a later
+ * start, when the domain has gone on.  Who asked is told `interrupted`
+ * (dispatch_intake.c); the rest is for somebody to look at. */
+static void set_aside(const struct recovery *recovery, const char *name,
+                      const struct error *why)
+{
+    const char *path = recovery->folder.path;
+    struct error err;
+
+    LOG_ERROR("%s/%s cannot be used: %s", path, name, why->message);
+    if (durable_file_set_aside(&recovery->folder, name, &err)) {
+        LOG_ERROR("%s/%s is kept as %s.aside; what its operation had done was "
+                  "neither undone nor finished: see that the domain runs and "
+                  "which images its disks are on, then remove that file",
+                  path, name, name);
+    } else {
+        LOG_ERROR("%s; remove it", err.message);
+    }
+}
+
 static void load_note(struct recovery *recovery, const char *name,
                       recovery_take_up *take_up, void *arg)
 {
     struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
     struct error err;
-    char *text = NULL;
-    size_t length;
 
     snapshot->memory_fd = -1;
     snapshot->restore_fd = -1;
-    if (!durable_file_read(&recovery->folder, name, NOTE_MAX, &text, &length,
-                           &err) ||
-        !operation_state_decode(text, snapshot, &snapshot->noted_step, &err)) {
-        LOG_ERROR("cannot take up %s/%s: %s; it is left alone",
-                  recovery->folder.path, name, err.message);
-        snapshot_free(snapshot);
-    } else {
+    if (read_note(recovery, name, snapshot, &err)) {
         assume_effects(snapshot);
         take_up(snapshot, arg);
+    } else {
+        set_aside(recovery, name, &err);
+        snapshot_free(snapshot);
     }
-    free(text);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -187,15 +263,13 @@ void recovery_load(struct recovery *recovery, recovery_take_up *take_up,
 
 /* ---- back or forward ---- */
 
+/* Of a step that the recipe has. */
 static size_t index_of(const struct snapshot *snapshot, const char *name)
 {
-    const struct step *steps = snapshot->operation.steps;
-    size_t i = 0;
+    size_t index = 0;
 
-    while (strcmp(steps[i].name, name) != 0) {
-        i++;
-    }
-    return i;
+    find_step(snapshot->operation.steps, name, &index);
+    return index;
 }
 
 static void go_back(struct snapshot *snapshot, const char *from)
@@ -214,6 +288,27 @@ static void go_forward(struct snapshot *snapshot, const char *from)
     operation_recover_forward(&snapshot->operation, index_of(snapshot, from));
 }
 
+static bool record_is_unreadable(const struct snapshot *snapshot)
+{
+    return records_unreadable(snapshot->agent->records, snapshot->guest.uuid,
+                              snapshot->name) != NULL;
+}
+
+/* Without the record neither way can be gone: the first step has nothing to
+ * undo. */
+static void leave_alone(struct snapshot *snapshot)
+{
+    struct error why;
+
+    error_set(
+        &why, ERR_STORE,
+        "the agent ended while this request was under way, and the record "
+        "of snapshot \"%s\" cannot be read any more: what was done is "
+        "left as it is; the log of xensnapd's start tells more",
+        snapshot->name);
+    operation_recover_undo(&snapshot->operation, 0, &why);
+}
+
 /* The record is the commit; of that name there may be an older one. */
 static void recover_create(struct snapshot *snapshot)
 {
@@ -225,6 +320,8 @@ static void recover_create(struct snapshot *snapshot)
         snapshot->consistency = snapshot->request.memory ? "full" : "crash";
         snapshot->memory_bytes = record->memory_bytes;
         go_forward(snapshot, "publish");
+    } else if (record == NULL && record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
     } else {
         go_back(snapshot, "write-record");
     }
@@ -232,7 +329,7 @@ static void recover_create(struct snapshot *snapshot)
 
 static bool came_to(const struct snapshot *snapshot, const char *step)
 {
-    return snapshot->noted_step >= index_of(snapshot, step);
+    return index_of(snapshot, snapshot->noted_step) >= index_of(snapshot, step);
 }
 
 /* A domain that our restore left in its middle has not run; whoever made it,
@@ -257,7 +354,9 @@ static void on_remains_gone(const struct error *err, void *arg)
 /* For a domain that did not run before: back to that. */
 static void recover_start(struct snapshot *snapshot)
 {
-    if (came_to(snapshot, "start")) {
+    if (came_to(snapshot, "start") && record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
+    } else if (came_to(snapshot, "start")) {
         go_forward(snapshot, snapshot->gone ? "write-record" : "start");
     } else if (is_remains(snapshot)) {
         snapshot->call =
@@ -273,7 +372,10 @@ static void recover_revert(struct snapshot *snapshot, uint32_t old_domid)
 {
     bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid;
 
-    if (came_to(snapshot, "start")) {
+    if (came_to(snapshot, "end-domain") && !old_is_there &&
+        record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
+    } else if (came_to(snapshot, "start")) {
         bool new_is_there =
             !snapshot->gone && snapshot->guest.domid == snapshot->new_domid;
 
@@ -296,7 +398,11 @@ static void recover_delete(struct snapshot *snapshot)
     snapshot->running = !snapshot->gone;
     if (records_find(snapshot->agent->records, snapshot->guest.uuid,
                      snapshot->name) == NULL) {
-        go_forward(snapshot, "publish");
+        if (record_is_unreadable(snapshot)) {
+            leave_alone(snapshot);
+        } else {
+            go_forward(snapshot, "publish");
+        }
         return;
     }
     snapshot_free_disks(snapshot);

@@ -2,11 +2,12 @@
 /*
  * What survives a crash of the agent, and taking it up again.
  *
- * An operation under way has one file, <store>/journal/op-<id>.json, from its
- * first effect until its result is written; it is replaced atomically, so it is
- * whole or the one before.  At start each is taken up by the engine itself:
- * back if it was not committed, forward if it was; which of the two is looked
- * up (the record, the domain), since a crash may have come in between.
+ * An operation under way has one file, <store>/journal/op-<id>.json (its form:
+ * journal/operation_state.h), from its first effect until its result is
+ * written; it is replaced atomically, so it is whole or the one before.  At
+ * start each is taken up by the engine itself: back if it was not committed,
+ * forward if it was; which of the two is looked up (the record, the domain),
+ * since a crash may have come in between.
  *
  * Why so few notes: an undo looks at what is there.  One note of the files that
  * are about to be made, before the first of them, is all that `create` needs,
@@ -31,7 +32,9 @@ bool recovery_forget(struct snapshot *snapshot);
 
 /*
  * Reads what an earlier agent left.  `take_up` gets each operation, all-zero
- * but for what was noted, and owns it; its `noted_step` says how far it was.
+ * but for what was noted, and owns it; its `noted_step` says how far it was,
+ * and is one of its recipe's.  A note that is damaged, or whose version or step
+ * is not known, is logged and renamed to op-<id>.json.aside, and never used.
  */
 typedef void recovery_take_up(struct snapshot *snapshot, void *arg);
 void recovery_load(struct recovery *recovery, recovery_take_up *take_up,

@@ -33,6 +33,14 @@ static bool find_record(struct snapshot *snapshot, struct error *err)
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, request->name);
 
+    if (record == NULL &&
+        records_unreadable(snapshot->agent->records, snapshot->guest.uuid,
+                           request->name) != NULL) {
+        return error_set(err, ERR_STORE,
+                         "the record of snapshot \"%s\" is damaged; the log of "
+                         "xensnapd's start tells what to do",
+                         request->name);
+    }
     if (record == NULL) {
         return error_set(err, ERR_NO_SUCH_SNAPSHOT,
                          "domain \"%s\" has no snapshot named \"%s\"",
@@ -138,6 +146,7 @@ static bool is_needless(const struct snapshot *snapshot,
 
     return disk->abandoned != NULL && disk->overlay != NULL &&
            strcmp(disk->abandoned, disk->overlay) != 0 &&
+           records_unreadable(records, uuid, NULL) == NULL &&
            records_owns_file(records, uuid, disk->abandoned) &&
            tree_snapshot_in(records, uuid, disk->abandoned, false, NULL) ==
                NULL &&

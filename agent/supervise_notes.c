@@ -14,6 +14,9 @@
 #include "agent/base/alloc.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/whole_file.h"
+#include "agent/sealed_file.h"
+
+#define DOMID_TEXT_MAX 64
 
 static char *note_path(const char *folder, const char *uuid)
 {
@@ -43,9 +46,10 @@ bool note_write(const char *folder, const char *uuid, uint32_t domid,
 {
     char *path = note_path(folder, uuid);
     char text[16];
-    int length = snprintf(text, sizeof(text), "%" PRIu32 "\n", domid);
-    bool written = whole_file_replace(path, text, (size_t)length, err);
+    bool written;
 
+    snprintf(text, sizeof(text), "%" PRIu32 "\n", domid);
+    written = sealed_file_replace(path, text, err);
     free(path);
     return written;
 }
@@ -72,18 +76,35 @@ static bool is_uuid(const char *text)
     return true;
 }
 
+static bool read_domid(const char *path, uint32_t *ret_domid, struct error *err)
+{
+    char *text;
+    bool valid;
+
+    if (!sealed_file_read(path, DOMID_TEXT_MAX, &text, err))
+        return false;
+    valid = sscanf(text, "%" SCNu32, ret_domid) == 1;
+    free(text);
+    return valid || error_set(err, ERR_STORE, "%s: it is no domid", path);
+}
+
 static bool read_note(const char *folder, const char *name,
                       struct supervise_note *ret_note)
 {
-    char *path = note_path(folder, name);
-    struct error ignored;
-    char *text = NULL;
-    bool valid = is_uuid(name) && whole_file_read(path, 64, &text, &ignored) &&
-                 sscanf(text, "%" SCNu32, &ret_note->domid) == 1;
+    char *path;
+    struct error err;
+    bool valid;
 
+    if (!is_uuid(name))
+        return false;
+    path = note_path(folder, name);
+    valid = read_domid(path, &ret_note->domid, &err);
     if (valid)
         strcpy(ret_note->uuid, name);
-    free(text);
+    else
+        sealed_file_set_aside(path, &err,
+                              "nobody looks after that domain's reboots any "
+                              "more until its next checkpoint");
     free(path);
     return valid;
 }
@@ -113,11 +134,16 @@ size_t notes_read(const char *folder, struct supervise_note **ret_notes)
 char *note_read_config(const char *folder, const char *uuid)
 {
     char *path = note_config_path(folder, uuid);
-    struct error ignored;
+    struct error err;
     char *json = NULL;
 
-    if (!whole_file_read(path, CONFIG_TEXT_MAX, &json, &ignored))
+    if (access(path, F_OK) == 0 &&
+        !sealed_file_read(path, CONFIG_TEXT_MAX, &json, &err)) {
         json = NULL;
+        sealed_file_set_aside(path, &err,
+                              "that domain was being started anew: if it does "
+                              "not run, start it");
+    }
     free(path);
     return json;
 }
@@ -126,7 +152,7 @@ bool note_write_config(const char *folder, const char *uuid, const char *json,
                        struct error *err)
 {
     char *path = note_config_path(folder, uuid);
-    bool written = whole_file_replace(path, json, strlen(json), err);
+    bool written = sealed_file_replace(path, json, err);
 
     free(path);
     return written;

@@ -3,9 +3,12 @@
  * What the supervisor has to remember over a restart of the agent: files in
  * <run_folder>/supervised, which end with the boot, like the domains.
  *
- *   <uuid>        the domid of a domain that is looked after
- *   <uuid>.json   its configuration, from before it is destroyed to be started
- *                 anew until the new one runs
+ *   <uuid>        the domid of a domain that is looked after, as text
+ *   <uuid>.json   its configuration as libxl's JSON, from before it is
+ *                 destroyed to be started anew until the new one runs
+ *
+ * Each with its checksum (journal/seal.h).  What is damaged is logged and
+ * renamed to <name>.aside, and never used.
  */
 #ifndef XENSNAPD_SUPERVISE_NOTES_H
 #define XENSNAPD_SUPERVISE_NOTES_H
@@ -29,8 +32,8 @@ bool note_write(const char *folder, const char *uuid, uint32_t domid,
 /* With the configuration.  That there is none is no error. */
 void note_remove(const char *folder, const char *uuid);
 
-/* All of them; a file that is none is left alone.  `*ret_notes` is the
- * caller's to free(). */
+/* All of them; a file that is not named like one is left alone.  `*ret_notes`
+ * is the caller's to free(). */
 size_t notes_read(const char *folder, struct supervise_note **ret_notes);
 
 /* The caller's to free(). */

@@ -6,7 +6,7 @@
 set -eu
 
 build='build-essential pkg-config libxen-dev libevent-dev libjson-c-dev libyaml-dev
-	libsystemd-dev uuid-dev'
+	libsystemd-dev uuid-dev zlib1g-dev'
 checks='libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
 	clang clang-format clang-tidy libclang-rt-14-dev valgrind shellcheck mandoc
 	python3-prometheus-client systemd zsh fish'

@@ -66,6 +66,20 @@ static void list_disks(struct snapshot *snapshot)
     }
 }
 
+/* One that cannot be read may be of a snapshot that needs any of the images. */
+static bool check_records(const struct snapshot *snapshot, struct error *err)
+{
+    const char *unreadable = records_unreadable(snapshot->agent->records,
+                                                snapshot->guest.uuid, NULL);
+
+    return unreadable == NULL || snapshot->request.keep_files ||
+           error_set(err, ERR_STORE,
+                     "the record of snapshot \"%s\" is damaged, and that may "
+                     "need the same images; the log of xensnapd's start tells "
+                     "what to do",
+                     unreadable);
+}
+
 /* Behind a merge the configuration has to name another image, and must not be
  * overridden then. */
 static void check_override(const struct snapshot *snapshot, struct error *err)
@@ -120,9 +134,12 @@ void delete_plan_disks(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct agent *agent = snapshot->agent;
+    struct error err;
 
     list_disks(snapshot);
-    if (snapshot->request.keep_files || snapshot->disk_count == 0) {
+    if (!check_records(snapshot, &err)) {
+        operation_step_done(operation, &err);
+    } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
         operation_step_done(operation, NULL);
     } else if (snapshot->running) {
         snapshot->qmp =

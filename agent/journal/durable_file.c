@@ -209,6 +209,18 @@ bool durable_file_remove(const struct durable_folder *folder, const char *name,
     return flush_folder(folder, name, err);
 }
 
+bool durable_file_set_aside(const struct durable_folder *folder,
+                            const char *name, struct error *err)
+{
+    char *aside = xasprintf("%s.aside", name);
+    bool ok = renameat(folder->fd, name, folder->fd, aside) == 0
+                  ? flush_folder(folder, name, err)
+                  : failed(folder, name, "set aside", err);
+
+    free(aside);
+    return ok;
+}
+
 /* ---- reading ---- */
 
 /* Up to `size` bytes; -1 with errno set. */

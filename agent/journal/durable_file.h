@@ -57,6 +57,11 @@ bool durable_link_write(const struct durable_folder *folder, const char *name,
 bool durable_file_remove(const struct durable_folder *folder, const char *name,
                          struct error *err);
 
+/* Gives a file that cannot be used the name <name>.aside, so that nobody takes
+ * it for a good one again; what has that name already goes. */
+bool durable_file_set_aside(const struct durable_folder *folder,
+                            const char *name, struct error *err);
+
 /* Whether a crash left this: no other name begins with ".tmp-". */
 bool durable_name_is_temporary(const char *name);
 

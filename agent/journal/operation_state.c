@@ -2,33 +2,56 @@
 /* Two tables of fields drive both directions. */
 #include "agent/journal/operation_state.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
 
-#define VERSION 1
+#define VERSION 2
 
 /* More disks than any domain has. */
 #define DISKS_MAX 4096
 
-enum kind { TEXT, CHARS, FLAG, NUMBER32, NUMBER64 };
+/* NAMED: a number32 here, there its name, which another order of an enum does
+ * not change. */
+enum kind { TEXT, CHARS, FLAG, NUMBER32, NUMBER64, NAMED };
+
+/* NULL behind the last. */
+typedef const char *name_of(uint32_t number);
 
 struct field {
     const char *name;
     enum kind kind;
     size_t offset;
     size_t size;
+    name_of *name_of; /* NAMED */
 };
 
-#define FIELD(type, kind, name, member)                                        \
+static const char *operation_name(uint32_t number)
+{
+    return number <= REQUEST_RESCAN
+               ? request_operation_name((enum request_operation)number)
+               : NULL;
+}
+
+static const char *failure_name(uint32_t number)
+{
+    return number < ERR_COUNT ? error_code_name((enum error_code)number) : NULL;
+}
+
+#define FIELD(type, kind, name, member, names)                                 \
     {                                                                          \
         name, kind, offsetof(struct type, member),                             \
-            sizeof(((struct type *)0)->member)                                 \
+            sizeof(((struct type *)0)->member), names                          \
     }
-#define OF_SNAPSHOT(kind, name, member) FIELD(snapshot, kind, name, member)
-#define OF_DISK(kind, name, member)     FIELD(snapshot_disk, kind, name, member)
+#define OF_SNAPSHOT(kind, name, member)                                        \
+    FIELD(snapshot, kind, name, member, NULL)
+#define NAMED_OF_SNAPSHOT(name, member, names)                                 \
+    FIELD(snapshot, NAMED, name, member, names)
+#define OF_DISK(kind, name, member)                                            \
+    FIELD(snapshot_disk, kind, name, member, NULL)
 
 static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(CHARS, "id", id),
@@ -36,7 +59,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(CHARS, "queued-at", queued_at),
     OF_SNAPSHOT(CHARS, "started-at", started_at),
     OF_SNAPSHOT(CHARS, "created-at", created_at),
-    OF_SNAPSHOT(NUMBER32, "operation", request.operation),
+    NAMED_OF_SNAPSHOT("operation", request.operation, operation_name),
     OF_SNAPSHOT(CHARS, "request-name", request.name),
     OF_SNAPSHOT(NUMBER32, "notify-port", request.notify_port),
     OF_SNAPSHOT(FLAG, "memory", request.memory),
@@ -59,7 +82,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(FLAG, "internal-applied", internal_applied),
     OF_SNAPSHOT(NUMBER32, "new-domid", new_domid),
     OF_SNAPSHOT(NUMBER32, "source", attempt),
-    OF_SNAPSHOT(NUMBER32, "failure-code", failure.code),
+    NAMED_OF_SNAPSHOT("failure-code", failure.code, failure_name),
     OF_SNAPSHOT(CHARS, "failure", failure.message),
 };
 
@@ -102,6 +125,9 @@ static struct json_object *field_value(const struct field *field,
     case NUMBER64:
         memcpy(&number64, place, sizeof(number64));
         return json_object_new_uint64(number64);
+    case NAMED:
+        memcpy(&number32, place, sizeof(number32));
+        return json_object_new_string(field->name_of(number32));
     }
     return NULL;
 }
@@ -124,6 +150,9 @@ static struct json_object *write_fields(const struct field *fields,
 char *operation_state_encode(const struct snapshot *snapshot)
 {
     const struct operation *operation = &snapshot->operation;
+    const char *step = operation->steps == NULL
+                           ? snapshot->noted_step
+                           : operation->steps[operation->current].name;
     struct json_object *object =
         write_fields(snapshot_fields, COUNT(snapshot_fields), snapshot);
     struct json_object *disks = json_object_new_array();
@@ -135,8 +164,9 @@ char *operation_state_encode(const struct snapshot *snapshot)
             write_fields(disk_fields, COUNT(disk_fields), &snapshot->disks[i]));
     }
     json_object_object_add(object, "version", json_object_new_int(VERSION));
-    json_object_object_add(object, "step",
-                           json_object_new_uint64(operation->current));
+    json_object_object_add(object, "program",
+                           json_object_new_string(XENSNAPD_VERSION));
+    json_object_object_add(object, "step", json_object_new_string(step));
     json_object_object_add(object, "disks", disks);
     /* What a revert can bring the domain back with. */
     if (snapshot->request.operation == REQUEST_REVERT &&
@@ -197,6 +227,23 @@ static bool read_number(const struct field *field, struct json_object *value,
     return number32 == number64;
 }
 
+static bool read_named(const struct field *field, struct json_object *value,
+                       char *base)
+{
+    const char *text = json_object_get_string(value);
+    const char *name;
+    uint32_t number = 0;
+
+    if (!json_object_is_type(value, json_type_string)) {
+        return false;
+    }
+    while ((name = field->name_of(number)) != NULL && strcmp(name, text) != 0) {
+        number++;
+    }
+    memcpy(base + field->offset, &number, sizeof(number));
+    return name != NULL;
+}
+
 static bool read_field(const struct field *field, struct json_object *value,
                        char *base)
 {
@@ -213,6 +260,8 @@ static bool read_field(const struct field *field, struct json_object *value,
     case NUMBER32:
     case NUMBER64:
         return read_number(field, value, base);
+    case NAMED:
+        return read_named(field, value, base);
     }
     return false;
 }
@@ -257,41 +306,71 @@ static bool read_disks(struct json_object *object, struct snapshot *snapshot)
     return true;
 }
 
-static bool read_all(struct json_object *object, struct snapshot *snapshot,
-                     size_t *ret_step)
+/* ERR_STORE for another version; true also for what is none. */
+static bool check_version(struct json_object *object, struct error *err)
 {
-    struct json_object *value;
+    struct json_object *value, *program;
+    char shown[64] = "another version";
 
     if (!json_object_object_get_ex(object, "version", &value) ||
-        !is_number(value) || json_object_get_uint64(value) != VERSION ||
-        !read_fields(snapshot_fields, COUNT(snapshot_fields), object,
-                     snapshot) ||
-        !read_disks(object, snapshot)) {
-        return false;
+        !is_number(value) || json_object_get_uint64(value) == VERSION) {
+        return true;
     }
+    if (json_object_object_get_ex(object, "program", &program) &&
+        json_object_is_type(program, json_type_string)) {
+        error_sanitise(shown, sizeof(shown), json_object_get_string(program));
+    }
+    return error_set(err, ERR_STORE,
+                     "it was written by xensnapd %s, in version %" PRIu64
+                     " of its form; this one knows version %d",
+                     shown, json_object_get_uint64(value), VERSION);
+}
+
+static bool read_rest(struct json_object *object, struct snapshot *snapshot)
+{
+    struct json_object *value;
+    const char *step;
+
     if (json_object_object_get_ex(object, "config", &value)) {
         if (!json_object_is_type(value, json_type_string)) {
             return false;
         }
         snapshot->config_json = xstrdup(json_object_get_string(value));
     }
-    if (!json_object_object_get_ex(object, "step", &value) ||
-        !is_number(value)) {
+    if (!json_object_object_get_ex(object, "version", &value) ||
+        !is_number(value) ||
+        !json_object_object_get_ex(object, "step", &value) ||
+        !json_object_is_type(value, json_type_string)) {
         return false;
     }
-    *ret_step = (size_t)json_object_get_uint64(value);
-    return snapshot->request.operation <= REQUEST_RESCAN &&
-           snapshot->failure.code < ERR_COUNT;
+    step = json_object_get_string(value);
+    if (strlen(step) >= sizeof(snapshot->noted_step)) {
+        return false;
+    }
+    strcpy(snapshot->noted_step, step);
+    return true;
 }
 
 bool operation_state_decode(const char *text, struct snapshot *snapshot,
-                            size_t *ret_step, struct error *err)
+                            struct error *err)
 {
     struct json_object *object = json_tokener_parse(text);
-    bool ok = object != NULL && json_object_is_type(object, json_type_object) &&
-              read_all(object, snapshot, ret_step);
+    bool ok;
 
+    if (!json_object_is_type(object, json_type_object)) {
+        ok = error_set(err, ERR_STORE, "it is damaged: it is no JSON object");
+    } else if (!check_version(object, err)) {
+        ok = false;
+    } else {
+        ok = read_fields(snapshot_fields, COUNT(snapshot_fields), object,
+                         snapshot) &&
+             read_disks(object, snapshot) && read_rest(object, snapshot);
+        if (!ok) {
+            error_set(err, ERR_STORE,
+                      "it is damaged: something is missing or no value that "
+                      "can be");
+        }
+    }
     json_object_put(object);
-    return ok || error_set(err, ERR_STORE,
-                           "it is damaged, or of another version of xensnapd");
+    return ok;
 }

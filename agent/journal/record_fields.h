@@ -14,6 +14,10 @@
  *     {...}
  *   ...                   so that a file cut short is known as one
  *
+ *   # crc32 1c291ca3      the checksum of the file (seal.h), which is no part
+ * of the record; a file without one is taken as it is, so that a record can be
+ * mended by hand
+ *
  * Reading, writing, copying and freeing all go by these tables.  A key more or
  * a meaning changed is a new version.
  */

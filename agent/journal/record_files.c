@@ -10,6 +10,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/journal/seal.h"
 
 static char *file_name(const char *name)
 {
@@ -57,12 +58,14 @@ static bool write_record(const struct durable_folder *folder,
                          struct error *err)
 {
     size_t length;
-    char *text;
+    char *text, *sealed;
     bool ok;
 
     if (!encode(record, &text, &length, err))
         return false;
-    ok = durable_file_write(folder, file, text, length, err);
+    sealed = seal_add(text, length, &length);
+    ok = durable_file_write(folder, file, sealed, length, err);
+    free(sealed);
     free(text);
     return ok;
 }

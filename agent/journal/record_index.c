@@ -68,7 +68,37 @@ static void add_to_tree(void **tree, void *element,
 void record_index_dispose(struct record_index *index)
 {
     tdestroy(index->vms, free_vm);
-    index->vms = NULL;
+    for (size_t i = 0; i < index->unreadable_count; i++) {
+        free(index->unreadable[i].uuid);
+        free(index->unreadable[i].name);
+    }
+    free(index->unreadable);
+    *index = (struct record_index){0};
+}
+
+void record_index_add_unreadable(struct record_index *index, const char *uuid,
+                                 const char *name)
+{
+    struct record_unreadable *added;
+
+    index->unreadable = xrealloc(index->unreadable, index->unreadable_count + 1,
+                                 sizeof(*index->unreadable));
+    added = &index->unreadable[index->unreadable_count++];
+    added->uuid = xstrdup(uuid);
+    added->name = xstrdup(name);
+}
+
+const char *record_index_unreadable(const struct record_index *index,
+                                    const char *uuid, const char *name)
+{
+    for (size_t i = 0; i < index->unreadable_count; i++) {
+        const struct record_unreadable *record = &index->unreadable[i];
+
+        if (!strcmp(record->uuid, uuid) &&
+            (!name || !strcmp(record->name, name)))
+            return record->name;
+    }
+    return NULL;
 }
 
 struct record_vm *record_index_find(const struct record_index *index,

@@ -15,8 +15,17 @@ struct record_vm {
     void *records; /* private: the tree */
 };
 
+/* A record that is there and could not be read. */
+struct record_unreadable {
+    char *uuid;
+    char *name;
+};
+
 struct record_index {
-    void *vms; /* private: the tree */
+    /* private */
+    void *vms; /* the tree */
+    struct record_unreadable *unreadable;
+    size_t unreadable_count;
 };
 
 void record_index_dispose(struct record_index *index);
@@ -31,6 +40,14 @@ struct record_vm *record_index_add(struct record_index *index,
 
 /* Frees the VM with all its records. */
 void record_index_remove(struct record_index *index, struct record_vm *vm);
+
+void record_index_add_unreadable(struct record_index *index, const char *uuid,
+                                 const char *name);
+
+/* The name of an unreadable record of the VM: that of this name, or with NULL
+ * any; NULL if there is none. */
+const char *record_index_unreadable(const struct record_index *index,
+                                    const char *uuid, const char *name);
 
 /* In the order of the uuids. */
 typedef void record_vm_visit(const struct record_vm *vm, void *arg);

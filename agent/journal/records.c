@@ -87,6 +87,12 @@ size_t records_count_of_vm(const struct records *records, const char *vm_uuid)
     return vm ? vm->count : 0;
 }
 
+const char *records_unreadable(const struct records *records,
+                               const char *vm_uuid, const char *name)
+{
+    return record_index_unreadable(&records->index, vm_uuid, name);
+}
+
 struct name_search {
     const char *domain_name;
     const struct record *newest; /* of those that match */

@@ -14,6 +14,7 @@
 #include "agent/base/log.h"
 #include "agent/journal/record_fields.h"
 #include "agent/journal/record_files.h"
+#include "agent/journal/seal.h"
 
 /* One VM's folder as it is read. */
 struct vm_folder {
@@ -102,11 +103,17 @@ static bool read_record(const struct vm_folder *vm, const char *file,
     size_t length;
     bool ok;
 
-    if (!durable_file_read(&vm->folder, file, RECORD_FILE_MAX, &text, &length,
-                           err))
+    if (!durable_file_read(&vm->folder, file, RECORD_FILE_MAX + SEAL_LENGTH,
+                           &text, &length, err))
         return false;
     snprintf(path, sizeof(path), "%s/%s", vm->folder.path, file);
-    ok = record_decode(text, length, path, ret_record, err);
+    if (seal_take_off(text, &length) == SEAL_WRONG)
+        ok = error_set(err, ERR_STORE,
+                       "%s: it is damaged: its checksum is that of another "
+                       "text",
+                       path);
+    else
+        ok = record_decode(text, length, path, ret_record, err);
     free(text);
     if (ok && !check_place(vm, file, name, ret_record, err)) {
         record_dispose(ret_record);
@@ -122,10 +129,16 @@ static void load_record(struct vm_folder *vm, const char *file,
     struct error err;
 
     vm->files++;
-    if (read_record(vm, file, name, &record, &err))
+    if (read_record(vm, file, name, &record, &err)) {
         record_vm_insert(record_index_add(vm->index, vm->uuid), &record);
-    else
-        LOG_ERROR("%s; the snapshot is not offered", err.message);
+        return;
+    }
+    record_index_add_unreadable(vm->index, vm->uuid, name);
+    LOG_ERROR("%s; the snapshot is not offered, and no other of that domain "
+              "can be deleted, for images may be shared: mend the file (and "
+              "remove its last line, the checksum) or put it somewhere else, "
+              "and restart xensnapd",
+              err.message);
 }
 
 /* ---- a VM's folder ---- */

@@ -25,8 +25,7 @@ static struct snapshot *decode(const char *text)
 
     snapshot->memory_fd = -1;
     snapshot->restore_fd = -1;
-    if (!operation_state_decode(text, snapshot, &snapshot->operation.current,
-                                &err)) {
+    if (!operation_state_decode(text, snapshot, &err)) {
         require(err.code == ERR_STORE);
         snapshot_free(snapshot);
         return NULL;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The agent killed in the middle: the next one puts things right (I1, I2, I5)."""
 
-import json
 import os
+import zlib
 
 import pytest
 
@@ -149,14 +149,123 @@ def test_a_killed_delete_is_carried_to_its_end(world, agent, command, kind, name
     assert len(chain(domain)) == 1
 
 
-def test_a_damaged_note_is_left_alone_and_stops_nothing(world, agent):
-    world.add_domain("alice", disks=DISKS)
-    agent.stop()
-    folder = f"{agent.settings['store']['folder']}/journal"
-    with open(f"{folder}/op-x.json", "w", encoding="ascii") as file:
-        json.dump({"version": 1, "id": 7}, file)
+def cut_short(note):
+    return note[:len(note) // 2]
+
+
+def one_bit_changed(note):
+    return note.replace(b'"xvda"', b'"xvdb"', 1)
+
+
+def of_another_version(note):
+    """Whole: its checksum is right."""
+    text = note.split(b"\n# crc32")[0].replace(b'"version":2', b'"version":3')
+    return text + b"\n# crc32 %08x\n" % zlib.crc32(text)
+
+
+def at_an_unknown_step(note):
+    text = note.split(b"\n# crc32")[0].replace(b'"make-overlays"', b'"weave-overlays"')
+    return text + b"\n# crc32 %08x\n" % zlib.crc32(text)
+
+
+@pytest.mark.parametrize("damage, words", [
+    (cut_short, "it was cut short"), (one_bit_changed, "checksum"),
+    (lambda note: b"", "it was cut short"),
+    (of_another_version, "in version 3 of its form"),
+    (at_an_unknown_step, 'no step "weave-overlays" in a create')])
+def test_a_note_that_cannot_be_used_is_set_aside(world, agent, damage, words):
+    domain = world.add_domain("alice", disks=DISKS)
+    domain.write("xvda", 0, b"a" * 4096)
+    request = kill_at(agent, domain, "transaction", "hold-after", "create",
+                      name="s1", memory=0)
+    images, now = listing(world), chain(domain)
+    name, = notes(agent)
+    path = f"{agent.settings['store']['folder']}/{name}"
+    with open(path, "rb") as file:
+        note = file.read()
+    damaged = damage(note)
+    assert damaged != note
+    with open(path, "wb") as file:
+        file.write(damaged)
     agent.start()
-    agent.wait_log("op-x.json")
+    # Who asked is told; nothing is done on the strength of such a note.
+    reply = request.wait()
+    assert (reply["state"], reply["error/code"]) == ("failed", "interrupted")
+    agent.wait_log(f"{name} cannot be used: ")
+    agent.wait_log(words)
+    agent.wait_log(f"is kept as {os.path.basename(name)}.aside")
+    assert (listing(world), chain(domain)) == (images, now)
+    assert notes(agent) == [f"{name}.aside"]
+    with open(f"{path}.aside", "rb") as file:
+        assert file.read() == damaged
+    # Nor is it at a later start, and the domain is not held by it.
+    agent.stop()
+    agent.start()
     reply = agent.request("create", domain="alice", name="s1", memory=0)
     assert reply["state"] == "done", reply
-    world.eventually(lambda: notes(agent) == ["journal/op-x.json"], 10, "no other note")
+    assert domain.read("xvda", 0, 4096) == b"a" * 4096
+    world.eventually(lambda: notes(agent) == [f"{name}.aside"], 10, "no other note")
+
+
+def record_path(agent, domain, name):
+    return f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}/{name}.yaml"
+
+
+def change_record(agent, domain, name, old, new):
+    with open(record_path(agent, domain, name), "r+b") as file:
+        text = file.read()
+        assert old in text
+        file.seek(0)
+        file.write(text.replace(old, new))
+
+
+def test_beside_a_damaged_record_nothing_is_merged_or_removed(world, agent):
+    """It may be of a snapshot that needs the images."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    for name in ("s1", "s2"):
+        reply = agent.request("create", domain="alice", name=name, memory=0)
+        assert reply["state"] == "done", reply
+    agent.stop()
+    change_record(agent, domain, "s1", b'consistency: "crash"', b'consistency: "crasH"')
+    agent.start()
+    agent.wait_log("s1.yaml: it is damaged")
+    before, was = listing(world), chain(domain)
+    for name in ("s1", "s2"):
+        reply = agent.request("delete", domain="alice", name=name)
+        assert reply["error/code"] == "store-error", reply
+        assert 'snapshot "s1" is damaged' in reply["error/message"]
+    reply = agent.request("create", domain="alice", name="s1", memory=0)
+    assert reply["error/code"] == "snapshot-exists", reply
+    assert (listing(world), chain(domain)) == (before, was)
+    # Mended as the log says.
+    agent.stop()
+    change_record(agent, domain, "s1", b'consistency: "crasH"', b'consistency: "crash"')
+    agent.start()
+    for name in ("s1", "s2"):
+        assert agent.request("delete", domain="alice", name=name)["state"] == "done"
+    assert len(chain(domain)) == 1
+
+
+def test_a_create_whose_record_is_damaged_behind_the_commit_is_left_as_it_is(world, agent):
+    """Undoing it would merge away what the record, once mended, names."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    request = kill_at(agent, domain, "transaction", "hold-before", "create",
+                      name="s1", memory=0)
+    name, = notes(agent)
+    path = f"{agent.settings['store']['folder']}/{name}"
+    with open(path, "rb") as file:
+        note = file.read()
+    agent.start()
+    request.wait()
+    reply = agent.request("create", domain="alice", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    agent.stop()
+    # As if it had been killed between the record and the result.
+    with open(path, "wb") as file:
+        file.write(note)
+    change_record(agent, domain, "s1", b'consistency: "crash"', b'consistency: "crasH"')
+    before, was = listing(world), chain(domain)
+    agent.start()
+    agent.wait_log("what was done is left as it is")
+    world.eventually(lambda: notes(agent) == [], 10, "no note left")
+    assert (listing(world), chain(domain)) == (before, was)

@@ -111,6 +111,21 @@ static void assert_not_read(const struct fixture *fixture, const char *name,
 
 /* ---- files ---- */
 
+static void what_is_set_aside_keeps_its_content(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct error err;
+
+    write_text(fixture, "file", "older");
+    assert_true(durable_file_set_aside(&fixture->folder, "file", &err));
+    write_text(fixture, "file", "damaged");
+    assert_true(durable_file_set_aside(&fixture->folder, "file", &err));
+    assert_holds(fixture, "file.aside", "damaged");
+    assert_not_read(fixture, "file", 100, "file");
+    assert_false(durable_file_set_aside(&fixture->folder, "file", &err));
+    assert_int_equal(err.code, ERR_STORE);
+}
+
 static void what_is_written_can_be_read(void **state)
 {
     const struct fixture *fixture = *state;
@@ -310,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(what_is_written_can_be_read),
+        WITH_FOLDER(what_is_set_aside_keeps_its_content),
         WITH_FOLDER(a_file_is_for_its_owner_only),
         WITH_FOLDER(a_reader_that_has_the_old_file_keeps_it_whole),
         WITH_FOLDER(what_a_crash_left_is_no_obstacle),

@@ -50,6 +50,60 @@ static void a_damaged_record_is_left_alone_and_the_others_are_fine(void **state)
     assert_current(fixture, VM_B, "none");
 }
 
+/* Replaces the first occurrence of a text in a file, by one as long. */
+static void change_file(const struct fixture *fixture, const char *vm,
+                        const char *name, const char *from, const char *to)
+{
+    char *path = path_of(fixture, vm, name);
+    char text[4096] = "";
+    FILE *file = fopen(path, "r+e");
+    char *place;
+
+    assert_non_null(file);
+    assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
+    place = strstr(text, from);
+    assert_non_null(place);
+    assert_int_equal(fseek(file, place - text, SEEK_SET), 0);
+    fputs(to, file);
+    fclose(file);
+    free(path);
+}
+
+/* It is a record like any other, only not the one that was written. */
+static void a_record_whose_checksum_is_wrong_is_not_offered(void **state)
+{
+    struct fixture *fixture = *state;
+
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_A, "two", 2);
+    reopen(fixture);
+    assert_lists(fixture, "a/one a/two ");
+    assert_null(records_unreadable(fixture->records, VM_A, NULL));
+    change_file(fixture, VM_A, "one.yaml", "crash", "crasH");
+    reopen(fixture);
+    assert_lists(fixture, "a/two ");
+    assert_true(exists(fixture, VM_A, "one.yaml"));
+    assert_string_equal(records_unreadable(fixture->records, VM_A, NULL),
+                        "one");
+    assert_string_equal(records_unreadable(fixture->records, VM_A, "one"),
+                        "one");
+    assert_null(records_unreadable(fixture->records, VM_A, "two"));
+    assert_null(records_unreadable(fixture->records, VM_B, NULL));
+}
+
+/* As somebody does who mends it by hand; the agent gives it a checksum when it
+ * next writes it. */
+static void a_record_without_a_checksum_is_taken(void **state)
+{
+    struct fixture *fixture = *state;
+
+    add(fixture, VM_A, "one", 1);
+    change_file(fixture, VM_A, "one.yaml", "\n# crc32 ", "\n#       ");
+    reopen(fixture);
+    assert_lists(fixture, "a/one ");
+    assert_null(records_unreadable(fixture->records, VM_A, NULL));
+}
+
 static void a_damaged_record_is_not_overwritten_by_a_new_one(void **state)
 {
     struct fixture *fixture = *state;
@@ -189,6 +243,8 @@ int main(void)
         WITH_STORE(what_a_crash_left_is_removed_at_the_start),
         WITH_STORE(a_folder_without_a_record_is_removed_at_the_start),
         WITH_STORE(a_damaged_record_is_left_alone_and_the_others_are_fine),
+        WITH_STORE(a_record_whose_checksum_is_wrong_is_not_offered),
+        WITH_STORE(a_record_without_a_checksum_is_taken),
         WITH_STORE(a_damaged_record_is_not_overwritten_by_a_new_one),
         WITH_STORE(a_record_in_the_wrong_place_is_not_offered),
         WITH_STORE(what_is_no_record_is_left_alone),

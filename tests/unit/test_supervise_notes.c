@@ -113,10 +113,45 @@ static void what_is_no_note_is_left_alone(void **state)
     write_text(folder, UUID ".new", "7\n");
     write_text(folder, "README", "7\n");
     write_text(folder, "0d5b4c9e-1111-4222-8333-0123456789xx", "7\n");
-    write_text(folder, OTHER, "seven\n");
     assert_true(note_write_config(folder->notes, UUID, "{}", &err));
     assert_int_equal(notes_read(folder->notes, &notes), 0);
     free(notes);
+}
+
+static bool exists(const struct folder *folder, const char *name)
+{
+    char *path = xasprintf("%s/%s", folder->notes, name);
+    bool there = access(path, F_OK) == 0;
+
+    free(path);
+    return there;
+}
+
+/* One that would name another domain is never used, and does not keep the
+ * others from being. */
+static void a_damaged_note_is_set_aside(void **state)
+{
+    struct folder *folder = *state;
+    struct supervise_note *notes;
+    struct error err;
+
+    assert_true(note_write(folder->notes, UUID, 7, &err));
+    write_text(folder, OTHER, "7\n");
+    assert_int_equal(notes_read(folder->notes, &notes), 1);
+    assert_string_equal(notes[0].uuid, UUID);
+    free(notes);
+    assert_false(exists(folder, OTHER));
+    assert_true(exists(folder, OTHER ".aside"));
+}
+
+static void a_damaged_configuration_is_set_aside(void **state)
+{
+    struct folder *folder = *state;
+
+    write_text(folder, UUID ".json", "{\"c_info\": {}}\n");
+    assert_null(note_read_config(folder->notes, UUID));
+    assert_false(exists(folder, UUID ".json"));
+    assert_true(exists(folder, UUID ".json.aside"));
 }
 
 static void a_folder_that_cannot_be_made_is_named(void **state)
@@ -142,6 +177,8 @@ int main(void)
         IN_FOLDER(a_removed_note_takes_its_configuration_along),
         IN_FOLDER(a_configuration_is_kept_word_for_word),
         IN_FOLDER(what_is_no_note_is_left_alone),
+        IN_FOLDER(a_damaged_note_is_set_aside),
+        IN_FOLDER(a_damaged_configuration_is_set_aside),
         IN_FOLDER(a_folder_that_cannot_be_made_is_named),
     };
 
