@@ -95,6 +95,9 @@ static bool enqueue(struct snapshot *snapshot, struct error *err)
         snapshot->request.operation == REQUEST_REVERT ||
         (snapshot->request.operation == REQUEST_CREATE &&
          snapshot->request.memory);
+    /* What must be put right, because an agent ended or a hold's time is over,
+     * is not asked for by anybody who could ask less. */
+    snapshot->job.exempt = snapshot->recovered || snapshot->let_go;
     snapshot->job.owner = snapshot;
     if (!queue_add(dispatcher->queue, &snapshot->job, err)) {
         snapshot->job.owner = NULL;
@@ -120,16 +123,10 @@ static void arm_time_limit(struct snapshot *snapshot)
 
 void request_recover(struct snapshot *snapshot, void *arg)
 {
-    struct agent *agent = arg;
-    struct error err;
+    struct error never; /* no limit counts for it */
 
-    request_register(agent, snapshot);
-    if (!enqueue(snapshot, &err)) {
-        LOG_ERROR("%s cannot be taken up again now: %s", snapshot->id,
-                  err.message);
-        snapshot->noted = false; /* the next agent may */
-        request_finish(snapshot, &err);
-    }
+    request_register(arg, snapshot);
+    enqueue(snapshot, &never);
 }
 
 /* Who asked for a hold is told that it came to nothing: so it is let go. */

@@ -220,8 +220,11 @@ bool queue_add(struct queue *queue, struct queue_job *job, struct error *err)
 {
     struct queue_domain *domain = find_domain(queue, job->key);
 
-    if (!check_limits(queue, domain, find_owner(queue, job->requester), err))
+    if (!job->exempt &&
+        !check_limits(queue, domain, find_owner(queue, job->requester), err))
         return false;
+    if (job->exempt)
+        job->needs_ticket = false;
     if (!domain) {
         domain = add_domain(queue, job->key);
         enter_line(domain, &queue->ready);

@@ -25,6 +25,8 @@ struct queue_job {
     char key[64];       /* the domain's uuid */
     uint32_t requester; /* the domain that asks */
     bool needs_ticket;
+    bool exempt; /* from all limits but that of one at a time for a domain: it
+                  * needs no ticket.  It counts in those of others. */
     void *owner;
     /* private */
     struct queue_domain *domain; /* NULL: in no queue */
@@ -54,7 +56,7 @@ void queue_free(struct queue *queue);
 void queue_set_limits(struct queue *queue, const struct queue_limits *limits);
 
 /* ERR_BUSY, naming the limit, if there are as many jobs as one of the limits
- * allows. */
+ * allows and this one is not exempt. */
 bool queue_add(struct queue *queue, struct queue_job *job, struct error *err);
 
 /* A job that is done, or that gives up waiting.  Starts what can start now. */

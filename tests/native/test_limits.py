@@ -107,6 +107,48 @@ def test_nothing_is_left_open(world, agent):
     assert agent.descriptor_count() == before
 
 
+def test_what_a_killed_agent_left_is_put_right_whatever_the_limits(world, agent):
+    domains = [world.add_domain(name) for name in ("web", "db", "mail")]
+    chains = [domain.chain("xvda") for domain in domains]
+    faults = [domain.interpose().fault("transaction", "hold-after")
+              for domain in domains]
+    requests = [submit(agent, "s1", name) for name in ("web", "db", "mail")]
+    for fault in faults:
+        fault.wait_reached()
+    agent.kill()
+    for fault, domain in zip(faults, domains):
+        fault.release()
+        domain.relay.close()
+        domain.relay = None
+    agent.configure("limits", total=1, per_owner=1, per_domain=1)
+    agent.start()
+    for request in requests:
+        assert request.wait()["error/code"] == "interrupted"
+    assert [domain.chain("xvda") for domain in domains] == chains
+    world.eventually(
+        lambda: not [name for name in agent.records()
+                     if name.startswith("journal/op-")], 10, "no note left")
+
+
+def test_a_hold_ends_in_time_whatever_the_limits(world, agent_stopped):
+    agent = agent_stopped
+    agent.configure("limits", total=1)
+    agent.start()
+    held = world.add_domain("web")
+    reply = agent.request("rescan", domain="web", phase="prepare", hold=2)
+    assert reply["state"] == "done", reply
+    fault = world.add_domain("db").interpose().fault("transaction",
+                                                     "hold-before")
+    other = submit(agent, "s1", "db")
+    fault.wait_reached()
+    # That one keeps the only place until the hold has come to its end.
+    world.eventually(lambda: world.xen.get(held.domid)["paused"] == "0", 30,
+                     "the domain let go")
+    assert other.state() == "running"
+    fault.release()
+    assert other.wait()["state"] == "done"
+
+
 # -- requesters, memory saves ----------------------------------------------
 
 def test_one_requester_may_have_so_many(world, agent_stopped):

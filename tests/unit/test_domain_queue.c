@@ -177,6 +177,30 @@ static void new_limits_count_for_later_jobs(void **state)
     assert_int_equal(queue_length(queue), 3);
 }
 
+static void an_exempt_job_is_taken_whatever_the_limits(void **state)
+{
+    struct queue_limits least = {1, 1, 1, 1};
+
+    (void)state;
+    queue_set_limits(queue, &least);
+    assert_true(add(0, "a", true));
+    jobs[1].exempt = jobs[2].exempt = true;
+    assert_true(add(1, "b", true));
+    assert_true(add(2, "a", true));
+    /* One at a time for a domain, all the same. */
+    assert_string_equal(started, "0 1");
+    assert_false(add(3, "c", false));
+    done(0);
+    assert_string_equal(started, "0 1 2");
+    /* No ticket was taken, and none is given back. */
+    done(1);
+    done(2);
+    assert_true(add(3, "c", true));
+    queue_set_limits(queue, limits(3, 8, 1));
+    assert_true(add(4, "d", true));
+    assert_string_equal(started, "0 1 2 3");
+}
+
 static void jobs_without_a_free_ticket_wait(void **state)
 {
     (void)state;
@@ -387,6 +411,7 @@ int main(void)
         TEST(there_may_be_so_many_jobs_altogether),
         TEST(one_requester_may_have_so_many_jobs),
         TEST(new_limits_count_for_later_jobs),
+        TEST(an_exempt_job_is_taken_whatever_the_limits),
         TEST(jobs_without_a_free_ticket_wait),
         TEST(the_domain_that_waited_longest_gets_the_ticket),
         TEST(a_waiter_that_gives_up_lets_those_behind_it_go),
