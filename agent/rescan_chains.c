@@ -141,7 +141,7 @@ static bool differs(const struct snapshot *snapshot,
                     const struct hold_disk *held)
 {
     bool running = snapshot->request.phase == REQUEST_PHASE_NONE;
-    pid_t qemu = running ? rescan_qemu(snapshot) : 0;
+    pid_t qemu = running ? snapshot_qemu(snapshot) : 0;
 
     if (disk->chain.depth != held->depth) {
         return true;

@@ -14,19 +14,6 @@
 #include "agent/hold.h"
 #include "agent/rescan_steps.h"
 
-pid_t rescan_qemu(const struct snapshot *snapshot)
-{
-    char *path = xasprintf("/local/domain/%" PRIu32 "/image/device-model-pid",
-                           snapshot->guest.domid);
-    struct xs_handle *xs = watch_xs(snapshot->agent->watch);
-    char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
-    int pid = value == NULL ? 0 : atoi(value);
-
-    free(value);
-    free(path);
-    return pid > 0 ? pid : 0;
-}
-
 /* ---- the hold that is there ---- */
 
 static bool check_new(const struct hold *hold, struct error *err)

@@ -117,7 +117,7 @@ static void note_times(struct hold_disk *held)
 static bool check_closed(const struct snapshot *snapshot,
                          const struct hold_disk *held, struct error *err)
 {
-    pid_t qemu = rescan_qemu(snapshot);
+    pid_t qemu = snapshot_qemu(snapshot);
 
     if (qemu == 0) {
         return error_set(err, ERR_STORE,

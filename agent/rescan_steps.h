@@ -50,7 +50,4 @@ bool rescan_concerns(const struct snapshot *snapshot,
                      const struct snapshot_disk *disk);
 bool rescan_concerns_any(const struct snapshot *snapshot);
 
-/* The QEMU that serves the domain's disks; 0 if it cannot be told. */
-pid_t rescan_qemu(const struct snapshot *snapshot);
-
 #endif

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Freeing all that a request under way holds. */
+/* What a request under way holds, and who serves its domain's disks. */
 #include "agent/snapshot.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <xenstore.h>
 
+#include "agent/base/alloc.h"
 #include "agent/guest/guard.h"
+#include "agent/watch.h"
 
 static void disk_dispose(struct snapshot_disk *disk)
 {
@@ -98,4 +102,17 @@ struct block_job_where snapshot_job_place(const struct snapshot *snapshot)
         .domid = snapshot->guest.domid,
         .uuid = snapshot->guest.uuid,
     };
+}
+
+pid_t snapshot_qemu(const struct snapshot *snapshot)
+{
+    char *path = xasprintf("/local/domain/%" PRIu32 "/image/device-model-pid",
+                           snapshot->guest.domid);
+    struct xs_handle *xs = watch_xs(snapshot->agent->watch);
+    char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
+    int pid = value == NULL ? 0 : atoi(value);
+
+    free(value);
+    free(path);
+    return pid > 0 ? pid : 0;
 }

@@ -226,6 +226,9 @@ static inline bool snapshot_takes(const struct snapshot_disk *disk)
     return disk->skipped == NULL;
 }
 
+/* The QEMU that serves the domain's disks; 0 if it is not known. */
+pid_t snapshot_qemu(const struct snapshot *snapshot);
+
 /* Where the domain's block jobs run. */
 struct block_job_where snapshot_job_place(const struct snapshot *snapshot);
 

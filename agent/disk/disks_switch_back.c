@@ -6,16 +6,23 @@
  * have been lost.  An overlay that QEMU uses is merged back into the image
  * under it, whether the guest stands still or runs on it already; an internal
  * snapshot is deleted.  An overlay that cannot be brought back holds the
- * guest's data: it stays, and the configuration goes on naming it.
+ * guest's data: it stays, and the configuration goes on naming it.  With QEMU
+ * gone, only one that was written to does.
  */
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "agent/base/log.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/snapshot.h"
+
+/* For a process that has been killed to be gone. */
+#define QEMU_END_S 2
 
 static void next_disk(struct snapshot *snapshot);
 
@@ -188,22 +195,57 @@ static bool domain_is_gone(const struct snapshot *snapshot)
            guest.domid != snapshot->guest.domid;
 }
 
-/* QEMU cannot be asked.  While the domain is there, it may have any of the
- * overlays open; once it is gone, those that it wrote to stay. */
-static void give_up(struct snapshot *snapshot, const struct error *err)
+/* `closed`: nothing has the overlays open any more. */
+static void leave_disks(struct snapshot *snapshot, bool closed)
 {
-    bool gone = domain_is_gone(snapshot);
+    struct error why = snapshot->undo_error;
 
+    snapshot->undo_error = (struct error){0};
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
         if (snapshot_takes(disk) &&
-            !(gone &&
+            !(closed &&
               (!disk->external || image_overlay_is_empty(disk->overlay)))) {
-            note_failure(snapshot, disk, err);
+            note_failure(snapshot, disk, &why);
         }
     }
     end_undo(snapshot);
+}
+
+static void on_qemu_ended(evutil_socket_t fd, short events, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    close(fd);
+    leave_disks(snapshot, (events & EV_READ) != 0);
+}
+
+/*
+ * QEMU cannot be asked.  While it lives it may have any of the overlays open;
+ * once it has ended, or the domain, those that it wrote to stay.  One that is
+ * just being killed closes its socket before it has ended.
+ */
+static void give_up(struct snapshot *snapshot, const struct error *err)
+{
+    const struct timeval limit = {.tv_sec = QEMU_END_S};
+    pid_t qemu = snapshot_qemu(snapshot);
+    int fd = qemu == 0 ? -1 : pidfd_open(qemu, 0);
+    bool ended = qemu != 0 && fd < 0 && errno == ESRCH;
+
+    snapshot->undo_error = *err;
+    if (fd < 0 || domain_is_gone(snapshot)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        leave_disks(snapshot, ended || domain_is_gone(snapshot));
+        return;
+    }
+    snapshot->meter =
+        event_new(snapshot->agent->loop, fd, EV_READ, on_qemu_ended, snapshot);
+    event_add(snapshot->meter, &limit);
 }
 
 static void begin(struct snapshot *snapshot)
