@@ -68,6 +68,7 @@ class Agent:
             },
         }
         self.faults = None  # a Faults, of which the next start takes notice
+        self.clock = None  # a Clock, likewise
         self._ids = itertools.count(1)
 
     # -- the process ------------------------------------------------------
@@ -82,8 +83,8 @@ class Agent:
         libraries = subprocess.run(["ldd", self.program], check=False,
                                    capture_output=True, text=True).stdout
         found = re.search(r"libasan\S* => (\S+)", libraries)
-        shims = (["fault_shim.so"] if self.faults else []) + [
-            "hypervisor_shim.so"]
+        shims = (["fault_shim.so"] if self.faults else []) + (
+            ["clock_shim.so"] if self.clock else []) + ["hypervisor_shim.so"]
         return ([found[1]] if found else []) + [
             f"{self.world.shims}/{shim}" for shim in shims]
 
@@ -98,6 +99,8 @@ class Agent:
         environment["LD_PRELOAD"] = " ".join(self._preloads())
         if self.faults:
             environment["FAULT_POINTS"] = self.faults.path
+        if self.clock:
+            environment["CLOCK_OFFSET"] = self.clock.path
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")

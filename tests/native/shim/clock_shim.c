@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A time of day that the test sets: CLOCK_OFFSET names a file with one number,
+ * the seconds that the agent's wall clock is ahead of the real one.  The steady
+ * clocks are left alone, as settimeofday(2) leaves them.
+ */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static const _Atomic int64_t *offset;
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *path = getenv("CLOCK_OFFSET");
+    int fd;
+
+    if (path == NULL)
+        return;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    offset = mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0);
+    if (fd < 0 || offset == MAP_FAILED)
+        abort();
+    close(fd);
+}
+
+static time_t ahead(void)
+{
+    return offset == NULL ? 0 : (time_t)atomic_load(offset);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    static __typeof__(&clock_gettime) next;
+    int r;
+
+    if (next == NULL)
+        next = REAL(clock_gettime);
+    r = next(clock, now);
+    if (r == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        now->tv_sec += ahead();
+    return r;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    static __typeof__(&gettimeofday) next;
+    int r;
+
+    if (next == NULL)
+        next = REAL(gettimeofday);
+    r = next(now, zone);
+    if (r == 0)
+        now->tv_sec += ahead();
+    return r;
+}
+
+time_t time(time_t *ret_now)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (ret_now != NULL)
+        *ret_now = now.tv_sec;
+    return now.tv_sec;
+}
