@@ -17,6 +17,7 @@
 #include "agent/watch.h"
 
 struct dispatcher;
+struct expiry;
 struct holds;
 struct metrics;
 struct recovery;
@@ -32,6 +33,7 @@ struct agent {
     struct recovery *recovery;
     struct dispatcher *dispatcher;
     struct holds *holds;
+    struct expiry *expiry;
     struct metrics *metrics;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };

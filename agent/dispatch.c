@@ -12,6 +12,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/dispatcher.h"
+#include "agent/expiry.h"
 #include "agent/finished.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
@@ -142,6 +143,7 @@ static void on_connected(void *arg)
             leftovers_report(agent->config.store.memory_folder, agent->records,
                              is_in_work, agent->dispatcher));
     }
+    expiry_look_soon(agent->expiry);
 }
 
 static void on_watching(void *arg)
@@ -251,6 +253,11 @@ void dispatcher_reconfigure(struct dispatcher *dispatcher)
     struct queue_limits limits = limits_of(&dispatcher->agent->config);
 
     queue_set_limits(dispatcher->queue, &limits);
+}
+
+bool dispatcher_is_draining(const struct dispatcher *dispatcher)
+{
+    return dispatcher->draining;
 }
 
 void dispatcher_load(const struct dispatcher *dispatcher, size_t *ret_waiting,

@@ -32,6 +32,18 @@ void dispatcher_drain(struct dispatcher *dispatcher,
 bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
                      struct error *err);
 
+/* A snapshot has expired (agent/expiry.h): asks for its deletion, in the
+ * domain's turn. */
+bool dispatch_delete_expired(struct agent *agent, const char *vm_uuid,
+                             const char *name, struct error *err);
+
+/* Whether a request to delete it, anybody's, waits or is under way. */
+bool dispatch_is_deleting(const struct agent *agent, const char *vm_uuid,
+                          const char *name);
+
+/* Whether dispatcher_drain() was called. */
+bool dispatcher_is_draining(const struct dispatcher *dispatcher);
+
 /* How many requests wait for their turn, and how many run. */
 void dispatcher_load(const struct dispatcher *dispatcher, size_t *ret_waiting,
                      size_t *ret_running);

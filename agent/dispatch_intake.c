@@ -4,6 +4,7 @@
  */
 #include "agent/dispatcher.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,30 +200,89 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
     }
     raw_request_dispose(raw);
 }
+
+/* ---- of our own accord ---- */
+
 /* Nobody asked, so there is no folder to answer in. */
+static struct snapshot *take_up_own(struct agent *agent, const char *id,
+                                    enum request_operation operation,
+                                    const char *vm_uuid)
+{
+    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+
+    snprintf(snapshot->id, sizeof(snapshot->id), "%s", id);
+    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
+    snapshot->request.operation = operation;
+    snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
+             vm_uuid);
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    clock_utc(snapshot->queued_at);
+    request_register(agent, snapshot);
+    request_orphan(snapshot);
+    return snapshot;
+}
+
+static bool enqueue_own(struct snapshot *snapshot, struct error *err)
+{
+    if (find_domain(snapshot, err) && enqueue(snapshot, err)) {
+        return true;
+    }
+    request_forget(snapshot);
+    return false;
+}
+
+static bool refuse_draining(const struct agent *agent, struct error *err)
+{
+    return agent->dispatcher->draining &&
+           !error_set(err, ERR_BUSY, "the agent is about to end");
+}
+
 bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
                      struct error *err)
 {
     struct snapshot *snapshot;
 
-    if (agent->dispatcher->draining) {
-        return error_set(err, ERR_BUSY, "the agent is about to end");
+    if (refuse_draining(agent, err)) {
+        return false;
     }
-    snapshot = xcalloc(1, sizeof(*snapshot));
-    snprintf(snapshot->id, sizeof(snapshot->id), "let-go");
-    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
-    snapshot->request.operation = REQUEST_RESCAN;
+    snapshot = take_up_own(agent, "let-go", REQUEST_RESCAN, vm_uuid);
     snapshot->request.phase = REQUEST_PHASE_ABORT;
-    snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
-             vm_uuid);
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
     snapshot->let_go = true;
-    request_register(agent, snapshot);
-    request_orphan(snapshot);
-    if (find_domain(snapshot, err) && enqueue(snapshot, err)) {
-        return true;
+    return enqueue_own(snapshot, err);
+}
+
+bool dispatch_delete_expired(struct agent *agent, const char *vm_uuid,
+                             const char *name, struct error *err)
+{
+    struct snapshot *snapshot;
+    char id[REQUEST_ID_MAX + 1];
+
+    if (refuse_draining(agent, err)) {
+        return false;
     }
-    request_forget(snapshot);
+    /* It names the note, too.  A '.' cannot be in a folder of xenstore, so no
+     * requester's is the same. */
+    snprintf(id, sizeof(id), "expired.%" PRIx64, clock_monotonic_ns());
+    snapshot = take_up_own(agent, id, REQUEST_DELETE, vm_uuid);
+    snprintf(snapshot->request.name, sizeof(snapshot->request.name), "%s",
+             name);
+    snapshot->expired = true;
+    return enqueue_own(snapshot, err);
+}
+
+bool dispatch_is_deleting(const struct agent *agent, const char *vm_uuid,
+                          const char *name)
+{
+    const struct snapshot *snapshot;
+
+    TAILQ_FOREACH(snapshot, &agent->dispatcher->all, link)
+    {
+        if (!snapshot->ended && snapshot->request.operation == REQUEST_DELETE &&
+            strcmp(snapshot->guest.uuid, vm_uuid) == 0 &&
+            strcmp(snapshot->request.name, name) == 0) {
+            return true;
+        }
+    }
     return false;
 }

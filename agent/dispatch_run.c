@@ -11,6 +11,7 @@
 
 #include "agent/base/log.h"
 #include "agent/end_report.h"
+#include "agent/expiry.h"
 #include "agent/finished.h"
 #include "agent/hold.h"
 #include "agent/metrics.h"
@@ -106,6 +107,7 @@ static void tell_end(const struct snapshot *snapshot, const struct error *err)
     end_line_format(line, &facts);
     LOG_INFO("%s", line);
     metrics_count_end(snapshot->agent->metrics, &facts);
+    expiry_on_end(snapshot->agent->expiry, snapshot, err);
 }
 
 void request_finish(struct snapshot *snapshot, const struct error *err)

@@ -3,6 +3,7 @@
 #include "agent/limit_steps.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "agent/base/log.h"
 #include "agent/limit_rules.h"
@@ -36,13 +37,27 @@ static void warn(struct snapshot *snapshot)
     LOG_WARN("%s %s", snapshot->label, snapshot->warning);
 }
 
+/* One that has expired already would be gone before anybody sees it. */
+static bool check_expiry(const struct request_expiry *expiry, struct error *err)
+{
+    char text[CLOCK_UTC_LENGTH + 1];
+
+    if (expiry->at_s == 0 || expiry->at_s > (int64_t)time(NULL)) {
+        return true;
+    }
+    clock_format_utc(expiry->at_s, text);
+    return error_set(err, ERR_INVALID_REQUEST,
+                     "expires: %s is over already; is the clock right?", text);
+}
+
 void limits_check(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     const struct agent *agent = snapshot->agent;
     const char *uuid = snapshot->guest.uuid;
     struct error err = {0};
-    bool ok = limit_snapshots(agent->records, uuid,
+    bool ok = check_expiry(&snapshot->request.expires, &err) &&
+              limit_snapshots(agent->records, uuid,
                               agent->config.limits.max_snapshots, &err);
 
     for (size_t i = 0; ok && i < snapshot->disk_count; i++) {

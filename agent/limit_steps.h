@@ -5,8 +5,9 @@
 
 #include "agent/operation.h"
 
-/* ERR_BUSY where a bound of the settings is reached; notes a warning, for log
- * and result, where a chain gets long. */
+/* ERR_INVALID_REQUEST where its end is over already, ERR_BUSY where a bound of
+ * the settings is reached; notes a warning, for log and result, where a chain
+ * gets long. */
 operation_act limits_check;
 
 #endif

@@ -15,6 +15,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/folder.h"
 #include "agent/dispatch.h"
+#include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
 #include "agent/hold.h"
 #include "agent/metrics.h"
@@ -264,6 +265,10 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->holds == NULL) {
         return false;
     }
+    agent->expiry = expiry_new(agent, err);
+    if (agent->expiry == NULL) {
+        return false;
+    }
     agent->metrics = metrics_new(agent);
     agent->dispatcher = dispatcher_new(agent);
     agent->watch =
@@ -298,6 +303,7 @@ static void stop_services(struct program *program)
     watch_free(agent->watch);
     dispatcher_free(agent->dispatcher);
     metrics_free(agent->metrics);
+    expiry_free(agent->expiry);
     holds_close(agent->holds);
     supervisor_free(agent->supervisor);
     guests_free(agent->guests);

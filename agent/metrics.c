@@ -134,15 +134,6 @@ struct vm_list {
     size_t count;
 };
 
-static int64_t seconds_of(const char *utc)
-{
-    struct tm parts = {0};
-
-    return strptime(utc, "%Y-%m-%dT%H:%M:%S", &parts) == NULL
-               ? 0
-               : (int64_t)timegm(&parts);
-}
-
 static struct metrics_vm *add_vm(struct vm_list *list, const char *uuid)
 {
     const struct vm_chains *chains = find_chains(list->metrics, uuid);
@@ -171,7 +162,7 @@ static void add_record(const struct record *record, void *arg)
     vm->snapshots++;
     vm->memory_bytes += record->memory_bytes;
     vm->domain = record->domain_name;
-    vm->newest = seconds_of(record->created_at);
+    clock_parse_utc(record->created_at, &vm->newest);
 }
 
 /* ---- the file ---- */

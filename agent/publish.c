@@ -87,6 +87,7 @@ static void add_record(const struct record *record, void *arg)
     add(keys, name, "consistency", record->consistency);
     add(keys, name, "description", record->description);
     add(keys, name, "schedule", record->schedule);
+    add(keys, name, "expires-at", record->expires_at);
     add(keys, name, "domain-name", record->domain_name);
     for (size_t i = 0; i < record->disk_count; i++) {
         add_disk(keys, name, &record->disks[i]);

@@ -31,6 +31,21 @@ static void fill_disk(struct record_disk *to, const struct snapshot_disk *from)
     to->virtual_bytes = from->virtual_bytes;
 }
 
+/* NULL: never. */
+static char *expires_at(const struct snapshot *snapshot)
+{
+    const struct request_expiry *expiry = &snapshot->request.expires;
+    int64_t seconds = expiry->at_s;
+    char text[CLOCK_UTC_LENGTH + 1];
+
+    if (expiry->after_s != 0 &&
+        clock_parse_utc(snapshot->created_at, &seconds)) {
+        seconds += expiry->after_s;
+    }
+    return seconds != 0 && clock_format_utc(seconds, text) ? xstrdup(text)
+                                                           : NULL;
+}
+
 static void fill(struct record *record, const struct snapshot *snapshot)
 {
     const struct request *request = &snapshot->request;
@@ -47,6 +62,7 @@ static void fill(struct record *record, const struct snapshot *snapshot)
     if (request->schedule[0] != '\0') {
         record->schedule = xstrdup(request->schedule);
     }
+    record->expires_at = expires_at(snapshot);
     record->consistency = xstrdup(snapshot->consistency);
     record->memory = request->memory;
     record->live = snapshot->live;

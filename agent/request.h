@@ -67,6 +67,12 @@ struct request_disk {
     char name[SNAPSHOT_NAME_MAX + 1]; /* create: internal snapshot; "" = name */
 };
 
+/* When a snapshot is to be deleted; all zero = never. */
+struct request_expiry {
+    uint32_t after_s; /* it was made; or ... */
+    int64_t at_s;     /* ... since 1970 */
+};
+
 struct request {
     char id[REQUEST_ID_MAX + 1];
     uint32_t requester;
@@ -83,6 +89,7 @@ struct request {
     bool quiesce;
     char description[REQUEST_DESCRIPTION_MAX + 1];
     char schedule[SNAPSHOT_NAME_MAX + 1]; /* "" = not given */
+    struct request_expiry expires;
 
     /* delete */
     bool keep_files;

@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/base/clock.h"
 #include "agent/base/text.h"
 
 #define SECONDS_MAX 86400u
+/* Ten years. */
+#define EXPIRES_MAX 315360000u
 /* EVTCHN_FIFO_NR_CHANNELS of Xen's event_channel.h, less one. */
 #define PORT_MAX 131071u
 
@@ -173,6 +176,22 @@ static bool parse_seconds(const struct request_key *key, const char *value,
     return true;
 }
 
+/* Digits alone are seconds, anything else must be a time. */
+static bool parse_expires(const struct request_key *key, const char *value,
+                          void *place, struct error *err)
+{
+    struct request_expiry *expiry = place;
+
+    (void)key;
+    if (*value && value[strspn(value, "0123456789")] == '\0')
+        return parse_number(value, EXPIRES_MAX, &expiry->after_s, err);
+    if (clock_parse_utc(value, &expiry->at_s) && expiry->at_s > 0)
+        return true;
+    return refuse(err, value,
+                  "neither a number of seconds nor a UTC time such as "
+                  "2026-12-31T23:59:59Z");
+}
+
 static bool parse_choice(const struct request_key *key, const char *value,
                          void *place, struct error *err)
 {
@@ -220,6 +239,7 @@ const struct request_key request_keys[] = {
     {"quiesce",      CREATE, parse_choice, TO(quiesce), booleans},
     {"description",  CREATE, parse_description, TO(description), NULL},
     {"schedule",     CREATE, parse_schedule, TO(schedule), NULL},
+    {"expires",      CREATE, parse_expires, TO(expires), NULL},
     {"keep-files",   DELETE, parse_choice, TO(keep_files), booleans},
     {"start",        REVERT, parse_choice, TO(start), starts},
     {"keep-current", REVERT, parse_choice, TO(keep_current), booleans},

@@ -162,6 +162,7 @@ struct snapshot {
     operation_act *release_then; /* what waits for that; NULL: nothing */
 
     /* delete */
+    bool expired; /* nobody asked: the snapshot's time is over */
     struct block_job *merge_job;
     struct child *merge_child;
     bool merge_stop;  /* cancelled */

@@ -60,12 +60,14 @@ const struct command commands[] = {
      "      --internal            inside the qcow2 images; needs --disk\n"
      "      --description TEXT    words to keep with it\n"
      "      --schedule NAME       the schedule that it belongs to\n"
+     "      --expires WHEN        the agent deletes it then: 12h, 30d, or\n"
+     "                            2026-12-31T23:59:59Z\n"
      "      --keep NUMBER         then remove the schedule's oldest ones, so "
      "that\n"
      "                            this many are left\n"
      "      --keep-for AGE        then remove those that are older: 12h, 30d, "
      "8w\n" COMMON,
-     1, 1, "nMmlLdiDSNAwtqj"},
+     1, 1, "nMmlLdiDSENAwtqj"},
     {"revert",
      "Usage: xensnap revert DOMAIN NAME [OPTION]...\n"
      "Ends the domain and makes it anew from a snapshot.\n"

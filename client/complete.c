@@ -141,7 +141,7 @@ static bool has_value(const char *option)
     static const char *const names[] = {
         "--name",  "--memory-path", "--disk",    "--description",
         "--start", "--hold",        "--timeout", "--schedule",
-        "--keep",  "--keep-for",    "--format",
+        "--keep",  "--keep-for",    "--format",  "--expires",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

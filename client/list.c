@@ -22,20 +22,34 @@ bool list_load(struct xs_handle *xs, const char *domain, struct vms *ret_vms)
     return found;
 }
 
+static void add_expiry(char *text, size_t size, const struct snapshot *snapshot)
+{
+    char when[HUMAN_MAX];
+    int64_t seconds;
+
+    if (snapshot->expires_at &&
+        human_parse_time(snapshot->expires_at, &seconds)) {
+        human_time(when, seconds);
+        snprintf(text, size, ", until %s", when);
+    }
+}
+
 char *list_kind(const struct snapshot *snapshot)
 {
     const char *kind = !snapshot->memory ? "disks only"
                        : snapshot->live  ? "memory, live"
                                          : "memory";
     const char *mark = "";
+    char expiry[HUMAN_MAX + 16] = "";
 
+    add_expiry(expiry, sizeof(expiry), snapshot);
     for (size_t i = 0; i < snapshot->n_images; i++) {
         if (snapshot->images[i].missing)
             mark = " (images missing)";
     }
     if (snapshot->deleting)
         mark = " (half deleted)";
-    return xasprintf("%s%s", kind, mark);
+    return xasprintf("%s%s%s", kind, expiry, mark);
 }
 
 char *list_size(const struct snapshot *snapshot)

@@ -5,6 +5,7 @@
 #include "client/human.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ static const struct option all_options[] = {
     {"internal", no_argument, NULL, 'i'},
     {"description", required_argument, NULL, 'D'},
     {"schedule", required_argument, NULL, 'S'},
+    {"expires", required_argument, NULL, 'E'},
     {"keep", required_argument, NULL, 'N'},
     {"keep-for", required_argument, NULL, 'A'},
     {"start", required_argument, NULL, 's'},
@@ -119,15 +121,15 @@ char *options_name(const struct command *command, size_t i)
 }
 
 static void add_key(const struct command *command, struct request *request,
-                    const struct option_key *row)
+                    const char *key, const char *value)
 {
     /* What excludes each other is one key here, and so is a repetition. */
-    if (request_has(request, row->key))
+    if (request_has(request, key))
         usage_error(command,
                     "options contradict each other, or one is "
                     "repeated: %s",
-                    row->key);
-    request_add(request, row->key, row->value ? row->value : optarg);
+                    key);
+    request_add(request, key, value);
 }
 
 /* A disk's name becomes a part of xenstore paths. */
@@ -238,6 +240,18 @@ static void finish_disks(const struct command *command, struct request *request,
     free(disks->list);
 }
 
+/* A span, in the protocol's seconds; a time is the agent's to check. */
+static void add_expires(const struct command *command, struct request *request)
+{
+    char text[24];
+    int64_t seconds;
+    bool span = human_parse_span(optarg, &seconds);
+
+    if (span)
+        snprintf(text, sizeof(text), "%" PRId64, seconds);
+    add_key(command, request, "expires", span ? text : optarg);
+}
+
 /* How many are kept: at least the one that is made. */
 static void read_keep(const struct command *command, struct request *request)
 {
@@ -275,7 +289,8 @@ static void take_option(const struct command *command, int letter,
 {
     for (size_t i = 0; i < sizeof(option_keys) / sizeof(option_keys[0]); i++) {
         if (option_keys[i].letter == letter) {
-            add_key(command, request, &option_keys[i]);
+            add_key(command, request, option_keys[i].key,
+                    option_keys[i].value ? option_keys[i].value : optarg);
             return;
         }
     }
@@ -289,6 +304,9 @@ static void take_option(const struct command *command, int letter,
         break;
     case 'i':
         disks->internal = true;
+        break;
+    case 'E':
+        add_expires(command, request);
         break;
     case 'N':
         read_keep(command, request);

@@ -27,6 +27,18 @@ static void show_times(const struct snapshot *snapshot)
     printf("%-13s%s (%s)\n", "created", when, age);
 }
 
+static void show_expiry(const struct snapshot *snapshot)
+{
+    char when[HUMAN_MAX];
+    int64_t seconds;
+
+    if (snapshot->expires_at &&
+        human_parse_time(snapshot->expires_at, &seconds)) {
+        human_time(when, seconds);
+        row("expires", when);
+    }
+}
+
 static void show_children(const struct vm *vm, const struct snapshot *snapshot)
 {
     const char *label = "children";
@@ -78,6 +90,7 @@ static void show(const struct vm *vm, const struct snapshot *snapshot)
     row("description", snapshot->description);
     row("schedule", snapshot->schedule);
     show_times(snapshot);
+    show_expiry(snapshot);
     row("kind", kind);
     row("consistency", snapshot->consistency);
     row("on disk", size);

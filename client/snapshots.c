@@ -116,6 +116,7 @@ static void add_snapshot(const struct place *place, struct vm *vm)
     snapshot->consistency = read_key(place, "consistency");
     snapshot->description = read_key(place, "description");
     snapshot->schedule = read_key(place, "schedule");
+    snapshot->expires_at = read_key(place, "expires-at");
     snapshot->domain_name = read_key(place, "domain-name");
     snapshot->memory_path = read_key(place, "memory-path");
     snapshot->memory = read_flag(place, "memory");
@@ -210,6 +211,7 @@ static void release_snapshot(struct snapshot *snapshot)
     free(snapshot->consistency);
     free(snapshot->description);
     free(snapshot->schedule);
+    free(snapshot->expires_at);
     free(snapshot->domain_name);
     free(snapshot->memory_path);
 }

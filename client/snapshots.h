@@ -26,6 +26,7 @@ struct snapshot {
     char *consistency;
     char *description;
     char *schedule;
+    char *expires_at; /* NULL: never */
     char *domain_name;
     char *memory_path;
     bool memory;

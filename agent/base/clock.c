@@ -3,6 +3,7 @@
 #include "agent/base/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 uint64_t clock_monotonic_ns(void)
@@ -38,6 +39,42 @@ void clock_utc_name(char buffer[CLOCK_NAME_LENGTH + 1])
 
     gmtime_r(&now, &utc);
     strftime(buffer, CLOCK_NAME_LENGTH + 1, "%Y%m%dT%H%M%SZ", &utc);
+}
+
+bool clock_format_utc(int64_t seconds, char buffer[CLOCK_UTC_LENGTH + 1])
+{
+    time_t when = (time_t)seconds;
+    struct tm utc;
+
+    return gmtime_r(&when, &utc) != NULL && utc.tm_year >= 70 &&
+           utc.tm_year < 8100 &&
+           strftime(buffer, CLOCK_UTC_LENGTH + 1, "%Y-%m-%dT%H:%M:%S.000Z",
+                    &utc) == CLOCK_UTC_LENGTH;
+}
+
+bool clock_parse_utc(const char *text, int64_t *ret_seconds)
+{
+    char again[CLOCK_UTC_LENGTH + 1];
+    struct tm utc = {0};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
+    int64_t seconds;
+
+    if (end == NULL) {
+        return false;
+    }
+    if (*end == '.' && strspn(end + 1, "0123456789") == 3) {
+        end += 4;
+    }
+    if (strcmp(end, "Z") != 0) {
+        return false;
+    }
+    /* strptime() takes blanks, missing digits and the 31st of any month. */
+    seconds = (int64_t)timegm(&utc);
+    if (!clock_format_utc(seconds, again) || strncmp(again, text, 19) != 0) {
+        return false;
+    }
+    *ret_seconds = seconds;
+    return true;
 }
 
 struct timeval clock_timeval(uint64_t ms)

@@ -6,6 +6,7 @@
 #ifndef XENSNAPD_BASE_CLOCK_H
 #define XENSNAPD_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/time.h>
@@ -21,6 +22,15 @@ void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1]);
 /* Now as a snapshot's default name: "20261124T071203Z". */
 #define CLOCK_NAME_LENGTH 16
 void clock_utc_name(char buffer[CLOCK_NAME_LENGTH + 1]);
+
+/*
+ * Such a time, in seconds since 1970; milliseconds may be missing and are
+ * dropped.  False for anything else, and for days that there are not.  Pure, as
+ * is the way back.
+ */
+bool clock_parse_utc(const char *text, int64_t *ret_seconds);
+/* False for a time that has no year of four digits. */
+bool clock_format_utc(int64_t seconds, char buffer[CLOCK_UTC_LENGTH + 1]);
 
 struct timeval clock_timeval(uint64_t ms);
 

@@ -47,6 +47,7 @@ struct record {
     char *parent;      /* NULL: the first of its tree */
     char *description; /* NULL: none */
     char *schedule;    /* the schedule that made it; NULL: none did */
+    char *expires_at;  /* UTC like created_at; NULL: never */
     char *consistency; /* "full", "quiesced", "crash" */
     bool memory;
     bool live;

@@ -107,6 +107,8 @@ const struct record_field record_fields[] = {
      A_PATH},
     {"memory-bytes", RECORD_NUMBER, true, PLACE(memory_bytes), NULL, NULL},
     {"disks", RECORD_DISKS, true, PLACE(disks), NULL, NULL},
+    {"expires-at", RECORD_TEXT, false, PLACE(expires_at), is_time,
+     "a UTC time such as 2026-01-31T23:59:59.999Z"},
     {"schedule", RECORD_TEXT, false, PLACE(schedule), snapshot_name_is_valid,
      "a schedule's name"},
     {"config", RECORD_TEXT, true, PLACE(config), is_present, A_TEXT},

@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 from native.agent import Agent
+from native.clock import Clock
 from native.world import World
 
 LOG_TAIL = 60
@@ -92,6 +93,15 @@ def agent_stopped(world):
     instance = Agent(world, program)
     yield instance
     instance.check_end()
+
+
+@pytest.fixture
+def clock(agent_stopped):
+    """The agent's time of day: before `agent`, which goes by it."""
+    one = agent_stopped.clock = Clock(agent_stopped.world.folder)
+    yield one
+    agent_stopped.check_end()
+    one.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 import pytest
 
 from native.agent import ROOT
+from native.clock import HOUR
 
 DONE, FAILED, USAGE, NO_AGENT, CANCELLED, NOT_PRUNED = range(6)
 
@@ -48,23 +49,18 @@ def test_keep_without_a_schedule_counts_those_of_the_same_kind(
     assert names(world, domain) == {"hand": None, "s2": "default"}
 
 
-def test_keep_for_removes_what_is_older(world, agent, run):
+def test_keep_for_removes_what_is_older(world, clock, agent, run):
     domain = world.add_domain("web")
-    create(run, "s1", "--keep-for", "1d")
-    create(run, "s2", "--keep-for", "1d")
-    assert set(names(world, domain)) == {"s1", "s2"}
-    agent.stop()
-    for name in agent.records():
-        if name.endswith("s1.yaml"):
-            path = f"{agent.settings['store']['folder']}/{name}"
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text.replace('created-at: "20', 'created-at: "19'))
-    agent.start()
+    clock.jump(-25 * HOUR)
+    create(run, "s1", "--schedule", "default")
+    create(run, "hand")
+    clock.jump(-23 * HOUR)
+    create(run, "s2", "--schedule", "default")
+    assert set(names(world, domain)) == {"s1", "hand", "s2"}
+    clock.jump(0)
     result = create(run, "s3", "--keep-for", "1d")
     assert result.returncode == DONE, result.stderr
-    assert set(names(world, domain)) == {"s2", "s3"}
+    assert set(names(world, domain)) == {"hand", "s2", "s3"}
 
 
 def test_one_that_cannot_be_removed_is_told_and_the_others_go(

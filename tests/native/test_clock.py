@@ -7,20 +7,11 @@ import os
 import pytest
 
 from native.agent import ROOT
-from native.clock import HOUR, Clock
+from native.clock import HOUR
 from native.expect import TIME
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 FORTH, BACK = 10 * HOUR, -10 * HOUR
-
-
-@pytest.fixture
-def clock(agent_stopped):
-    """Before `agent`, which goes by it."""
-    one = agent_stopped.clock = Clock(agent_stopped.world.folder)
-    yield one
-    agent_stopped.check_end()
-    one.close()
 
 
 def turn_of_the_loop(agent, name="other"):

@@ -51,6 +51,7 @@ static struct record full_record(void)
         .parent = xstrdup("1.0"),
         .description = xstrdup("before the upgrade"),
         .schedule = xstrdup("daily"),
+        .expires_at = xstrdup("2026-12-24T07:12:03.000Z"),
         .consistency = xstrdup("full"),
         .memory = true,
         .live = true,
@@ -114,6 +115,7 @@ static void assert_record_equal(const struct record *a, const struct record *b)
     assert_text_equal(a->parent, b->parent);
     assert_text_equal(a->description, b->description);
     assert_text_equal(a->schedule, b->schedule);
+    assert_text_equal(a->expires_at, b->expires_at);
     assert_text_equal(a->consistency, b->consistency);
     assert_int_equal(a->memory, b->memory);
     assert_int_equal(a->live, b->live);

@@ -215,12 +215,13 @@ static void an_unknown_key_is_refused_with_those_there_are(void **state)
 {
     (void)state;
     assert_false(CREATE("web", "colour", "red"));
-    assert_refusal(ERR_INVALID_REQUEST,
-                   "colour: there is no such key; create takes operation, "
-                   "domain, timeout, notify-port, cancel, name, memory, "
-                   "memory-path, live, quiesce, description, schedule, disks, "
-                   "disks/<vdev>/external, disks/<vdev>/format, "
-                   "disks/<vdev>/path, disks/<vdev>/name");
+    assert_refusal(
+        ERR_INVALID_REQUEST,
+        "colour: there is no such key; create takes operation, "
+        "domain, timeout, notify-port, cancel, name, memory, "
+        "memory-path, live, quiesce, description, schedule, expires, disks, "
+        "disks/<vdev>/external, disks/<vdev>/format, "
+        "disks/<vdev>/path, disks/<vdev>/name");
     assert_false(CREATE("web", "disks/xvda/size", "1"));
     assert_memory_equal(err.message, "disks/xvda/size: there is no", 28);
     assert_false(CREATE("web", "disks/xvda/path/x", "1"));
@@ -450,6 +451,43 @@ static void names_are_safe_in_file_names(void **state)
     assert_false(request_id_is_valid("a/b"));
 }
 
+static void an_end_is_a_number_of_seconds_or_a_time(void **state)
+{
+    static const char *const wrong[] = {
+        "",
+        "0",
+        "-1",
+        "+5",
+        "1.5",
+        "30d",
+        "315360001",
+        "99999999999",
+        "2026-12-31",
+        "2026-12-31T23:59:59",
+        "2026-12-31T23:59:59+01:00",
+        "2026-02-30T00:00:00Z",
+        "2026-12-31T23:59:59.5Z",
+        " 2026-12-31T23:59:59Z",
+        "2026-12-31t23:59:59Z",
+        "tomorrow",
+        "1969-12-31T23:59:59Z",
+    };
+
+    (void)state;
+    assert_true(CREATE("web", "expires", "315360000"));
+    assert_int_equal(request.expires.after_s, 315360000);
+    assert_int_equal(request.expires.at_s, 0);
+    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59Z"));
+    assert_int_equal(request.expires.at_s, 1798761599);
+    assert_int_equal(request.expires.after_s, 0);
+    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59.999Z"));
+    assert_int_equal(request.expires.at_s, 1798761599);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_false(CREATE("web", "expires", wrong[i]));
+        assert_int_equal(err.code, ERR_INVALID_REQUEST);
+    }
+}
+
 static void a_description_is_text_of_bounded_length(void **state)
 {
     char text[REQUEST_DESCRIPTION_MAX + 2];
@@ -510,6 +548,7 @@ int main(void)
         cmocka_unit_test(paths_must_be_plain_and_absolute),
         cmocka_unit_test(a_path_is_no_longer_than_a_qcow2_header_can_name),
         cmocka_unit_test(names_are_safe_in_file_names),
+        cmocka_unit_test(an_end_is_a_number_of_seconds_or_a_time),
         cmocka_unit_test(a_description_is_text_of_bounded_length),
         cmocka_unit_test(a_format_is_a_word),
         cmocka_unit_test(a_refused_request_leaves_the_result_alone),
