@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DASHBOARD = (Path(__file__).resolve().parents[2] /
              "install/grafana-xensnapd.json")
 
@@ -94,6 +95,24 @@ def test_operations_snapshots_and_chains_are_measured(
     assert metrics.value("chain_depth", disk="xvda") is None
     agent.stop()
     assert os.listdir(os.path.dirname(metrics.path)) == []
+
+
+def test_downtime_and_memory_of_a_checkpoint_are_measured(
+        world, agent_stopped, metrics, monkeypatch):
+    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
+    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{world.folder}/no-hold")
+    agent = agent_stopped.start()
+    world.add_domain("web")
+    reply = agent.request("create", domain="web", name="s1", live=0)
+    assert reply["state"] == "done", reply
+    metrics.wait(1, "downtime_seconds_count", operation="create")
+    downtime = int(reply["result/downtime-ms"])
+    assert metrics.value("downtime_seconds_sum",
+                         operation="create") == downtime / 1000
+    size = int(reply["result/memory-bytes"])
+    assert metrics.value("memory_written_bytes_total") == size
+    assert metrics.value("snapshot_memory_bytes") == size
+    assert f"downtime-ms={downtime} bytes={size} disks=1" in agent.log_text()
 
 
 def test_the_queue_is_told_while_it_is_there(world, agent_stopped, metrics):
