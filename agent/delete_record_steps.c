@@ -25,7 +25,8 @@ static void fill_mark(const struct snapshot *snapshot, struct record *record)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->over != NULL) {
+        /* One that is merged already stays marked as that. */
+        if (disk->over != NULL && disk->merge != MERGE_FINISH) {
             tree_set_merging(record, disk->vdev, disk->over);
         }
     }

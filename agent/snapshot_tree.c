@@ -424,7 +424,23 @@ void tree_set_merging(struct record *record, const char *vdev,
 
     if (disk != NULL) {
         set_text(&disk->merging, image);
+        set_text(&disk->merged, NULL);
     }
+}
+
+bool tree_note_merged(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err)
+{
+    struct record changed = {0};
+    struct record_disk *disk;
+    bool ok;
+
+    record_copy(records_find(records, vm_uuid, name), &changed);
+    disk = (struct record_disk *)(uintptr_t)tree_disk(&changed, vdev);
+    set_text(&disk->merged, disk->merging);
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
 }
 
 bool tree_leave_remains(struct records *records, const char *vm_uuid,
@@ -440,6 +456,7 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
     set_text(&disk->path, remains);
     set_text(&disk->format, "qcow2");
     set_text(&disk->merging, NULL);
+    set_text(&disk->merged, NULL);
     while (disk->overlay_count > 0) {
         drop_overlay(disk, 0);
     }

@@ -64,9 +64,15 @@ bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err);
 
-/* In the record alone, if it has the disk; `image` NULL: none is merged. */
+/* In the record alone, if it has the disk: a merge of `image` is to begin;
+ * NULL: none is. */
 void tree_set_merging(struct record *record, const char *vdev,
                       const char *image);
+
+/* The image that is being merged into that disk's state holds nothing that the
+ * state does not.  Durable on return. */
+bool tree_note_merged(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err);
 
 /*
  * Of a snapshot's disk nothing is left but the image `remains`, which is to be

@@ -164,7 +164,7 @@ static void conclude(struct block_job *job, const char *words)
 {
     char shown[256];
 
-    if (words[0] != '\0') {
+    if (words[0] != '\0' && job->error.code == ERR_NONE) {
         error_set(&job->error, job->cancelling ? ERR_CANCELLED : ERR_QMP,
                   "QEMU: %s", error_sanitise(shown, sizeof(shown), words));
     }
@@ -177,6 +177,18 @@ static bool is_concluded(struct json_object *entry)
     return strcmp(string_in(entry, "status"), "concluded") == 0;
 }
 
+/* QEMU lets the guest's requests wait as long as the job is pending. */
+static void finalize(struct block_job *job)
+{
+    bool may = job->where.before_switch == NULL ||
+               job->where.before_switch(job->arg, &job->error);
+
+    job->look_ms = FIRST_LOOK_MS;
+    job->cancelling = !may;
+    qmp_execute(job->qmp, may ? "job-finalize" : "job-cancel", id_argument(job),
+                0, on_sent, job);
+}
+
 static void act_on(struct block_job *job, struct json_object *entry)
 {
     const char *status = string_in(entry, "status");
@@ -186,6 +198,8 @@ static void act_on(struct block_job *job, struct json_object *entry)
     } else if (job->cancel && !job->cancelling && !job->completing) {
         job->cancelling = true;
         qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
+    } else if (strcmp(status, "pending") == 0 && !job->cancelling) {
+        finalize(job);
     } else if (strcmp(status, "ready") == 0 && !job->completing &&
                !job->cancelling) {
         job->completing = true;
@@ -324,6 +338,10 @@ static struct block_job *begin(const struct block_job_where *where,
     job->vanishes = vanishes;
     json_object_object_add(start, "auto-dismiss",
                            json_object_new_boolean(vanishes));
+    if (where->before_switch != NULL) {
+        json_object_object_add(start, "auto-finalize",
+                               json_object_new_boolean(false));
+    }
     job->where = *where;
     job->id = xstrdup(id);
     job->command = command;

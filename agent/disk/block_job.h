@@ -22,12 +22,21 @@ typedef void block_job_on_done(const struct error *err, void *arg);
 /* How far it is, in bytes; `total` is not 0. */
 typedef void block_job_on_progress(uint64_t done, uint64_t total, void *arg);
 
+/*
+ * Everything is copied and on disk, and the device is about to go on with the
+ * other image; the guest's requests wait until this returns.  May be called
+ * again if QEMU did not get the word.  False with `err` set: the job is given
+ * up for that reason, and the device stays where it is.
+ */
+typedef bool block_job_before_switch(void *arg, struct error *err);
+
 struct block_job_where {
     struct event_base *loop;
     const struct qmp_settings *qmp;
     uint32_t domid;
     const char *uuid;
     bool *began; /* set once QEMU has taken the job; NULL: not of interest */
+    block_job_before_switch *before_switch; /* NULL: none; with the job's arg */
 };
 
 /*

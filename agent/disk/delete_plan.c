@@ -123,6 +123,9 @@ static bool check_offline(const struct snapshot_disk *disk,
  * The image that a delete has merged already, before it failed or the agent
  * ended; NULL if there is none.  It is still there, and
  *
+ * - the record says so, and no QEMU has it open: the domain may have written to
+ *   the state since, which merging once more would overwrite.  Where one has it
+ *   open, it was started on it anew, or had not switched yet;
  * - QEMU has the state open without it, which only the merge brings about.  But
  *   only in the domain in which the merge began: for one started since, it may
  *   be that somebody put it back on the base;
@@ -143,7 +146,9 @@ static const char *find_merged(const struct snapshot *snapshot,
     if (merging == NULL || access(merging, F_OK) != 0) {
         return NULL;
     }
-    if (place >= 0) {
+    if (tree_disk(record, disk->vdev)->merged != NULL) {
+        merged = place_in_chain(open, merging) < 0;
+    } else if (place >= 0) {
         merged = record->deleting_domid == snapshot->guest.domid &&
                  place_in_chain(open, merging) < 0;
     } else {

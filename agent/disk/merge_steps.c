@@ -361,6 +361,20 @@ static size_t place_of(const struct block_disk *open, const char *path)
     return i;
 }
 
+/*
+ * From here on the guest may write to the state, and what it then overwrites is
+ * still in the image that was merged.  If the domain ends before the records
+ * say more, nobody could tell which of the two is newer.
+ */
+static bool note_merged(void *arg, struct error *err)
+{
+    const struct snapshot *snapshot = arg;
+
+    return tree_note_merged(snapshot->agent->records, snapshot->guest.uuid,
+                            snapshot->name,
+                            snapshot->disks[snapshot->merge_disk].vdev, err);
+}
+
 static void merge_live(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
@@ -372,6 +386,10 @@ static void merge_live(struct snapshot *snapshot)
 
     name_job(snapshot, id);
     where.began = &snapshot->merge_begun;
+    /* What lies below the active image no guest writes to. */
+    if (disk->merge == MERGE_LIVE && over == open->chain) {
+        where.before_switch = note_merged;
+    }
     if (disk->merge == STREAM_LIVE) {
         snapshot->merge_job =
             block_job_stream(&where, id, over->node, state[1].node,
