@@ -3,11 +3,14 @@
 a disk's image."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import re
 import subprocess
+
+from native.agent import FINAL, ROOT
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -82,7 +85,18 @@ class Picture:
     def __init__(self, agent, domain):
         self._agent = agent
         self._domain = domain
+        # A note goes only when its request's result is there to be read.
+        agent.world.eventually(lambda: not self._notes_of_the_ended(), 10,
+                               "no note of an earlier operation")
         self._before = self._take()
+
+    def _notes_of_the_ended(self):
+        notes = glob.glob(
+            f"{self._agent.settings['store']['folder']}/journal/op-*.json")
+        ids = [os.path.basename(note)[len("op-"):-len(".json")]
+               for note in notes]
+        return [one for one in ids if self._agent.world.store.read(
+            f"{ROOT}/requests/{one}/state") in FINAL]
 
     def _folders(self):
         settings = self._agent.settings["store"]
@@ -109,7 +123,6 @@ class Picture:
 
     def assert_same(self):
         """Nothing has changed, and if QEMU lives the guest can go on."""
-        # A note goes only when its request's result is there to be read.
         journal = f"{self._agent.settings['store']['folder']}/journal"
         self._agent.world.eventually(
             lambda: files_below(journal) <= self._before["files"],
