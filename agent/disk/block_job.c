@@ -36,6 +36,8 @@ struct block_job {
     struct event *timer;
     uint32_t look_ms;
     unsigned int failed_looks;
+    char *flush; /* a node, flushed before its header changes; or NULL */
+    bool flushed;
     bool vanishes;      /* when it ends, with its error */
     bool completing;    /* job-complete was sent */
     bool cancel;        /* it is to be given up ... */
@@ -55,6 +57,7 @@ static void end(struct block_job *job, const struct error *err)
     qmp_close(job->qmp);
     event_free(job->timer);
     json_object_put(job->start);
+    free(job->flush);
     free(job->id);
     free(job);
     on_done(own.code == ERR_NONE ? NULL : &own, arg);
@@ -177,7 +180,48 @@ static bool is_concluded(struct json_object *entry)
     return strcmp(string_in(entry, "status"), "concluded") == 0;
 }
 
-/* QEMU lets the guest's requests wait as long as the job is pending. */
+static void finalize(struct block_job *job);
+
+static void on_flushed(struct json_object *ret, const struct error *err,
+                       void *arg)
+{
+    struct block_job *job = arg;
+    struct error own;
+    char shown[256];
+
+    /* What this command has to say is a complaint. */
+    if (err == NULL && json_object_get_string_len(ret) > 0) {
+        error_set(
+            &own, ERR_QMP, "QEMU cannot flush %s: %s", job->flush,
+            error_sanitise(shown, sizeof(shown), json_object_get_string(ret)));
+        err = &own;
+    }
+    if (err != NULL) {
+        look_failed(job, err);
+        return;
+    }
+    job->flushed = true;
+    finalize(job);
+}
+
+/* When it is finalized, a stream and a commit below the active image change a
+ * header so that nothing names the image whose data they have copied.  The
+ * tables that tell where the copy is may be in QEMU's memory still, and be lost
+ * with QEMU or the host; so they are flushed before.  QMP has no command for
+ * this.  (A commit of the active image flushes by itself.) */
+static void flush(struct block_job *job)
+{
+    struct json_object *arguments = json_object_new_object();
+    char *line = xasprintf("qemu-io %s flush", job->flush);
+
+    json_object_object_add(arguments, "command-line",
+                           json_object_new_string(line));
+    qmp_execute(job->qmp, "human-monitor-command", arguments, 0, on_flushed,
+                job);
+    free(line);
+}
+
+/* QEMU lets the guest's requests wait as long as a commit is pending. */
 static void finalize(struct block_job *job)
 {
     bool may = job->where.before_switch == NULL ||
@@ -199,7 +243,11 @@ static void act_on(struct block_job *job, struct json_object *entry)
         job->cancelling = true;
         qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
     } else if (strcmp(status, "pending") == 0 && !job->cancelling) {
-        finalize(job);
+        if (job->flush != NULL && !job->flushed) {
+            flush(job);
+        } else {
+            finalize(job);
+        }
     } else if (strcmp(status, "ready") == 0 && !job->completing &&
                !job->cancelling) {
         job->completing = true;
@@ -328,6 +376,7 @@ static void add_string(struct json_object *object, const char *key,
 static struct block_job *begin(const struct block_job_where *where,
                                const char *id, const char *command,
                                struct json_object *start, bool vanishes,
+                               const char *flushed_node,
                                block_job_on_progress *on_progress,
                                block_job_on_done *on_done, void *arg)
 {
@@ -336,9 +385,10 @@ static struct block_job *begin(const struct block_job_where *where,
 
     add_string(start, "job-id", id);
     job->vanishes = vanishes;
+    job->flush = flushed_node == NULL ? NULL : xstrdup(flushed_node);
     json_object_object_add(start, "auto-dismiss",
                            json_object_new_boolean(vanishes));
-    if (where->before_switch != NULL) {
+    if (where->before_switch != NULL || flushed_node != NULL) {
         json_object_object_add(start, "auto-finalize",
                                json_object_new_boolean(false));
     }
@@ -366,8 +416,9 @@ struct block_job *block_job_commit(const struct block_job_where *where,
     add_string(start, "device", device_node);
     add_string(start, "top-node", top_node);
     add_string(start, "base-node", base_node);
-    return begin(where, id, "block-commit", start, false, on_progress, on_done,
-                 arg);
+    return begin(where, id, "block-commit", start, false,
+                 strcmp(device_node, top_node) == 0 ? NULL : base_node,
+                 on_progress, on_done, arg);
 }
 
 struct block_job *block_job_stream(const struct block_job_where *where,
@@ -381,8 +432,8 @@ struct block_job *block_job_stream(const struct block_job_where *where,
     add_string(start, "device", node);
     add_string(start, "base-node", base_node);
     add_string(start, "backing-file", base_path);
-    return begin(where, id, "block-stream", start, true, on_progress, on_done,
-                 arg);
+    return begin(where, id, "block-stream", start, true, node, on_progress,
+                 on_done, arg);
 }
 
 void block_job_cancel(struct block_job *job)

@@ -28,10 +28,12 @@ def image_info(path):
         capture_output=True, text=True).stdout)
 
 
-def image_is_sound(path):
+def image_is_sound(path, may_leak=False):
+    """A QEMU that was killed may leave clusters that nothing uses: no harm."""
     result = subprocess.run(["qemu-img", "check", "-U", "-q", path],
                             check=False, capture_output=True, text=True)
-    assert result.returncode == 0, f"{path}: {result.stdout}{result.stderr}"
+    assert result.returncode == 0 or (may_leak and result.returncode == 3), \
+        f"{path}: {result.stdout}{result.stderr}"
     return True
 
 
