@@ -23,6 +23,7 @@ BUILD    ?= build
 endif
 
 VERSION  := 0.1.0
+JOBS     := $(shell nproc)
 CC       ?= gcc
 PYTHON   := /usr/bin/python3
 
@@ -179,14 +180,14 @@ deps:
 # known once they are there.
 .PHONY: check
 check: deps
-	$(MAKE) check-format check-lint
-	$(MAKE) check-install
-	$(MAKE) check-unit
-	$(MAKE) check-valgrind
-	$(MAKE) check-fuzz
-	$(MAKE) check-native
-	$(MAKE) check-soak
-	$(MAKE) check-xen
+	$(MAKE) -j$(JOBS) check-format check-lint
+	$(MAKE) -j$(JOBS) check-install
+	$(MAKE) -j$(JOBS) check-unit
+	$(MAKE) -j$(JOBS) check-valgrind
+	$(MAKE) -j$(JOBS) check-fuzz
+	$(MAKE) -j$(JOBS) check-native
+	$(MAKE) -j$(JOBS) check-soak
+	$(MAKE) -j$(JOBS) check-xen
 
 .PHONY: check-unit
 check-unit:
@@ -194,7 +195,7 @@ check-unit:
 
 .PHONY: run-units
 run-units: $(UNITS)
-	@tests/unit/run $(UNITS)
+	@JOBS=$(JOBS) tests/unit/run $(UNITS)
 
 # What the sanitizers do not see: values that nobody has set. Leaks are told
 # once more, by another judge.
@@ -206,12 +207,12 @@ VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full \
 VALGRIND_UNITS := $(filter-out %/test_child,$(UNITS))
 .PHONY: check-valgrind
 check-valgrind: $(VALGRIND_UNITS)
-	@JOBS=$$(nproc) UNDER='$(VALGRIND)' tests/unit/run $(VALGRIND_UNITS)
+	@JOBS=$(JOBS) UNDER='$(VALGRIND)' tests/unit/run $(VALGRIND_UNITS)
 
 .PHONY: check-native
 check-native:
 	$(MAKE) SANITIZE=1
-	BUILD=build/asan tests/native/run -n $(shell nproc) $(PYTEST_ARGS)
+	BUILD=build/asan tests/native/run -n $(JOBS) $(PYTEST_ARGS)
 
 # Many operations on many domains: nothing grows. Without sanitizers, which
 # keep memory of their own.
@@ -222,7 +223,7 @@ check-soak: all
 
 # Each operation once for each point at which it can fail or be killed, on all
 # processors; `make check-native` does every eighth of these runs.
-FAULT_PARTS := $(shell nproc)
+FAULT_PARTS := $(JOBS)
 .PHONY: check-faults
 check-faults: all
 	seq 0 $$(($(FAULT_PARTS) - 1)) | xargs -P $(FAULT_PARTS) -I PART \
@@ -248,7 +249,7 @@ check-lint:
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    install/xensnapd.initd.in install/xensnap.bash
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
-	    xargs -P $(shell nproc) -n 8 sh -c \
+	    xargs -P $(JOBS) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
 	         -DXENSNAPD_VERSION=\"$(VERSION)\" $(AGENT_CFLAGS)' tidy
 
