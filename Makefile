@@ -58,7 +58,7 @@ FUZZ_SOURCES   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FORMATTED      := $(AGENT_SOURCES) $(CLIENT_SOURCES) $(HEADERS) \
                   $(FUZZ_SOURCES) \
                   $(wildcard tests/unit/*.[ch] tests/native/shim/*.[ch] \
-                             tests/xen/guest/*.[ch])
+                             tests/xen/guest/*.[ch] bench/*.c)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIBRARY := $(BUILD)/libxensnapd.a
@@ -229,6 +229,13 @@ check-faults: all
 	seq 0 $$(($(FAULT_PARTS) - 1)) | xargs -P $(FAULT_PARTS) -I PART \
 	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) $(PYTEST_ARGS)
 
+# Measures; takes about ten minutes, and wants a machine that does nothing
+# else. BENCH_ARGS='--rounds 20' is a quick look.
+.PHONY: bench
+bench: all
+	bench/run --json build/bench/results.json --table build/bench/results.md \
+	    $(BENCH_ARGS)
+
 .PHONY: check-xen
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)
@@ -247,6 +254,7 @@ check-lint:
 	tests/check-docs
 	shellcheck tests/install-deps.sh tests/check-install tests/native/run \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
+	    bench/run bench/shell-loop.sh \
 	    install/xensnapd.initd.in install/xensnap.bash
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \

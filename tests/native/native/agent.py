@@ -69,6 +69,7 @@ class Agent:
         }
         self.faults = None  # a Faults, of which the next start takes notice
         self.clock = None  # a Clock, likewise
+        self.costs = None  # a Costs, likewise
         self._ids = itertools.count(1)
 
     # -- the process ------------------------------------------------------
@@ -84,7 +85,8 @@ class Agent:
                                    capture_output=True, text=True).stdout
         found = re.search(r"libasan\S* => (\S+)", libraries)
         shims = (["fault_shim.so"] if self.faults else []) + (
-            ["clock_shim.so"] if self.clock else []) + ["hypervisor_shim.so"]
+            ["clock_shim.so"] if self.clock else []) + (
+            ["cost_shim.so"] if self.costs else []) + ["hypervisor_shim.so"]
         return ([found[1]] if found else []) + [
             f"{self.world.shims}/{shim}" for shim in shims]
 
@@ -101,6 +103,8 @@ class Agent:
             environment["FAULT_POINTS"] = self.faults.path
         if self.clock:
             environment["CLOCK_OFFSET"] = self.clock.path
+        if self.costs:
+            environment["COSTS"] = self.costs.path
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the agent waits for, see shim/cost_shim.c."""
+
+import collections
+
+FLUSHES = "flushes"
+AGENT, LIBXL = "round trips", "round trips of libxl"
+
+
+class Costs:
+    """Round trips to xenstored and flushes of an agent, in order."""
+
+    def __init__(self, folder):
+        self.path = f"{folder}/costs"
+        with open(self.path, "wb"):
+            pass
+        self._seen = 0
+
+    def take(self):
+        """Those since the last look, as [who, what, path]."""
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            file.seek(self._seen)
+            text = file.read()
+            self._seen = file.tell()
+        return [line.split(" ", 2) for line in text.splitlines()]
+
+
+def count(costs):
+    """{kind: number} of what take() gave."""
+    kinds = collections.Counter({AGENT: 0, LIBXL: 0, FLUSHES: 0})
+    for who, what, _ in costs:
+        kinds[FLUSHES if what == "flush" else
+              LIBXL if who == "libxl" else AGENT] += 1
+    return dict(kinds)
+
+
+def costs_of(agent, operation, **keys):
+    """What one request costs, its end and the removal of its note included."""
+    agent.costs.take()
+    reply = agent.request(operation, **keys)
+    assert reply["state"] == "done", reply
+    agent.world.eventually(
+        lambda: not [name for name in agent.records()
+                     if name.startswith("journal/")], what="no note")
+    return agent.costs.take()

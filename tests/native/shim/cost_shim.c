@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes down what the agent waits for: each round trip to xenstored and each
+ * flush, as a line of the file that COSTS names: who (agent or libxl), what,
+ * and with which path.  The product itself knows nothing of this.
+ */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <xenstore.h>
+
+static int costs = -1;
+static pid_t agent;
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define CALLER     __builtin_return_address(0)
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *path = getenv("COSTS");
+
+    if (path == NULL)
+        return;
+    costs = (int)syscall(SYS_openat, AT_FDCWD, path,
+                         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (costs < 0)
+        abort();
+    agent = getpid();
+    unsetenv("COSTS");
+}
+
+static const char *name_of(const void *caller)
+{
+    Dl_info info;
+
+    if (dladdr(caller, &info) != 0 && info.dli_fname != NULL &&
+        strstr(info.dli_fname, "libxenlight") != NULL)
+        return "libxl";
+    return "agent";
+}
+
+static void note(const void *caller, const char *what, const char *with)
+{
+    char line[4200];
+    int length;
+
+    if (costs < 0 || getpid() != agent)
+        return;
+    length =
+        snprintf(line, sizeof(line), "%s %s %s\n", name_of(caller), what, with);
+    syscall(SYS_write, costs, line, length);
+}
+
+/* ---- flushes ---- */
+
+static void note_flush(const void *caller, const char *what, int fd)
+{
+    char link[64], path[4096];
+    ssize_t length;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    length = readlink(link, path, sizeof(path) - 1);
+    path[length < 0 ? 0 : length] = '\0';
+    note(caller, what, path);
+}
+
+int fsync(int fd)
+{
+    note_flush(CALLER, "flush", fd);
+    return REAL(fsync)(fd);
+}
+
+int fdatasync(int fd)
+{
+    note_flush(CALLER, "flush", fd);
+    return REAL(fdatasync)(fd);
+}
+
+/* ---- xenstored ---- */
+
+void *xs_read(struct xs_handle *h, xs_transaction_t t, const char *path,
+              unsigned int *len)
+{
+    note(CALLER, "xs_read", path);
+    return REAL(xs_read)(h, t, path, len);
+}
+
+bool xs_write(struct xs_handle *h, xs_transaction_t t, const char *path,
+              const void *data, unsigned int len)
+{
+    note(CALLER, "xs_write", path);
+    return REAL(xs_write)(h, t, path, data, len);
+}
+
+bool xs_mkdir(struct xs_handle *h, xs_transaction_t t, const char *path)
+{
+    note(CALLER, "xs_mkdir", path);
+    return REAL(xs_mkdir)(h, t, path);
+}
+
+bool xs_rm(struct xs_handle *h, xs_transaction_t t, const char *path)
+{
+    note(CALLER, "xs_rm", path);
+    return REAL(xs_rm)(h, t, path);
+}
+
+char **xs_directory(struct xs_handle *h, xs_transaction_t t, const char *path,
+                    unsigned int *num)
+{
+    note(CALLER, "xs_directory", path);
+    return REAL(xs_directory)(h, t, path, num);
+}
+
+struct xs_permissions *xs_get_permissions(struct xs_handle *h,
+                                          xs_transaction_t t, const char *path,
+                                          unsigned int *num)
+{
+    note(CALLER, "xs_get_permissions", path);
+    return REAL(xs_get_permissions)(h, t, path, num);
+}
+
+bool xs_set_permissions(struct xs_handle *h, xs_transaction_t t,
+                        const char *path, struct xs_permissions *perms,
+                        unsigned int num)
+{
+    note(CALLER, "xs_set_permissions", path);
+    return REAL(xs_set_permissions)(h, t, path, perms, num);
+}
+
+xs_transaction_t xs_transaction_start(struct xs_handle *h)
+{
+    note(CALLER, "xs_transaction_start", "-");
+    return REAL(xs_transaction_start)(h);
+}
+
+bool xs_transaction_end(struct xs_handle *h, xs_transaction_t t, bool abort)
+{
+    note(CALLER, "xs_transaction_end", abort ? "abort" : "commit");
+    return REAL(xs_transaction_end)(h, t, abort);
+}
+
+bool xs_watch(struct xs_handle *h, const char *path, const char *token)
+{
+    note(CALLER, "xs_watch", path);
+    return REAL(xs_watch)(h, path, token);
+}
+
+bool xs_unwatch(struct xs_handle *h, const char *path, const char *token)
+{
+    note(CALLER, "xs_unwatch", path);
+    return REAL(xs_unwatch)(h, path, token);
+}
+
+char *xs_get_domain_path(struct xs_handle *h, unsigned int domid)
+{
+    note(CALLER, "xs_get_domain_path", "-");
+    return REAL(xs_get_domain_path)(h, domid);
+}

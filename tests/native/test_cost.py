@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a request costs, counted and not timed: round trips to xenstored and
+flushes. A number that falls short of its bound is a reason to lower the bound."""
+
+import pytest
+
+from native.costs import AGENT, FLUSHES, LIBXL, Costs, costs_of, count
+
+# By the number of disks, for a snapshot that is not the domain's first.
+BOUNDS = {
+    1: {AGENT: 78, LIBXL: 45, FLUSHES: 10},
+    4: {AGENT: 170, LIBXL: 100, FLUSHES: 16},
+}
+
+
+@pytest.fixture(name="agent")
+def fixture_agent(agent_stopped):
+    agent_stopped.costs = Costs(agent_stopped.world.folder)
+    return agent_stopped.start()
+
+
+@pytest.mark.parametrize("disks", BOUNDS)
+def test_a_disk_only_snapshot_costs_no_more(world, agent, disks):
+    domain = world.add_domain("web", disks=[
+        (f"xvd{letter}", "qcow2") for letter in "abcd"[:disks]])
+    costs_of(agent, "create", domain="web", memory=0)
+    costs = costs_of(agent, "create", domain="web", memory=0)
+    found = count(costs)
+    assert all(found[kind] for kind in found), "nothing was counted"
+    for kind, bound in BOUNDS[disks].items():
+        assert found[kind] <= bound, (kind, "\n".join(map(str, costs)))
+    assert len(domain.chain("xvda")) == 3
