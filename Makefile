@@ -4,6 +4,7 @@
 # make demo       a real Xen host under emulation, a guest, a checkpoint, shown
 # make check      everything: unit, native and Xen tests, format, lint
 # make install    into DESTDIR, below prefix (/usr/local); make uninstall
+# make deb        Debian packages, in build/deb
 #
 # SANITIZE=1 builds with ASan and UBSan into build/asan; WERROR=1 makes
 # warnings errors; V=1 shows the commands.
@@ -115,6 +116,7 @@ datadir ?= $(prefix)/share
 mandir  ?= $(datadir)/man
 docdir  ?= $(datadir)/doc/xensnapd
 unitdir ?= $(prefix)/lib/systemd/system
+tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 initdir ?= /etc/init.d
 confdir := /etc/xensnapd
 
@@ -127,6 +129,8 @@ install: all
 	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(bindir)' \
 	    '$(DESTDIR)$(docdir)' '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(initdir)' \
 	    '$(DESTDIR)$(confdir)'
+	install -D -m 644 install/xensnapd.tmpfiles \
+	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf'
 	install -m 755 $(BUILD)/xensnapd '$(DESTDIR)$(sbindir)'
 	install -m 755 $(BUILD)/xensnap '$(DESTDIR)$(bindir)'
 	install -m 644 $(DOCUMENTS) '$(DESTDIR)$(docdir)'
@@ -160,6 +164,7 @@ uninstall:
 	    '$(DESTDIR)$(unitdir)/xensnapd.service' \
 	    '$(DESTDIR)$(unitdir)/xensnap@.service' \
 	    '$(DESTDIR)$(unitdir)/xensnap@.timer' \
+	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf' \
 	    '$(DESTDIR)$(initdir)/xensnapd' \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap' \
 	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap' \
@@ -168,6 +173,13 @@ uninstall:
 	    rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}"; \
 	done
 	rm -rf '$(DESTDIR)$(docdir)'
+
+# ---- packages ----
+
+# Of what the checkout holds now (packaging/debian).
+.PHONY: deb
+deb:
+	packaging/build-deb $(BUILD)/deb
 
 # ---- testing ----
 
@@ -244,6 +256,11 @@ check-xen: all
 check-install: all
 	tests/check-install
 
+# Builds the packages, and installs and removes them in a root of its own.
+.PHONY: check-deb
+check-deb:
+	tests/check-deb
+
 .PHONY: check-format
 check-format:
 	clang-format --dry-run -Werror $(FORMATTED)
@@ -252,10 +269,11 @@ check-format:
 check-lint:
 	tests/check-schema
 	tests/check-docs
-	shellcheck tests/install-deps.sh tests/check-install tests/native/run \
+	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/native/run \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
-	    install/xensnapd.initd.in install/xensnap.bash
+	    install/xensnapd.initd.in install/xensnap.bash packaging/build-deb \
+	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
