@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The records' part in a delete. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/record_steps.h"
@@ -81,21 +79,22 @@ void delete_unmark(struct operation *operation)
 
 /* ---- files ---- */
 
-static void remove_file(const char *path, struct error *err)
+static void remove_file(struct snapshot *snapshot, const char *path,
+                        struct error *err)
 {
-    if (path != NULL && unlink(path) != 0 && errno != ENOENT) {
-        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
+    if (path != NULL) {
+        snapshot_remove_file(snapshot, path, err);
     }
 }
 
 /* Only the folder that we make for a VM's memory files, and only if empty. */
-static void remove_memory_folder(const struct snapshot *snapshot)
+static void remove_memory_folder(struct snapshot *snapshot)
 {
     char *folder =
         xasprintf("%s/%s", snapshot->agent->config.store.memory_folder,
                   snapshot->guest.uuid);
 
-    rmdir(folder);
+    beneath_remove_folder(&snapshot->folders, folder);
     free(folder);
 }
 
@@ -107,9 +106,9 @@ void delete_files(struct operation *operation)
 
     if (!snapshot->request.keep_files) {
         for (size_t i = 0; i < snapshot->disk_count; i++) {
-            remove_file(snapshot->disks[i].restore_overlay, &err);
+            remove_file(snapshot, snapshot->disks[i].restore_overlay, &err);
         }
-        remove_file(record->memory_path, &err);
+        remove_file(snapshot, record->memory_path, &err);
         remove_memory_folder(snapshot);
     }
     operation_step_done(operation, &err);

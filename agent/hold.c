@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/base/clock.h"
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
@@ -85,7 +86,7 @@ struct stale_note {
 static bool remove_note(struct holds *holds, const char *uuid)
 {
     char *path = note_path(holds, uuid);
-    bool ok = unlink(path) == 0 || errno == ENOENT;
+    bool ok = beneath_remove(NULL, path) == 0 || errno == ENOENT;
 
     if (!ok) {
         LOG_WARN("cannot remove %s: %s", path, strerror(errno));

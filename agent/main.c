@@ -13,6 +13,7 @@
 
 #include "agent/agent.h"
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/base/folder.h"
 #include "agent/dispatch.h"
 #include "agent/expiry.h"
@@ -212,7 +213,7 @@ static bool take_lock(struct program *program, struct error *err)
     bool ok = folder_make(folder, 0755, NULL, err);
 
     if (ok) {
-        program->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        program->lock_fd = beneath_open(NULL, path, O_RDWR | O_CREAT, 0600);
         ok = program->lock_fd >= 0 &&
              flock(program->lock_fd, LOCK_EX | LOCK_NB) == 0;
         if (!ok && errno == EWOULDBLOCK) {

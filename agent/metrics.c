@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/base/log.h"
 #include "agent/dispatch.h"
 #include "agent/metrics_format.h"
@@ -188,12 +189,12 @@ static void print_all(const struct metrics *metrics, FILE *out)
 
 /* Others may write in that folder: no link is followed, and what stands in the
  * way is removed. */
-static FILE *open_new(const char *path)
+static FILE *open_new(struct beneath *held, const char *path)
 {
     int fd;
 
-    unlink(path);
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    beneath_remove(held, path);
+    fd = beneath_open(held, path, O_WRONLY | O_CREAT | O_EXCL, 0644);
     if (fd < 0) {
         return NULL;
     }
@@ -206,19 +207,22 @@ static FILE *open_new(const char *path)
 static bool write_file(struct metrics *metrics, const char *path)
 {
     char *temporary = xasprintf("%s.new", path);
-    FILE *out = open_new(temporary);
+    struct beneath held = {0};
+    FILE *out = open_new(&held, temporary);
     bool ok = out != NULL;
     int error;
 
     if (ok) {
         print_all(metrics, out);
         ok = !ferror(out);
-        ok = fclose(out) == 0 && ok && rename(temporary, path) == 0;
+        ok = fclose(out) == 0 && ok &&
+             beneath_rename(&held, temporary, path) == 0;
     }
     error = errno;
     if (!ok && out != NULL) {
-        unlink(temporary);
+        beneath_remove(&held, temporary);
     }
+    beneath_release(&held);
     free(temporary);
     errno = error;
     return ok;
@@ -227,7 +231,7 @@ static bool write_file(struct metrics *metrics, const char *path)
 static void remove_written(struct metrics *metrics)
 {
     if (metrics->written[0] != '\0') {
-        unlink(metrics->written);
+        beneath_remove(NULL, metrics->written);
         metrics->written[0] = '\0';
     }
 }

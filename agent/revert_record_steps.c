@@ -3,11 +3,9 @@
  * The records' part in a revert: finding the snapshot, and telling afterwards
  * where the running state hangs.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
@@ -167,11 +165,8 @@ static bool remove_abandoned(struct snapshot *snapshot, struct error *err)
                                     strcmp(disk->abandoned, disk->overlay) != 0;
             continue;
         }
-        if (unlink(disk->abandoned) != 0 && errno != ENOENT) {
-            return error_set_errno(err, ERR_STORE, errno, "cannot remove %s",
-                                   disk->abandoned);
-        }
-        if (!tree_forget_image(snapshot->agent->records, snapshot->guest.uuid,
+        if (!snapshot_remove_file(snapshot, disk->abandoned, err) ||
+            !tree_forget_image(snapshot->agent->records, snapshot->guest.uuid,
                                disk->abandoned, err)) {
             return false;
         }

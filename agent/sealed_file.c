@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/base/log.h"
 #include "agent/guest/whole_file.h"
 #include "agent/journal/seal.h"
@@ -42,7 +43,7 @@ void sealed_file_set_aside(const char *path, const struct error *why,
 {
     char *aside = xasprintf("%s.aside", path);
 
-    if (rename(path, aside) == 0) {
+    if (beneath_rename(NULL, path, aside) == 0) {
         LOG_ERROR("%s; it is kept as %s; %s", why->message, aside, advice);
     } else {
         LOG_ERROR("%s; it cannot be renamed to %s (%s), so remove it; %s",

@@ -2,6 +2,7 @@
 /* What a request under way holds, and who serves its domain's disks. */
 #include "agent/snapshot.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -81,6 +82,7 @@ void snapshot_free(struct snapshot *snapshot)
     event_free_if(snapshot->pause_limit);
     guard_dismiss(snapshot->guard, false);
     request_dispose(&snapshot->request);
+    beneath_release(&snapshot->folders);
     free(snapshot);
 }
 
@@ -92,6 +94,13 @@ bool snapshot_takes_any(const struct snapshot *snapshot)
         }
     }
     return false;
+}
+
+bool snapshot_remove_file(struct snapshot *snapshot, const char *path,
+                          struct error *err)
+{
+    return beneath_remove(&snapshot->folders, path) == 0 || errno == ENOENT ||
+           error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
 }
 
 struct block_job_where snapshot_job_place(const struct snapshot *snapshot)

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "agent/agent.h"
+#include "agent/base/beneath.h"
 #include "agent/base/clock.h"
 #include "agent/base/container_of.h"
 #include "agent/disk/block_graph.h"
@@ -126,6 +127,8 @@ struct snapshot {
     uint64_t bytes_done;
     uint64_t bytes_total;
 
+    struct beneath folders; /* of the files that it makes and removes */
+
     /* the domain */
     bool running; /* it exists; else only `guest.uuid` and `name` are known */
     struct guest guest;
@@ -234,5 +237,10 @@ pid_t snapshot_qemu(const struct snapshot *snapshot);
 struct block_job_where snapshot_job_place(const struct snapshot *snapshot);
 
 bool snapshot_takes_any(const struct snapshot *snapshot);
+
+/* Removes a file that a step made or a record names; one that is not there is
+ * no error. */
+bool snapshot_remove_file(struct snapshot *snapshot, const char *path,
+                          struct error *err);
 
 #endif

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/whole_file.h"
 #include "agent/sealed_file.h"
@@ -58,7 +58,7 @@ void note_remove(const char *folder, const char *uuid)
 {
     char *path = note_path(folder, uuid);
 
-    unlink(path);
+    beneath_remove(NULL, path);
     free(path);
     note_remove_config(folder, uuid);
 }
@@ -162,6 +162,6 @@ void note_remove_config(const char *folder, const char *uuid)
 {
     char *path = note_config_path(folder, uuid);
 
-    unlink(path);
+    beneath_remove(NULL, path);
     free(path);
 }

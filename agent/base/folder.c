@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making and flushing folders, and the room that is left there. */
+/* Making folders, and the room that is left there. */
 #include "agent/base/folder.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 
@@ -64,25 +62,6 @@ static char *folder_of(const char *path)
     }
     /* The root folder keeps its slash. */
     return xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
-
-bool folder_flush_of(const char *path, struct error *err)
-{
-    char *folder = folder_of(path);
-    bool ok = false;
-    int fd;
-
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        ok = fsync(fd) == 0;
-        close(fd);
-    }
-    if (!ok) {
-        error_set_errno(err, ERR_STORE, errno, "cannot flush the folder of %s",
-                        path);
-    }
-    free(folder);
-    return ok;
 }
 
 bool folder_room_of(const char *path, uint64_t *ret_bytes, struct error *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making and flushing folders, and the room that is left there. */
+/* Making folders, and the room that is left there. */
 #ifndef XENSNAPD_BASE_FOLDER_H
 #define XENSNAPD_BASE_FOLDER_H
 
@@ -12,9 +12,6 @@
  * is.  `ret_made` (may be NULL): whether `path` itself was made. */
 bool folder_make(const char *path, mode_t mode, bool *ret_made,
                  struct error *err);
-
-/* Flushes the folder that holds `path`, so that a name in it survives. */
-bool folder_flush_of(const char *path, struct error *err);
 
 /* How many bytes others than root may still write where `path`, which need not
  * exist, is or would be. */

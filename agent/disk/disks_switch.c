@@ -147,13 +147,33 @@ static void on_open(struct qmp *qmp, const struct error *err, void *arg)
     }
 }
 
+/* QEMU opens them by their paths. */
+static bool overlays_are_in_place(struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (snapshot_takes(disk) && disk->external &&
+            !beneath_is_at_path(&snapshot->folders, disk->overlay)) {
+            return error_set(err, ERR_STORE,
+                             "disk %s: overlay %s is no longer where it was "
+                             "made: its folder was moved or replaced",
+                             disk->vdev, disk->overlay);
+        }
+    }
+    return true;
+}
+
 void disks_switch(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct agent *agent = snapshot->agent;
+    struct error err;
 
     if (!snapshot_takes_any(snapshot)) {
         operation_step_done(operation, NULL);
+    } else if (!overlays_are_in_place(snapshot, &err)) {
+        end_step(snapshot, &err);
     } else if (snapshot->qmp != NULL) {
         on_open(snapshot->qmp, NULL, snapshot);
     } else {

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/base/beneath.h"
 #include "agent/base/error.h"
 
 /* Longest backing file name that a qcow2 header can hold. */
@@ -38,14 +39,15 @@ struct image_chain {
  * Makes a new, empty qcow2 overlay at `path` (O_EXCL: an existing file is
  * ERR_INVALID_REQUEST and left alone) of `virtual_bytes` over `backing_path`
  * of `backing_format`, both recorded in the header; flushes the file and its
- * folder; reads it back and compares.  After a failure no file is left.
+ * folder; reads it back and compares.  After a failure no file is left.  For
+ * `held` see beneath.h.
  * Owner, group and mode are those of the backing image where it is a file, so
  * that whoever could open that can open this (the owner may always write);
  * else root's and 0600.
  */
-bool image_create_overlay(const char *path, uint64_t virtual_bytes,
-                          const char *backing_path, const char *backing_format,
-                          struct error *err);
+bool image_create_overlay(struct beneath *held, const char *path,
+                          uint64_t virtual_bytes, const char *backing_path,
+                          const char *backing_format, struct error *err);
 
 /* Whether nothing was ever written to an overlay made by the above; true also
  * for a file that is not there. */

@@ -99,31 +99,23 @@ static bool write_overlay(int fd, const struct qcow2_overlay *overlay,
 }
 
 /* Until its folder is flushed, a new file may be gone after a power cut. */
-static bool flush_folder(const char *path, struct error *err)
+static bool flush_folder(struct beneath *held, const char *path,
+                         struct error *err)
 {
-    char folder[IMAGE_PATH_MAX + 1];
-    bool ok;
-    int fd;
-
-    strcpy(folder, path);
-    /* Keeps the '/', so that "/file" lies in "/". */
-    strrchr(folder, '/')[1] = '\0';
-    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return fail_errno(err, "its folder cannot be opened");
-    ok = fsync(fd) == 0;
-    if (!ok)
-        fail_errno(err, "its folder cannot be flushed");
-    close(fd);
-    return ok;
+    return beneath_flush(held, path) == 0 ||
+           fail_errno(err, "its folder cannot be flushed");
 }
 
-static bool verify(const char *path, uint64_t virtual_bytes,
-                   const char *backing_path, const char *backing_format,
-                   struct error *err)
+/* QEMU will open it by its path, and must find this file there. */
+static bool verify(struct beneath *held, const char *path,
+                   uint64_t virtual_bytes, const char *backing_path,
+                   const char *backing_format, struct error *err)
 {
     struct image_info info;
 
+    if (!beneath_is_at_path(held, path))
+        return error_set(err, ERR_STORE,
+                         "its folder was moved or replaced while it was made");
     if (!image_inspect(path, "qcow2", &info, err))
         return false;
     if (info.virtual_bytes != virtual_bytes ||
@@ -134,17 +126,17 @@ static bool verify(const char *path, uint64_t virtual_bytes,
     return true;
 }
 
-static bool fill_overlay(int fd, const char *path,
+static bool fill_overlay(int fd, struct beneath *held, const char *path,
                          const struct qcow2_overlay *overlay,
                          const struct stat *backing, struct error *err)
 {
     return copy_ownership(fd, backing, err) &&
-           write_overlay(fd, overlay, err) && flush_folder(path, err);
+           write_overlay(fd, overlay, err) && flush_folder(held, path, err);
 }
 
-static bool make_overlay(const char *path, uint64_t virtual_bytes,
-                         const char *backing_path, const char *backing_format,
-                         struct error *err)
+static bool make_overlay(struct beneath *held, const char *path,
+                         uint64_t virtual_bytes, const char *backing_path,
+                         const char *backing_format, struct error *err)
 {
     struct qcow2_overlay overlay;
     struct stat backing;
@@ -164,22 +156,23 @@ static bool make_overlay(const char *path, uint64_t virtual_bytes,
                                "the image underneath, %s",
                                show(backing_path).text);
 
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = beneath_open(held, path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return fail_open(err);
-    ok = fill_overlay(fd, path, &overlay, &backing, err) &&
-         verify(path, virtual_bytes, backing_path, backing_format, err);
+    ok = fill_overlay(fd, held, path, &overlay, &backing, err) &&
+         verify(held, path, virtual_bytes, backing_path, backing_format, err);
     if (!ok)
-        unlink(path);
+        beneath_remove(held, path);
     close(fd);
     return ok;
 }
 
-bool image_create_overlay(const char *path, uint64_t virtual_bytes,
-                          const char *backing_path, const char *backing_format,
-                          struct error *err)
+bool image_create_overlay(struct beneath *held, const char *path,
+                          uint64_t virtual_bytes, const char *backing_path,
+                          const char *backing_format, struct error *err)
 {
-    if (make_overlay(path, virtual_bytes, backing_path, backing_format, err))
+    if (make_overlay(held, path, virtual_bytes, backing_path, backing_format,
+                     err))
         return true;
     return error_prefix(err, "overlay %s: ", show(path).text);
 }

@@ -6,11 +6,9 @@
  */
 #include "agent/disk/merge_end.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
@@ -66,9 +64,8 @@ static bool remove_remains(struct snapshot *snapshot, struct error *err)
 
     if (path != NULL && records_owns_file(records, uuid, path)) {
         snapshot->merge_begun = true;
-        if (unlink(path) != 0 && errno != ENOENT) {
-            return error_set_errno(err, ERR_STORE, errno, "cannot remove %s",
-                                   path);
+        if (!snapshot_remove_file(snapshot, path, err)) {
+            return false;
         }
     }
     if (disk->merge == MERGE_NOTHING) {

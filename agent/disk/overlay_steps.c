@@ -115,24 +115,24 @@ static bool gets_overlay(const struct snapshot_disk *disk)
     return snapshot_takes(disk) && disk->external;
 }
 
-static bool create_at(const struct snapshot_disk *disk, const char *path,
+static bool create_at(struct snapshot *snapshot,
+                      const struct snapshot_disk *disk, const char *path,
                       bool *ret_made, struct error *err)
 {
     const char *format = format_qemu_name(disk->format);
 
-    *ret_made = image_create_overlay(path, disk->virtual_bytes, disk->path,
-                                     format, err);
+    *ret_made = image_create_overlay(
+        &snapshot->folders, path, disk->virtual_bytes, disk->path, format, err);
     return *ret_made;
 }
 
 static bool make_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
                       struct error *err)
 {
-    (void)snapshot;
-    return create_at(disk, disk->overlay, &disk->overlay_made, err) &&
+    return create_at(snapshot, disk, disk->overlay, &disk->overlay_made, err) &&
            (disk->restore_overlay == NULL ||
-            create_at(disk, disk->restore_overlay, &disk->restore_overlay_made,
-                      err));
+            create_at(snapshot, disk, disk->restore_overlay,
+                      &disk->restore_overlay_made, err));
 }
 
 static bool for_each_disk(struct snapshot *snapshot,
@@ -192,17 +192,10 @@ void overlays_make(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
-static void remove_file(const char *path, struct error *err)
-{
-    if (unlink(path) != 0 && errno != ENOENT) {
-        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
-    }
-}
-
 /* Made a moment ago, and never written to. */
-static bool holds_nothing(const char *path)
+static bool holds_nothing(struct snapshot *snapshot, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = beneath_open(&snapshot->folders, path, O_RDONLY | O_NONBLOCK, 0);
     struct stat st;
     bool nothing = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
                    lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
@@ -214,13 +207,13 @@ static bool holds_nothing(const char *path)
 }
 
 /* A note tells what was about to be made: whether it was, the file tells. */
-static bool is_ours(const struct snapshot *snapshot,
-                    const struct snapshot_disk *disk, const char *path)
+static bool is_ours(struct snapshot *snapshot, const struct snapshot_disk *disk,
+                    const char *path)
 {
     struct image_info info;
     struct error err;
 
-    return !snapshot->recovered || holds_nothing(path) ||
+    return !snapshot->recovered || holds_nothing(snapshot, path) ||
            (image_inspect(path, "qcow2", &info, &err) &&
             strcmp(info.backing_path, disk->path) == 0);
 }
@@ -232,11 +225,11 @@ void overlays_unlink(struct snapshot *snapshot, struct error *err)
 
         if (disk->overlay_made && !disk->overlay_stays &&
             is_ours(snapshot, disk, disk->overlay)) {
-            remove_file(disk->overlay, err);
+            snapshot_remove_file(snapshot, disk->overlay, err);
         }
         if (disk->restore_overlay_made &&
             is_ours(snapshot, disk, disk->restore_overlay)) {
-            remove_file(disk->restore_overlay, err);
+            snapshot_remove_file(snapshot, disk->restore_overlay, err);
         }
     }
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
@@ -167,8 +166,9 @@ static void keep_empty_overlays(struct snapshot *snapshot)
         }
         disk->overlay_stays = true;
         if (!image_overlay_is_empty(disk->overlay) &&
-            unlink(disk->overlay) == 0) {
-            image_create_overlay(disk->overlay, disk->virtual_bytes, disk->path,
+            beneath_remove(&snapshot->folders, disk->overlay) == 0) {
+            image_create_overlay(&snapshot->folders, disk->overlay,
+                                 disk->virtual_bytes, disk->path,
                                  format_qemu_name(disk->format), &ignored);
         }
     }

@@ -69,6 +69,15 @@ static bool choose_memory_path(struct snapshot *snapshot, struct error *err)
     return ok;
 }
 
+/* From now on it is this folder, whatever becomes of its path. */
+static bool hold_folder(struct snapshot *snapshot, struct error *err)
+{
+    return beneath_hold(&snapshot->folders, snapshot->memory_path) == 0 ||
+           error_set_errno(err, ERR_INVALID_REQUEST, errno,
+                           "cannot use the folder of memory-path %s",
+                           snapshot->memory_path);
+}
+
 static bool check_path_is_free(const char *path, struct error *err)
 {
     struct stat status;
@@ -127,7 +136,7 @@ void memory_check(struct operation *operation)
     struct error err = {0};
 
     if (check_not_paused(snapshot, &err) && check_live(snapshot, &err) &&
-        choose_memory_path(snapshot, &err) &&
+        choose_memory_path(snapshot, &err) && hold_folder(snapshot, &err) &&
         check_path_is_free(snapshot->memory_path, &err)) {
         check_room(snapshot, &err);
     }
@@ -144,7 +153,8 @@ void memory_uncheck(struct operation *operation)
         char *folder = xstrdup(snapshot->memory_path);
 
         *strrchr(folder, '/') = '\0';
-        rmdir(folder); /* stays if another snapshot's file is in it */
+        /* It stays if another snapshot's file is in it. */
+        beneath_remove_folder(&snapshot->folders, folder);
         free(folder);
     }
     operation_step_done(operation, NULL);
@@ -241,8 +251,8 @@ static bool write_head(struct snapshot *snapshot, struct error *err)
 static bool open_file(struct snapshot *snapshot, struct error *err)
 {
     snapshot->memory_fd =
-        open(snapshot->memory_temporary,
-             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        beneath_open(&snapshot->folders, snapshot->memory_temporary,
+                     O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (snapshot->memory_fd < 0) {
         return error_set_errno(
             err, error_code_of_errno(errno, ERR_INVALID_REQUEST), errno,
@@ -420,13 +430,6 @@ void guest_go_on(struct operation *operation)
 
 /* ---- the undo of saving ---- */
 
-static void remove_memory_file(const char *path, struct error *err)
-{
-    if (unlink(path) != 0 && errno != ENOENT) {
-        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", path);
-    }
-}
-
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -444,7 +447,7 @@ static void on_let_go(const struct error *err, void *arg)
         snapshot->memory_fd = -1;
     }
     if (snapshot->memory_made) {
-        remove_memory_file(snapshot->memory_temporary, &own);
+        snapshot_remove_file(snapshot, snapshot->memory_temporary, &own);
     }
     operation_step_done(&snapshot->operation, &own);
 }
@@ -465,19 +468,36 @@ void memory_discard(struct operation *operation)
 
 /* ---- keeping the file ---- */
 
+/* Whoever restores it goes by its path. */
+static void check_place(struct snapshot *snapshot, struct error *err)
+{
+    if (!beneath_is_at_path(&snapshot->folders, snapshot->memory_path)) {
+        error_set(err, ERR_STORE,
+                  "the folder of the memory file %s was moved or replaced "
+                  "while it was written",
+                  snapshot->memory_path);
+    }
+}
+
 /* link(2) and not rename(2): a file that somebody put there meanwhile must not
  * be overwritten. */
 static void give_name(struct snapshot *snapshot, struct error *err)
 {
-    if (link(snapshot->memory_temporary, snapshot->memory_path) != 0) {
+    if (beneath_link(&snapshot->folders, snapshot->memory_temporary,
+                     snapshot->memory_path) != 0) {
         error_set_errno(err, ERR_STORE, errno,
                         "cannot give the memory file its name %s",
                         snapshot->memory_path);
         return;
     }
     snapshot->memory_linked = true;
-    unlink(snapshot->memory_temporary);
-    folder_flush_of(snapshot->memory_path, err);
+    beneath_remove(&snapshot->folders, snapshot->memory_temporary);
+    if (beneath_flush(&snapshot->folders, snapshot->memory_path) != 0) {
+        error_set_errno(err, ERR_STORE, errno, "cannot flush the folder of %s",
+                        snapshot->memory_path);
+        return;
+    }
+    check_place(snapshot, err);
 }
 
 static void on_flushed(const struct error *err, void *arg)
@@ -508,7 +528,7 @@ void memory_drop(struct operation *operation)
     struct error err = {0};
 
     if (snapshot->memory_linked) {
-        remove_memory_file(snapshot->memory_path, &err);
+        snapshot_remove_file(snapshot, snapshot->memory_path, &err);
     }
     operation_step_done(operation, &err);
 }

@@ -86,10 +86,10 @@ static bool write_head(struct snapshot *snapshot, struct error *err)
 
 static bool open_file(struct snapshot *snapshot, struct error *err)
 {
-    unlink(snapshot->rescue_path);
+    beneath_remove(&snapshot->folders, snapshot->rescue_path);
     snapshot->memory_fd =
-        open(snapshot->rescue_path,
-             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        beneath_open(&snapshot->folders, snapshot->rescue_path,
+                     O_RDWR | O_CREAT | O_EXCL, 0600);
     if (snapshot->memory_fd < 0) {
         return error_set_errno(err, ERR_STORE, errno, "cannot make %s",
                                snapshot->rescue_path);
@@ -104,7 +104,7 @@ static void remove_file(struct snapshot *snapshot)
         snapshot->memory_fd = -1;
     }
     if (snapshot->rescue_path != NULL) {
-        unlink(snapshot->rescue_path);
+        beneath_remove(&snapshot->folders, snapshot->rescue_path);
     }
     snapshot->rescued = false;
 }
@@ -264,7 +264,8 @@ void rescue_drop(struct operation *operation)
         note_why(snapshot, "the log says why, before the agent's restart");
     }
     remove_file(snapshot);
-    rmdir(folder); /* stays if memory files are in it */
+    /* It stays if memory files are in it. */
+    beneath_remove_folder(&snapshot->folders, folder);
     free(folder);
     operation_step_done(operation, NULL);
 }

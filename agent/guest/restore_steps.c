@@ -334,8 +334,8 @@ static bool open_rescue(struct snapshot *snapshot, struct error *err)
     off_t offset = 0;
 
     if (snapshot->memory_fd < 0) {
-        snapshot->memory_fd =
-            open(snapshot->rescue_path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        snapshot->memory_fd = beneath_open(
+            &snapshot->folders, snapshot->rescue_path, O_RDONLY | O_NOCTTY, 0);
     }
     return check_head(snapshot->memory_fd, &offset, err) &&
            open_stream(snapshot, snapshot->rescue_path, offset, err);

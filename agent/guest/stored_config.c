@@ -5,10 +5,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xenstore.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/disk_nodes.h"
 #include "agent/guest/userdata_lock.h"
@@ -177,7 +177,7 @@ static bool change_config(struct stored_config_change *change,
                 commit_staged(change, staged, stored, err);
 
     if (!done)
-        unlink(staged);
+        beneath_remove(NULL, staged);
     free(staged);
     free(stored);
     return done;

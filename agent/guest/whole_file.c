@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 
 #define TEMPORARY_SUFFIX ".new"
 
@@ -85,10 +86,13 @@ static bool write_all(int fd, const char *data, size_t length)
 bool whole_file_stage(const char *temporary, const void *data, size_t length,
                       struct error *err)
 {
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     bool written;
     int saved;
+    int fd;
 
+    /* Whatever stands there is not written into. */
+    beneath_remove(NULL, temporary);
+    fd = beneath_open(NULL, temporary, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return error_set_errno(err, error_code_of_errno(errno, ERR_INTERNAL),
                                errno, "cannot make %s", temporary);
@@ -97,39 +101,25 @@ bool whole_file_stage(const char *temporary, const void *data, size_t length,
     close(fd);
     if (written)
         return true;
-    unlink(temporary);
+    beneath_remove(NULL, temporary);
     return error_set_errno(err, error_code_of_errno(saved, ERR_INTERNAL), saved,
                            "cannot write %s", temporary);
 }
 
 /* A folder that cannot be flushed is no reason to fail: the rename has
  * happened, and undoing it would be no more durable. */
-static void flush_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder =
-        slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(folder);
-}
-
 bool whole_file_commit(const char *temporary, const char *path,
                        struct error *err)
 {
-    if (rename(temporary, path)) {
+    if (beneath_rename(NULL, temporary, path)) {
         int saved = errno;
 
-        unlink(temporary);
+        beneath_remove(NULL, temporary);
         return error_set_errno(err, error_code_of_errno(saved, ERR_INTERNAL),
                                saved, "cannot put %s in the place of %s",
                                temporary, path);
     }
-    flush_folder_of(path);
+    beneath_flush(NULL, path);
     return true;
 }
 

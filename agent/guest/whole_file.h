@@ -19,7 +19,7 @@ bool whole_file_read(const char *path, size_t limit, char **ret_text,
                      struct error *err);
 
 /* Writes and flushes `length` bytes to `temporary`, mode 0600; what was there
- * is overwritten.  After a failure there is no such file. */
+ * goes, and is not written into.  After a failure there is no such file. */
 bool whole_file_stage(const char *temporary, const void *data, size_t length,
                       struct error *err);
 

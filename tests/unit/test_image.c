@@ -105,7 +105,7 @@ static void must_create(const char *name, uint64_t bytes, const char *backing,
 {
     struct error err;
 
-    if (!image_create_overlay(in_folder(name), bytes, in_folder(backing),
+    if (!image_create_overlay(NULL, in_folder(name), bytes, in_folder(backing),
                               format, &err))
         fail_msg("%s", err.message);
 }
@@ -255,7 +255,8 @@ static void must_not_create(const char *path, uint64_t bytes,
 {
     struct error err;
 
-    assert_false(image_create_overlay(path, bytes, backing, format, &err));
+    assert_false(
+        image_create_overlay(NULL, path, bytes, backing, format, &err));
     assert_int_equal(err.code, code);
 }
 
@@ -313,7 +314,7 @@ static int try_full_disk(void)
         mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", in_folder("small"), "tmpfs", 0, "size=4k") != 0)
         return 2;
-    if (image_create_overlay(in_folder("small/over.qcow2"), 512,
+    if (image_create_overlay(NULL, in_folder("small/over.qcow2"), 512,
                              in_folder("base.img"), "raw", &err) ||
         err.code != ERR_NO_SPACE)
         return 1;

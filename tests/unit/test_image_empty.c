@@ -58,7 +58,7 @@ static void make_overlay(uint64_t bytes)
 {
     struct error err;
 
-    if (!image_create_overlay(over, bytes, base, "raw", &err)) {
+    if (!image_create_overlay(NULL, over, bytes, base, "raw", &err)) {
         fail_msg("%s", err.message);
     }
 }

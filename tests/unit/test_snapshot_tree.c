@@ -36,8 +36,8 @@ static void make_overlay(const struct fixture *fixture, const char *name,
 {
     struct error err;
 
-    if (!image_create_overlay(at(fixture, name), BYTES, at(fixture, under),
-                              format, &err)) {
+    if (!image_create_overlay(NULL, at(fixture, name), BYTES,
+                              at(fixture, under), format, &err)) {
         fail_msg("%s", err.message);
     }
 }

@@ -273,6 +273,14 @@ int link(const char *from, const char *to)
     POINT(int, true, "link", to, REAL(link)(from, to), fail_with(EIO));
 }
 
+int linkat(int from_folder, const char *from, int to_folder, const char *to,
+           int flags)
+{
+    POINT(int, true, "link", to,
+          REAL(linkat)(from_folder, from, to_folder, to, flags),
+          fail_with(EIO));
+}
+
 int symlinkat(const char *target, int folder, const char *path)
 {
     POINT(int, true, "symlink", path, REAL(symlinkat)(target, folder, path),
