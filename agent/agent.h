@@ -20,6 +20,7 @@ struct dispatcher;
 struct expiry;
 struct holds;
 struct metrics;
+struct permissions;
 struct recovery;
 
 struct agent {
@@ -32,6 +33,7 @@ struct agent {
     struct records *records;
     struct recovery *recovery;
     struct dispatcher *dispatcher;
+    struct permissions *permissions;
     struct holds *holds;
     struct expiry *expiry;
     struct metrics *metrics;

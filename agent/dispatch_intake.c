@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/authorize.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
 #include "agent/metrics.h"
+#include "agent/permission.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
 #include "agent/snapshot.h"
@@ -69,18 +69,26 @@ static bool find_inactive(struct snapshot *snapshot, struct error *err)
     return true;
 }
 
-/* Which domain is meant, and that it is one for which this can be done: a
- * domain that has shut down can still be reverted. */
-static bool find_domain(struct snapshot *snapshot, struct error *err)
+/* Which domain is meant. */
+static bool identify_domain(struct snapshot *snapshot, struct error *err)
 {
     struct agent *agent = snapshot->agent;
-    const struct request *request = &snapshot->request;
 
-    if (!guests_find(agent->guests, request->domain, &snapshot->guest, err)) {
+    if (!guests_find(agent->guests, snapshot->request.domain, &snapshot->guest,
+                     err)) {
         return find_inactive(snapshot, err);
     }
     snapshot->running = true;
-    return request->operation == REQUEST_REVERT ||
+    return true;
+}
+
+/* That this can be done for it: a domain that has shut down can still be
+ * reverted. */
+static bool check_domain(struct snapshot *snapshot, struct error *err)
+{
+    const struct request *request = &snapshot->request;
+
+    return !snapshot->running || request->operation == REQUEST_REVERT ||
            request->operation == REQUEST_DELETE ||
            guest_is_active(&snapshot->guest, err);
 }
@@ -138,7 +146,8 @@ static void end_hold(struct snapshot *snapshot)
 
     if (snapshot->request.operation != REQUEST_RESCAN ||
         snapshot->request.phase != REQUEST_PHASE_PREPARE ||
-        !find_domain(snapshot, &err)) {
+        !permission_of_request(snapshot, identify_domain(snapshot, &err),
+                               &err)) {
         return;
     }
     hold = holds_find(snapshot->agent->holds, snapshot->guest.uuid);
@@ -152,7 +161,7 @@ static bool accept_request(struct snapshot *snapshot,
                            struct error *err)
 {
     if (!request_parse(raw, &snapshot->request, err) ||
-        !authorize_request(&snapshot->request, err) ||
+        !permission_of_requester(snapshot, err) ||
         snapshot_recipe(&snapshot->request, false, err) == NULL) {
         return false;
     }
@@ -166,7 +175,10 @@ static bool accept_request(struct snapshot *snapshot,
         return error_set(err, ERR_CANCELLED,
                          "cancelled before anything was done");
     }
-    return find_domain(snapshot, err) && enqueue(snapshot, err);
+    return permission_of_request(snapshot, identify_domain(snapshot, err),
+                                 err) &&
+           check_domain(snapshot, err) &&
+           permission_of_one_more(snapshot, err) && enqueue(snapshot, err);
 }
 
 void request_take(struct raw_request *raw, const char *state, void *arg)
@@ -225,7 +237,8 @@ static struct snapshot *take_up_own(struct agent *agent, const char *id,
 
 static bool enqueue_own(struct snapshot *snapshot, struct error *err)
 {
-    if (find_domain(snapshot, err) && enqueue(snapshot, err)) {
+    if (identify_domain(snapshot, err) && check_domain(snapshot, err) &&
+        enqueue(snapshot, err)) {
         return true;
     }
     request_forget(snapshot);

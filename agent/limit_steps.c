@@ -50,6 +50,20 @@ static bool check_expiry(const struct request_expiry *expiry, struct error *err)
                      "expires: %s is over already; is the clock right?", text);
 }
 
+static bool check_policy(const struct snapshot *snapshot, struct error *err)
+{
+    const struct policy_rule *rule = snapshot->rule;
+    size_t count =
+        records_count_of_vm(snapshot->agent->records, snapshot->guest.uuid);
+
+    return rule == NULL || rule->max_snapshots == 0 ||
+           count < rule->max_snapshots ||
+           error_set(err, ERR_BUSY,
+                     "the domain has %zu snapshots, and the policy allows who "
+                     "asks no more than %u; delete one first",
+                     count, rule->max_snapshots);
+}
+
 void limits_check(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -58,7 +72,8 @@ void limits_check(struct operation *operation)
     struct error err = {0};
     bool ok = check_expiry(&snapshot->request.expires, &err) &&
               limit_snapshots(agent->records, uuid,
-                              agent->config.limits.max_snapshots, &err);
+                              agent->config.limits.max_snapshots, &err) &&
+              check_policy(snapshot, &err);
 
     for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];

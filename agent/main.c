@@ -21,6 +21,7 @@
 #include "agent/hold.h"
 #include "agent/metrics.h"
 #include "agent/notify.h"
+#include "agent/permission.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
 
@@ -195,6 +196,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     config.store = agent->config.store;
     memcpy(config.xenstore.root, agent->config.xenstore.root,
            sizeof(config.xenstore.root));
+    config_dispose(&agent->config);
     agent->config = config;
     log_configure(config.log.target, config.log.level);
     apply_timeouts(agent);
@@ -271,6 +273,7 @@ static bool start_services(struct program *program, struct error *err)
         return false;
     }
     agent->metrics = metrics_new(agent);
+    agent->permissions = permissions_new();
     agent->dispatcher = dispatcher_new(agent);
     agent->watch =
         watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
@@ -303,6 +306,7 @@ static void stop_services(struct program *program)
     event_free_if(program->linger);
     watch_free(agent->watch);
     dispatcher_free(agent->dispatcher);
+    permissions_free(agent->permissions);
     metrics_free(agent->metrics);
     expiry_free(agent->expiry);
     holds_close(agent->holds);
@@ -334,6 +338,7 @@ static bool run(const struct options *options)
     }
     if (options->check) {
         printf("%s: valid\n", options->config);
+        config_dispose(&agent->config);
         return true;
     }
     log_configure(agent->config.log.target, agent->config.log.level);
@@ -344,6 +349,7 @@ static bool run(const struct options *options)
     if (!options->foreground && daemon(0, 0) != 0) {
         error_set_errno(&err, ERR_INTERNAL, errno, "cannot become a daemon");
         free(program.config_path);
+        config_dispose(&agent->config);
         return fail(&err);
     }
     /* QEMU, xenstored and the log may hang up on us at any moment. */
@@ -357,6 +363,7 @@ static bool run(const struct options *options)
     }
     stop_services(&program);
     free(program.config_path);
+    config_dispose(&agent->config);
     return ok;
 }
 

@@ -15,9 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/authorize.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/open_files.h"
 #include "agent/hold.h"
+#include "agent/permission.h"
 #include "agent/rescan_steps.h"
 
 bool rescan_concerns(const struct snapshot *snapshot,
@@ -162,6 +164,37 @@ static bool differs(const struct snapshot *snapshot,
 
 /* ---- reading ---- */
 
+struct permit_arg {
+    const struct snapshot *snapshot;
+    const struct hold_disk *held;
+};
+
+/* A header names the image below: what was not open already must lie where the
+ * requester may name files. */
+static bool is_permitted(const char *path, void *arg, struct error *err)
+{
+    const struct permit_arg *permit = arg;
+    const struct policy_rule *rule = permit->snapshot->rule;
+    char shown[160];
+
+    for (size_t i = 0; i < permit->held->depth; i++) {
+        if (strcmp(permit->held->chain[i].path, path) == 0) {
+            return true;
+        }
+    }
+    if (rule == NULL || rule->any_folder) {
+        return true;
+    }
+    if (authorize_folder(rule, path) == NULL) {
+        return error_set(err, ERR_PATH_NOT_ALLOWED,
+                         "the chain now leads to %s, which is not below a "
+                         "folder that the policy gives to who asks; let domain "
+                         "0 ask for this rescan",
+                         error_sanitise(shown, sizeof(shown), path));
+    }
+    return permission_of_path(permit->snapshot, path, err);
+}
+
 static bool read_chain(const struct snapshot *snapshot,
                        struct snapshot_disk *disk, struct error *err)
 {
@@ -171,8 +204,9 @@ static bool read_chain(const struct snapshot *snapshot,
     if (!check_format_is_meant(snapshot, disk, held, err)) {
         return false;
     }
-    if (!image_chain_read(disk->target, format_qemu_name(disk->target_format),
-                          &disk->chain, err)) {
+    if (!image_chain_read_permitted(
+            disk->target, format_qemu_name(disk->target_format), is_permitted,
+            &(struct permit_arg){snapshot, held}, &disk->chain, err)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
     if (!check_size(disk, held, err) || !check_writable(disk, err)) {

@@ -83,6 +83,7 @@ void snapshot_free(struct snapshot *snapshot)
     guard_dismiss(snapshot->guard, false);
     request_dispose(&snapshot->request);
     beneath_release(&snapshot->folders);
+    policy_release(snapshot->policy);
     free(snapshot);
 }
 

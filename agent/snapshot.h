@@ -16,6 +16,7 @@
 #include "agent/base/beneath.h"
 #include "agent/base/clock.h"
 #include "agent/base/container_of.h"
+#include "agent/base/policy.h"
 #include "agent/disk/block_graph.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/delete_plan.h"
@@ -99,6 +100,9 @@ struct snapshot {
     bool orphaned; /* its folder is gone: nothing is written any more */
     char id[REQUEST_ID_MAX + 1];
     uint32_t requester;
+    struct guest asker;             /* who that is; all zero: domain 0 */
+    struct policy *policy;          /* held for the sake of `rule` */
+    const struct policy_rule *rule; /* permission.h; NULL: nothing binds it */
     char label[384]; /* for log lines: "dom=alice req=ab12 op=create" */
     struct event *timer;
     struct event *deferred;

@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads conf/agent.yaml: sections of settings, two levels and no more. */
+/* Reads conf/agent.yaml: sections of settings, two levels and no more, and the
+ * policy. */
 #include "agent/base/config.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 #include "agent/base/alloc.h"
-#include "agent/base/config_setting.h"
+#include "agent/base/config_reader.h"
+#include "agent/base/policy.h"
 
 #define FILE_MAX ((size_t)1 << 20)
-
-struct reader {
-    yaml_parser_t yaml;
-    yaml_event_t event; /* the one being looked at */
-    const char *path;
-    struct config *config;
-    bool seen[CONFIG_SETTINGS_MAX];
-    struct error *err;
-};
 
 void config_set_defaults(struct config *config)
 {
@@ -29,10 +21,17 @@ void config_set_defaults(struct config *config)
 
     memset(config, 0, sizeof(*config));
     for (setting = config_settings; setting->key; setting++) {
-        if (setting->kind != SETTING_SECTION &&
+        if (setting->by_default &&
             !setting_store(setting, setting->by_default, config, &err))
             abort(); /* the table contradicts itself */
     }
+    config->policy = policy_default();
+}
+
+void config_dispose(struct config *config)
+{
+    policy_release(config->policy);
+    config->policy = NULL;
 }
 
 const char *config_key(size_t index)
@@ -46,25 +45,24 @@ const char *config_key(size_t index)
     return NULL;
 }
 
-/* Puts file and line in front of the message; returns false. */
-static bool at_mark(struct reader *reader, yaml_mark_t mark)
+bool config_reader_at(struct config_reader *reader, yaml_mark_t mark)
 {
     return error_prefix(reader->err, "%s:%zu: ", reader->path, mark.line + 1);
 }
 
-static bool refuse(struct reader *reader, const char *reason)
+static bool refuse(struct config_reader *reader, const char *reason)
 {
     error_set(reader->err, ERR_INVALID_REQUEST, "%s", reason);
-    return at_mark(reader, reader->event.start_mark);
+    return config_reader_at(reader, reader->event.start_mark);
 }
 
-static bool refuse_syntax(struct reader *reader)
+static bool refuse_syntax(struct config_reader *reader)
 {
     const char *problem = reader->yaml.problem;
 
     error_set(reader->err, ERR_INVALID_REQUEST, "%s",
               problem ? problem : "cannot be read");
-    return at_mark(reader, reader->yaml.problem_mark);
+    return config_reader_at(reader, reader->yaml.problem_mark);
 }
 
 /* Those let a small file grow without end, and no setting needs them. */
@@ -84,7 +82,7 @@ static bool has_anchor(const yaml_event_t *event)
     }
 }
 
-static bool next_event(struct reader *reader)
+bool config_reader_next(struct config_reader *reader)
 {
     yaml_event_delete(&reader->event);
     if (!yaml_parser_parse(&reader->yaml, &reader->event))
@@ -94,17 +92,22 @@ static bool next_event(struct reader *reader)
     return true;
 }
 
-/* The scalar's text, or NULL if it holds a zero byte. */
-static const char *scalar_text(const yaml_event_t *event)
+/* A text that holds a zero byte would be read as a shorter one. */
+const char *config_reader_text(const struct config_reader *reader)
 {
-    const char *text = (const char *)event->data.scalar.value;
+    const yaml_event_t *event = &reader->event;
+    const char *text;
 
+    if (event->type != YAML_SCALAR_EVENT)
+        return NULL;
+    text = (const char *)event->data.scalar.value;
     return strlen(text) == event->data.scalar.length ? text : NULL;
 }
 
-/* "log:" with every line under it commented out, or an empty document. */
-static bool is_nothing(const yaml_event_t *event)
+bool config_reader_is_nothing(const struct config_reader *reader)
 {
+    const yaml_event_t *event = &reader->event;
+
     return event->type == YAML_SCALAR_EVENT && event->data.scalar.length == 0 &&
            event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 }
@@ -126,15 +129,15 @@ static const struct setting *find_setting(const char *section, const char *name)
 }
 
 /* The setting that the key just read names. */
-static const struct setting *identify(struct reader *reader,
+static const struct setting *identify(struct config_reader *reader,
                                       const char *section)
 {
     const struct setting *setting;
     const char *name;
     char shown[80];
 
-    if (reader->event.type != YAML_SCALAR_EVENT ||
-        !(name = scalar_text(&reader->event))) {
+    name = config_reader_text(reader);
+    if (!name) {
         refuse(reader, "a setting's name is expected");
         return NULL;
     }
@@ -149,47 +152,49 @@ static const struct setting *identify(struct reader *reader,
                   "%s: stands here a second time", setting->key);
     else
         return setting;
-    at_mark(reader, reader->event.start_mark);
+    config_reader_at(reader, reader->event.start_mark);
     return NULL;
 }
 
-static bool read_value(struct reader *reader, const struct setting *setting)
+static bool read_value(struct config_reader *reader,
+                       const struct setting *setting)
 {
-    const char *text;
+    const char *text = config_reader_text(reader);
 
-    if (reader->event.type != YAML_SCALAR_EVENT ||
-        !(text = scalar_text(&reader->event)))
+    if (!text)
         error_set(reader->err, ERR_INVALID_REQUEST,
                   "a single value is expected");
     else if (setting_store(setting, text, reader->config, reader->err))
         return true;
     error_prefix(reader->err, "%s: ", setting->key);
-    return at_mark(reader, reader->event.start_mark);
+    return config_reader_at(reader, reader->event.start_mark);
 }
 
-static bool read_settings(struct reader *reader, const char *section);
+static bool read_settings(struct config_reader *reader, const char *section);
 
-static bool read_setting(struct reader *reader, const char *section)
+static bool read_setting(struct config_reader *reader, const char *section)
 {
     const struct setting *setting = identify(reader, section);
 
     if (!setting)
         return false;
     reader->seen[setting - config_settings] = true;
-    if (!next_event(reader))
+    if (!config_reader_next(reader))
         return false;
+    if (setting->kind == SETTING_POLICY)
+        return config_read_policy(reader);
     if (setting->kind != SETTING_SECTION)
         return read_value(reader, setting);
     if (reader->event.type == YAML_MAPPING_START_EVENT)
         return read_settings(reader, setting->key);
-    return is_nothing(&reader->event) || read_value(reader, setting);
+    return config_reader_is_nothing(reader) || read_value(reader, setting);
 }
 
 /* From behind a mapping's start up to its end. */
-static bool read_settings(struct reader *reader, const char *section)
+static bool read_settings(struct config_reader *reader, const char *section)
 {
     for (;;) {
-        if (!next_event(reader))
+        if (!config_reader_next(reader))
             return false;
         if (reader->event.type == YAML_MAPPING_END_EVENT)
             return true;
@@ -198,29 +203,29 @@ static bool read_settings(struct reader *reader, const char *section)
     }
 }
 
-static bool read_document(struct reader *reader)
+static bool read_document(struct config_reader *reader)
 {
-    if (!next_event(reader))
+    if (!config_reader_next(reader))
         return false;
     if (reader->event.type == YAML_MAPPING_START_EVENT) {
         if (!read_settings(reader, NULL))
             return false;
-    } else if (!is_nothing(&reader->event)) {
+    } else if (!config_reader_is_nothing(reader)) {
         return refuse(reader, "settings are expected, as \"name: value\"");
     }
-    return next_event(reader); /* the document's end */
+    return config_reader_next(reader); /* the document's end */
 }
 
-static bool read_stream(struct reader *reader)
+static bool read_stream(struct config_reader *reader)
 {
     /* The stream's start, then a document's or the stream's end. */
-    if (!next_event(reader))
+    if (!config_reader_next(reader))
         return false;
-    if (!next_event(reader))
+    if (!config_reader_next(reader))
         return false;
     if (reader->event.type == YAML_STREAM_END_EVENT)
         return true;
-    if (!read_document(reader) || !next_event(reader))
+    if (!read_document(reader) || !config_reader_next(reader))
         return false;
     if (reader->event.type != YAML_STREAM_END_EVENT)
         return refuse(reader, "a second document is not allowed here");
@@ -231,7 +236,7 @@ bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err)
 {
     struct config config;
-    struct reader reader = {.path = path, .config = &config, .err = err};
+    struct config_reader reader = {.path = path, .config = &config, .err = err};
     bool ok;
 
     if (!yaml_parser_initialize(&reader.yaml))
@@ -242,6 +247,8 @@ bool config_parse(const char *text, size_t length, const char *path,
     ok = read_stream(&reader);
     if (ok)
         *ret_config = config;
+    else
+        config_dispose(&config);
     yaml_event_delete(&reader.event);
     yaml_parser_delete(&reader.yaml);
     return ok;

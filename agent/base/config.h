@@ -20,6 +20,8 @@
 #include "agent/base/error.h"
 #include "agent/base/log.h"
 
+struct policy;
+
 enum config_supervise {
     SUPERVISE_AUTO,   /* domains that lost their watcher through us */
     SUPERVISE_ALWAYS, /* the same, even where another toolstack seems to act */
@@ -67,12 +69,14 @@ struct config {
         uint32_t interval_ms; /* the shortest pause between writes */
     } metrics;
     enum config_supervise supervise;
+    struct policy *policy; /* who may ask for what: policy.h */
 };
 
 void config_set_defaults(struct config *config);
+void config_dispose(struct config *config);
 
-/* `*ret_config` is untouched on failure.  A file that cannot be read is
- * ERR_INTERNAL. */
+/* `*ret_config` is untouched on failure, else the caller's to
+ * config_dispose().  A file that cannot be read is ERR_INTERNAL. */
 bool config_load(const char *path, struct config *ret_config,
                  struct error *err);
 bool config_parse(const char *text, size_t length, const char *path,

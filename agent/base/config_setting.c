@@ -109,6 +109,7 @@ NUMBER(SETTING_DURATION, "metrics.interval", metrics.interval_ms,
        "5s", "100ms", "1h"),
 
 CHOICE("supervise", supervise, "auto", supervise_choices),
+{.key = "policy", .kind = SETTING_POLICY},
 {.key = NULL},
 };
 /* clang-format on */
@@ -166,7 +167,7 @@ static bool parse_number(const char *text, const struct unit *units,
     return false;
 }
 
-static bool parse_bounded(const struct setting *setting, const char *text,
+bool setting_parse_number(const struct setting *setting, const char *text,
                           uint64_t *ret_value, struct error *err)
 {
     const struct unit *units = number_kinds[setting->kind].units;
@@ -193,7 +194,7 @@ static bool store_number(const struct setting *setting, const char *text,
     uint64_t wide = 0;
     uint32_t narrow;
 
-    if (!parse_bounded(setting, text, &wide, err))
+    if (!setting_parse_number(setting, text, &wide, err))
         return false;
     narrow = (uint32_t)wide; /* the upper bounds see to it that it fits */
     if (setting->size == sizeof(narrow))
@@ -275,6 +276,7 @@ bool setting_store(const struct setting *setting, const char *text,
 
     switch (setting->kind) {
     case SETTING_SECTION:
+    case SETTING_POLICY:
         break;
     case SETTING_CHOICE:
         return store_choice(setting, text, place, err);

@@ -18,7 +18,8 @@ enum setting_kind {
     SETTING_XENSTORE_PATH,
     SETTING_COUNT,
     SETTING_DURATION,
-    SETTING_SIZE
+    SETTING_SIZE,
+    SETTING_POLICY /* a list, read by config_policy.c */
 };
 
 struct setting_choice {
@@ -31,7 +32,8 @@ struct setting {
     enum setting_kind kind;
     size_t offset; /* in struct config */
     size_t size;
-    const char *by_default; /* this, and the bounds, written as in the file */
+    const char *by_default; /* this, and the bounds, written as in the file;
+                             * NULL: not by this table */
     const char *min;
     const char *max;
     const struct setting_choice *choices; /* end with a name of NULL */
@@ -43,5 +45,9 @@ extern const struct setting config_settings[];
 /* Checks `text` and stores it.  The message does not name the key. */
 bool setting_store(const struct setting *setting, const char *text,
                    struct config *config, struct error *err);
+
+/* A number of the setting's kind, within its bounds. */
+bool setting_parse_number(const struct setting *setting, const char *text,
+                          uint64_t *ret_value, struct error *err);
 
 #endif

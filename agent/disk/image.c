@@ -249,13 +249,22 @@ static bool check_link(const struct image_info *info,
 bool image_chain_read(const char *path, const char *format,
                       struct image_chain *ret_chain, struct error *err)
 {
+    return image_chain_read_permitted(path, format, NULL, NULL, ret_chain, err);
+}
+
+bool image_chain_read_permitted(const char *path, const char *format,
+                                image_permit *permit, void *arg,
+                                struct image_chain *ret_chain,
+                                struct error *err)
+{
     struct image_identity identities[CHAIN_MAX];
     struct image_chain chain = {0};
     struct image_info info;
 
     do {
         /* Before the array moves: `path` may point into it. */
-        if (!inspect(path, format, &info, &identities[chain.depth], err) ||
+        if ((permit && !permit(path, arg, err)) ||
+            !inspect(path, format, &info, &identities[chain.depth], err) ||
             !check_link(&info, identities, chain.depth, err)) {
             image_chain_dispose(&chain);
             return false;

@@ -71,6 +71,14 @@ bool image_inspect(const char *path, const char *format,
  */
 bool image_chain_read(const char *path, const char *format,
                       struct image_chain *ret_chain, struct error *err);
+
+/* The same; `permit` is asked for each image before it is opened, and says in
+ * `err` why not. */
+typedef bool image_permit(const char *path, void *arg, struct error *err);
+bool image_chain_read_permitted(const char *path, const char *format,
+                                image_permit *permit, void *arg,
+                                struct image_chain *ret_chain,
+                                struct error *err);
 void image_chain_dispose(struct image_chain *chain);
 
 /*

@@ -19,6 +19,7 @@
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/permission.h"
 #include "agent/recovery.h"
 #include "agent/snapshot.h"
 
@@ -129,6 +130,10 @@ static bool create_at(struct snapshot *snapshot,
 static bool make_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
                       struct error *err)
 {
+    if (disk->wanted_path != NULL &&
+        !permission_of_path(snapshot, disk->wanted_path, err)) {
+        return false;
+    }
     return create_at(snapshot, disk, disk->overlay, &disk->overlay_made, err) &&
            (disk->restore_overlay == NULL ||
             create_at(snapshot, disk, disk->restore_overlay,

@@ -21,6 +21,7 @@
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/savefile.h"
+#include "agent/permission.h"
 #include "agent/snapshot.h"
 
 #define MIB (1024u * 1024u)
@@ -250,6 +251,10 @@ static bool write_head(struct snapshot *snapshot, struct error *err)
 
 static bool open_file(struct snapshot *snapshot, struct error *err)
 {
+    if (snapshot->request.memory_path[0] != '\0' &&
+        !permission_of_path(snapshot, snapshot->memory_temporary, err)) {
+        return false;
+    }
     snapshot->memory_fd =
         beneath_open(&snapshot->folders, snapshot->memory_temporary,
                      O_WRONLY | O_CREAT | O_EXCL, 0600);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/base/config.h"
+#include "agent/base/policy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -13,6 +14,21 @@ static void require(int condition)
 {
     if (!condition)
         abort();
+}
+
+/* A rule is about somebody, something and some domain. */
+static void check_policy(const struct policy *policy)
+{
+    size_t i;
+
+    require(policy->holders == 1);
+    for (i = 0; i < policy->count; i++) {
+        const struct policy_rule *rule = &policy->rules[i];
+
+        require(rule->who_count > 0 && rule->target_count > 0);
+        require(rule->operations != 0);
+        require((rule->rate_count == 0) == (rule->rate_ms == 0));
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -26,6 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(config.timeouts.lock_ms >= 100);
         require(config.log.level > XTL_NONE &&
                 config.log.level < XTL_NUM_LEVELS);
+        check_policy(config.policy);
+        config_dispose(&config);
     } else {
         require(!strncmp(err.message, "fuzz.yaml:", 10));
     }

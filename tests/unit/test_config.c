@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include "agent/base/config.h"
+#include "agent/base/policy.h"
+#include "agent/request_key.h"
 
 #define SHIPPED "conf/agent.yaml"
 
@@ -20,6 +22,7 @@ static struct error err;
 
 static bool parse(const char *text)
 {
+    config_dispose(&config);
     return config_parse(text, strlen(text), "x.yaml", &config, &err);
 }
 
@@ -30,17 +33,40 @@ static void assert_refused(const char *text, const char *message)
     assert_string_equal(err.message, message);
 }
 
+/* Domain 0 may do everything, and nobody else is in it. */
+static void assert_default_policy(const struct policy *policy)
+{
+    const struct policy_rule *rule = &policy->rules[0];
+
+    assert_int_equal(policy->count, 1);
+    assert_int_equal(rule->who_count, 1);
+    assert_int_equal(rule->who[0].kind, POLICY_DOMID);
+    assert_int_equal(rule->who[0].domid, 0);
+    assert_int_equal(rule->operations, 0xf);
+    assert_int_equal(rule->target_count, 1);
+    assert_int_equal(rule->targets[0].kind, POLICY_ANY);
+    assert_true(rule->any_folder);
+    assert_int_equal(rule->rate_count, 0);
+    assert_int_equal(rule->max_open, 0);
+    assert_int_equal(rule->max_snapshots, 0);
+}
+
 static void assert_defaults(void)
 {
-    struct config defaults;
+    struct config defaults, here = config;
 
     config_set_defaults(&defaults);
-    assert_memory_equal(&config, &defaults, sizeof(config));
+    assert_default_policy(defaults.policy);
+    assert_default_policy(config.policy);
+    config_dispose(&defaults);
+    here.policy = NULL;
+    assert_memory_equal(&here, &defaults, sizeof(here));
 }
 
 static void the_shipped_file_says_what_is_so_without_it(void **state)
 {
     (void)state;
+    config_dispose(&config);
     assert_true(config_load(SHIPPED, &config, &err));
     assert_defaults();
 }
@@ -256,10 +282,124 @@ static void broken_yaml_is_refused_with_its_line(void **state)
 
 static void a_refused_file_changes_nothing(void **state)
 {
+    static const char text[] = "limits: {total: 5}\npolicy: [{who: any, "
+                               "operations: all}]\nsupervise: x";
+
     (void)state;
     assert_true(parse(""));
-    assert_false(parse("limits: {total: 5}\nsupervise: x"));
+    assert_false(config_parse(text, strlen(text), "x.yaml", &config, &err));
     assert_defaults();
+}
+
+static void operations_have_the_numbers_of_requests(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; policy_operations[i]; i++) {
+        assert_string_equal(policy_operations[i],
+                            request_operation_name((enum request_operation)i));
+        assert_string_equal(policy_operations[i], request_operations[i].name);
+    }
+    assert_null(request_operations[i].name);
+}
+
+static void a_policy_is_taken_over(void **state)
+{
+    const struct policy_rule *rule;
+
+    (void)state;
+    assert_true(parse("policy:\n"
+                      "  - who: [web-*, domid 5]\n"
+                      "    operations: [create, rescan]\n"
+                      "    targets: [self, db, "
+                      "0F0E0D0C-0000-1111-2222-0123456789ab]\n"
+                      "    folders: [/srv/a, /srv/b]\n"
+                      "    rate: 10 / 1h\n"
+                      "    open: 2\n"
+                      "    snapshots: 9\n"
+                      "  - {who: any, operations: all}\n"));
+    assert_int_equal(config.policy->count, 2);
+    rule = &config.policy->rules[0];
+    assert_int_equal(rule->who_count, 2);
+    assert_string_equal(rule->who[0].text, "web-*");
+    assert_int_equal(rule->who[1].domid, 5);
+    assert_int_equal(rule->operations,
+                     1u << REQUEST_CREATE | 1u << REQUEST_RESCAN);
+    assert_int_equal(rule->target_count, 3);
+    assert_int_equal(rule->targets[0].kind, POLICY_SELF);
+    assert_int_equal(rule->targets[2].kind, POLICY_UUID);
+    assert_int_equal(rule->folder_count, 2);
+    assert_string_equal(rule->folders[1], "/srv/b");
+    assert_int_equal(rule->rate_count, 10);
+    assert_int_equal(rule->rate_ms, 3600000);
+    assert_int_equal(rule->max_open, 2);
+    assert_int_equal(rule->max_snapshots, 9);
+    /* What a rule leaves out: its own domain, no folder, no bound. */
+    rule = &config.policy->rules[1];
+    assert_int_equal(rule->operations, 0xf);
+    assert_int_equal(rule->target_count, 1);
+    assert_int_equal(rule->targets[0].kind, POLICY_SELF);
+    assert_false(rule->any_folder);
+    assert_int_equal(rule->folder_count, 0);
+    assert_true(parse("policy: []"));
+    assert_int_equal(config.policy->count, 0);
+    assert_true(parse("policy:\n"));
+    assert_defaults();
+}
+
+static void a_rule_that_is_none_is_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *message;
+    } wrong[] = {
+        {"policy: any", "x.yaml:1: policy: a list of rules is expected"},
+        {"policy: [web]",
+         "x.yaml:1: policy: a rule is expected, as \"- who: NAME\""},
+        {"policy:\n  - operations: all",
+         "x.yaml:2: policy: a rule says who: a domain's name, say"},
+        {"policy:\n  - {who: web}",
+         "x.yaml:2: policy: a rule says which operations: all, say"},
+        {"policy:\n  - {who: [], operations: all}",
+         "x.yaml:2: policy: an empty list says nothing"},
+        {"policy:\n  - {who: web, operations: [create, destroy]}",
+         "x.yaml:2: policy.operations: \"destroy\" is not one of create, "
+         "delete, revert, rescan, all"},
+        {"policy:\n  - who: web\n    colour: red",
+         "x.yaml:3: policy.colour: a rule has who, operations, targets, "
+         "folders, rate, open and snapshots"},
+        {"policy:\n  - {who: a, who: b}",
+         "x.yaml:2: policy.who: stands in this rule a second time"},
+        {"policy: [{who: {a: b}}]",
+         "x.yaml:1: policy.who: a value, or a list of values, is expected"},
+        {"policy: [{who: a, open: [1]}]",
+         "x.yaml:1: policy.open: a single value is expected"},
+        {"policy: [{who: 5}]",
+         "x.yaml:1: policy.who: \"5\" is not a domain's name, a pattern of "
+         "names, a uuid, \"domid 5\" or any"},
+        {"policy: [{who: domid 99999}]",
+         "x.yaml:1: policy.who: \"domid 99999\" is not a domid: write "
+         "\"domid 5\""},
+        {"policy: [{who: self}]",
+         "x.yaml:1: policy.who: \"self\" is not somebody who asks: it is a "
+         "target; write any"},
+        {"policy: [{folders: /a/../b}]",
+         "x.yaml:1: policy.folders: \"/a/../b\" is not a plain absolute path, "
+         "or any"},
+        {"policy: [{rate: 10}]",
+         "x.yaml:1: policy.rate: \"10\" is not a number of requests and a "
+         "time, such as 10/1h"},
+        {"policy: [{rate: 10/1ms}]",
+         "x.yaml:1: policy.rate: \"1ms\" is out of bounds: from 1s to 720h"},
+        {"policy: [{open: 0}]",
+         "x.yaml:1: policy.open: \"0\" is out of bounds: from 1 to 100000"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_refused(wrong[i].text, wrong[i].message);
 }
 
 static void a_missing_file_is_named(void **state)
@@ -291,8 +431,14 @@ int main(void)
         cmocka_unit_test(anchors_and_a_second_document_are_refused),
         cmocka_unit_test(broken_yaml_is_refused_with_its_line),
         cmocka_unit_test(a_refused_file_changes_nothing),
+        cmocka_unit_test(operations_have_the_numbers_of_requests),
+        cmocka_unit_test(a_policy_is_taken_over),
+        cmocka_unit_test(a_rule_that_is_none_is_refused),
         cmocka_unit_test(a_missing_file_is_named),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    config_dispose(&config);
+    return failed;
 }
