@@ -111,6 +111,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(CLIENT_PURE) $(LIBRARY)
 DESTDIR ?=
 prefix  ?= /usr/local
 sbindir ?= $(prefix)/sbin
+libexecdir ?= $(prefix)/libexec
 bindir  ?= $(prefix)/bin
 datadir ?= $(prefix)/share
 mandir  ?= $(datadir)/man
@@ -133,6 +134,7 @@ install: all
 	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf'
 	install -m 755 $(BUILD)/xensnapd '$(DESTDIR)$(sbindir)'
 	install -m 755 $(BUILD)/xensnap '$(DESTDIR)$(bindir)'
+	install -D -m 755 install/qemu-devd '$(DESTDIR)$(libexecdir)/xensnapd/qemu-devd'
 	install -m 644 $(DOCUMENTS) '$(DESTDIR)$(docdir)'
 	for page in $(MAN_PAGES); do \
 	    install -D -m 644 $$page \
@@ -172,7 +174,7 @@ uninstall:
 	for page in $(MAN_PAGES); do \
 	    rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}"; \
 	done
-	rm -rf '$(DESTDIR)$(docdir)'
+	rm -rf '$(DESTDIR)$(docdir)' '$(DESTDIR)$(libexecdir)/xensnapd'
 
 # ---- packages ----
 
@@ -252,6 +254,11 @@ bench: all
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)
 
+# A driver domain boots from dom0's root once more: not in continuous integration.
+.PHONY: check-driver-domain
+check-driver-domain: all
+	tests/xen/host test tests/xen/test_driver_domain.py $(PYTEST_ARGS)
+
 .PHONY: check-install
 check-install: all
 	tests/check-install
@@ -272,7 +279,8 @@ check-lint:
 	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/native/run \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
-	    install/xensnapd.initd.in install/xensnap.bash packaging/build-deb \
+	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd \
+	    tests/xen/driver/start packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \

@@ -45,12 +45,14 @@ def xl(*arguments, limit=LIMIT):
 
 @dataclass(frozen=True)
 class Disk:
-    """`backend` is libxl's backendtype: qdisk (QEMU) or phy (the kernel)."""
+    """`backend` is libxl's backendtype: qdisk (QEMU) or phy (the kernel). `driver`
+    is the driver domain (driver.py) that has the image and serves it."""
     vdev: str
     format: str = "qcow2"
     backend: str = "qdisk"
     size: str = "64M"
     readonly: bool = False
+    driver: object = None
 
 
 class Guest:
@@ -234,8 +236,11 @@ class Guest:
 
     def _make_image(self, disk):
         path = self.images[disk.vdev] = self.folder / f"{disk.vdev}.{disk.format}"
-        subprocess.run(["qemu-img", "create", "-q", "-f", disk.format, path, disk.size],
-                       check=True)
+        command = f"qemu-img create -q -f {disk.format} {path} {disk.size}"
+        if disk.driver:
+            disk.driver.run(f"mkdir -p {self.folder} && {command}")
+        else:
+            subprocess.run(command.split(), check=True)
 
     def _config(self, kind, disks, memory, hz, extra):
         lines = [f"name='{self.name}'", f"uuid='{uuid.uuid4()}'", f"memory={memory}",
@@ -248,9 +253,10 @@ class Guest:
     def disk_line(self, disk):
         """As in a configuration, and for `xl block-attach`."""
         access = "r" if disk.readonly else "rw"
+        backend = f"backend={disk.driver.name}," if disk.driver else ""
         # `target` takes the rest of the line, so it comes last.
         return (f"format={disk.format},vdev={disk.vdev},access={access},"
-                f"backendtype={disk.backend},"
+                f"backendtype={disk.backend},{backend}"
                 f"target={self.folder / f'{disk.vdev}.{disk.format}'}")
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Builds what a host boots from, under build/xen/, and only what is out of date:
-the hypervisor, a kernel with its modules, and the two initial ramdisks."""
+the hypervisor, a kernel with its modules, and the initial ramdisks."""
 
 import contextlib
 import fcntl
@@ -18,6 +18,7 @@ from . import paths
 
 DOM0_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
 GUEST_MODULES = ["xen-blkfront"]
+DRIVER_MODULES = ["9p", "9pnet_xen", "overlay"]
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -29,7 +30,8 @@ def build():
         fcntl.flock(lock, fcntl.LOCK_EX)
         _build_hypervisor()
         _build_kernel()
-        _build_dom0_initrd()
+        _build_root_initrd(paths.DOM0_INITRD, "dom0", DOM0_MODULES)
+        _build_root_initrd(paths.DRIVER_INITRD, "driver", DRIVER_MODULES)
         _build_guest_initrd()
 
 
@@ -131,12 +133,13 @@ def _unpack_kernel(bzimage):
 # --- initial ramdisks --------------------------------------------------------
 
 
-def _build_dom0_initrd():
-    init = paths.XEN_TESTS / "dom0" / "init"
-    inputs = [init, BUSYBOX, kernel_version(), " ".join(DOM0_MODULES)]
-    with _if_stale(paths.DOM0_INITRD, inputs) as stale:
+def _build_root_initrd(target, folder, modules):
+    """One that does no more than find a root elsewhere."""
+    init = paths.XEN_TESTS / folder / "init"
+    inputs = [init, BUSYBOX, kernel_version(), " ".join(modules)]
+    with _if_stale(target, inputs) as stale:
         if stale:
-            _pack_initrd(paths.DOM0_INITRD, init, DOM0_MODULES)
+            _pack_initrd(target, init, modules)
 
 
 def _build_guest_initrd():
