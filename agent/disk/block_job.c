@@ -182,37 +182,48 @@ static bool is_concluded(struct json_object *entry)
 
 static void finalize(struct block_job *job);
 
+/* Copied, but not known to be on disk: nothing may stop naming the original. */
+static void refuse(struct block_job *job, const char *words)
+{
+    char shown[256];
+
+    error_set(&job->error, ERR_QMP,
+              "QEMU cannot flush what was copied: %s; once that disk is sound, "
+              "delete the snapshot again",
+              error_sanitise(shown, sizeof(shown), words));
+    job->cancelling = true;
+    qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
+}
+
 static void on_flushed(struct json_object *ret, const struct error *err,
                        void *arg)
 {
     struct block_job *job = arg;
-    struct error own;
-    char shown[256];
 
-    /* What this command has to say is a complaint. */
-    if (err == NULL && json_object_get_string_len(ret) > 0) {
-        error_set(
-            &own, ERR_QMP, "QEMU cannot flush %s: %s", job->flush,
-            error_sanitise(shown, sizeof(shown), json_object_get_string(ret)));
-        err = &own;
-    }
-    if (err != NULL) {
+    if (err != NULL && qmp_is_broken(job->qmp)) {
         look_failed(job, err);
-        return;
+    } else if (err != NULL) {
+        refuse(job, err->message);
+    } else if (json_object_get_string_len(ret) > 0) {
+        /* What this command has to say is a complaint. */
+        refuse(job, json_object_get_string(ret));
+    } else {
+        job->flushed = true;
+        finalize(job);
     }
-    job->flushed = true;
-    finalize(job);
 }
 
 /* When it is finalized, a stream and a commit below the active image change a
  * header so that nothing names the image whose data they have copied.  The
  * tables that tell where the copy is may be in QEMU's memory still, and be lost
- * with QEMU or the host; so they are flushed before.  QMP has no command for
- * this.  (A commit of the active image flushes by itself.) */
+ * with QEMU or the host; so they are flushed before.  (A commit of the active
+ * image flushes by itself.)  QMP has no command for this, and qemu-io's "flush"
+ * does not tell when it fails.  "reopen", with nothing to be changed, flushes
+ * first and tells. */
 static void flush(struct block_job *job)
 {
     struct json_object *arguments = json_object_new_object();
-    char *line = xasprintf("qemu-io %s flush", job->flush);
+    char *line = xasprintf("qemu-io %s reopen", job->flush);
 
     json_object_object_add(arguments, "command-line",
                            json_object_new_string(line));
@@ -331,7 +342,7 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
     json_object_put(job->start);
     job->start = NULL;
     if (entry == NULL && job->vanishes) {
-        end(job, NULL);
+        end(job, job->error.code != ERR_NONE ? &job->error : NULL);
         return;
     }
     if (entry == NULL) {
