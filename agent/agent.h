@@ -21,6 +21,7 @@ struct expiry;
 struct holds;
 struct metrics;
 struct permissions;
+struct published;
 struct recovery;
 
 struct agent {
@@ -37,6 +38,7 @@ struct agent {
     struct holds *holds;
     struct expiry *expiry;
     struct metrics *metrics;
+    struct published *published;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };
 

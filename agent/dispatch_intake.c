@@ -205,9 +205,9 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
             request_operation_name(snapshot->request.operation),
             snapshot->guest.domid, snapshot->guest.name, snapshot->requester);
         arm_time_limit(snapshot);
-        /* Also where it starts at once: a request without a state is one that
-         * was written anew (watch.c). */
-        result_write_state(snapshot, "queued");
+        /* Before anything else is looked at: a request without a state is one
+         * that was written anew (watch.c). */
+        request_tell_taken(snapshot);
         metrics_changed(agent->metrics);
     }
     raw_request_dispose(raw);

@@ -213,16 +213,27 @@ static void on_teller(evutil_socket_t fd, short events, void *arg)
 
 /* ---- running ---- */
 
+/* One look is enough where the domain still is where it was. */
+static bool is_running(const struct snapshot *snapshot)
+{
+    struct guests *guests = snapshot->agent->guests;
+    const struct guest *known = &snapshot->guest;
+    struct guest guest;
+    struct error err;
+
+    return (known->domid != 0 &&
+            guest_glance(guests, known->domid, known->uuid) != GUEST_IS_GONE) ||
+           guests_find(guests, known->uuid, &guest, &err);
+}
+
 /* The recipe was looked up when the request came in: it is there. */
 static void prepare_operation(struct snapshot *snapshot)
 {
-    struct guest guest;
     struct error err;
 
     /* It may have been started or shut down while the request waited. */
     if (!snapshot->recovered) {
-        snapshot->running = guests_find(snapshot->agent->guests,
-                                        snapshot->guest.uuid, &guest, &err);
+        snapshot->running = is_running(snapshot);
     }
     snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
              snapshot->guest.name, snapshot->id,
@@ -237,13 +248,40 @@ static void prepare_operation(struct snapshot *snapshot)
     metrics_changed(snapshot->agent->metrics);
 }
 
+static void tell_start(struct snapshot *snapshot)
+{
+    clock_utc(snapshot->started_at);
+    result_write_state(snapshot, "running");
+}
+
+/* A request that need not wait is told so at once: to be `queued` for a moment
+ * would cost as much as to be told that it runs. */
+void request_tell_taken(struct snapshot *snapshot)
+{
+    if (snapshot->has_turn) {
+        tell_start(snapshot);
+    } else {
+        result_write_state(snapshot, "queued");
+    }
+}
+
+/* Its turn came when the agent was told to end: it waits for the next one. */
+static void tell_waiting(struct snapshot *snapshot)
+{
+    if (!snapshot->recovered && snapshot->started_at[0] != '\0') {
+        snapshot->started_at[0] = '\0';
+        result_write_state(snapshot, "queued");
+    }
+}
+
 static void start(struct snapshot *snapshot)
 {
     uint64_t now = clock_monotonic_ms();
 
-    clock_utc(snapshot->started_at);
     event_del(snapshot->timer);
-    result_write_state(snapshot, "running");
+    if (snapshot->started_at[0] == '\0') {
+        tell_start(snapshot);
+    }
     prepare_operation(snapshot);
     if (snapshot->deadline_ms != 0) {
         snapshot->operation.timeout_ms =
@@ -265,7 +303,7 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
     } else if (snapshot->agent->dispatcher->draining) {
-        return; /* it waits for the next agent */
+        tell_waiting(snapshot);
     } else if (snapshot->recovered) {
         prepare_operation(snapshot);
         recovery_begin(snapshot);
@@ -306,6 +344,7 @@ void request_on_turn(struct queue_job *job, void *arg)
     struct snapshot *snapshot = job->owner;
 
     if (!dispatcher->draining) {
+        snapshot->has_turn = true;
         event_active(snapshot->deferred, EV_TIMEOUT, 0);
     }
 }

@@ -65,6 +65,9 @@ void request_register(struct agent *agent, struct snapshot *snapshot);
  * is still at work. */
 void request_on_turn(struct queue_job *job, void *arg);
 
+/* Writes the first state of a request that is in the queue. */
+void request_tell_taken(struct snapshot *snapshot);
+
 /* `err` NULL: done.  Frees the request, now or when its result is written. */
 void request_finish(struct snapshot *snapshot, const struct error *err);
 

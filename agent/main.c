@@ -23,6 +23,7 @@
 #include "agent/notify.h"
 #include "agent/permission.h"
 #include "agent/publish.h"
+#include "agent/published.h"
 #include "agent/recovery.h"
 
 #define DEFAULT_CONFIG "/etc/xensnapd/agent.yaml"
@@ -274,6 +275,7 @@ static bool start_services(struct program *program, struct error *err)
     }
     agent->metrics = metrics_new(agent);
     agent->permissions = permissions_new();
+    agent->published = published_new();
     agent->dispatcher = dispatcher_new(agent);
     agent->watch =
         watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
@@ -308,6 +310,7 @@ static void stop_services(struct program *program)
     dispatcher_free(agent->dispatcher);
     permissions_free(agent->permissions);
     metrics_free(agent->metrics);
+    published_free(agent->published);
     expiry_free(agent->expiry);
     holds_close(agent->holds);
     supervisor_free(agent->supervisor);

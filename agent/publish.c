@@ -13,6 +13,7 @@
 #include "agent/base/log.h"
 #include "agent/chains.h"
 #include "agent/metrics.h"
+#include "agent/published.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
 
@@ -72,10 +73,18 @@ static void add_disk(struct keys *keys, const char *name,
     free(below);
 }
 
+/* A VM's part of the tree, being put together. */
+struct composition {
+    struct published_nodes nodes;
+    const char *vm_uuid;
+};
+
 static void add_record(const struct record *record, void *arg)
 {
-    struct keys *keys = arg;
-    char *name = path_snapshot_node(record->name);
+    struct composition *composition = arg;
+    char *node = path_snapshot_node(record->name);
+    char *name = path_vm_snapshot(composition->vm_uuid, node);
+    struct keys *keys = published_node(&composition->nodes, name);
 
     add(keys, name, "name", record->name);
     add(keys, name, "created-at", record->created_at);
@@ -93,64 +102,60 @@ static void add_record(const struct record *record, void *arg)
         add_disk(keys, name, &record->disks[i]);
     }
     free(name);
+    free(node);
 }
 
-/* `vdev` is the chain's folder. */
-static void add_chain(struct keys *keys, const char *vdev,
+/* No snapshot has that name. */
+static void add_current(struct composition *composition, const char *current)
+{
+    char *path = path_vm_snapshot(composition->vm_uuid, "current");
+
+    if (current != NULL) {
+        keys_add(published_node(&composition->nodes, path), path, "%s",
+                 current);
+    }
+    free(path);
+}
+
+static void add_chain(struct composition *composition,
                       const struct chain *chain)
 {
+    char *path = path_vm_chain(composition->vm_uuid, chain->vdev);
+    struct keys *keys = published_node(&composition->nodes, path);
     char number[24];
 
     snprintf(number, sizeof(number), "%zu", chain->depth);
-    add(keys, vdev, "depth", number);
+    add(keys, path, "depth", number);
     snprintf(number, sizeof(number), "%" PRIu64, chain->bytes);
-    add(keys, vdev, "bytes", number);
+    add(keys, path, "bytes", number);
+    free(path);
 }
 
-static bool publish_chains(struct agent *agent, const char *vm_uuid,
-                           struct error *err)
+static void add_chains(struct agent *agent, struct composition *composition)
 {
-    char *folder = path_vm_chains(agent->config.xenstore.root, vm_uuid);
-    struct keys keys = {0};
     struct chain *chains;
-    size_t count = chains_read(agent->records, vm_uuid, &chains);
-    bool ok;
+    size_t count = chains_read(agent->records, composition->vm_uuid, &chains);
 
     for (size_t i = 0; i < count; i++) {
-        add_chain(&keys, chains[i].vdev, &chains[i]);
+        add_chain(composition, &chains[i]);
     }
-    metrics_set_chains(agent->metrics, vm_uuid, chains, count);
-    ok = keys_commit(watch_xs(agent->watch), folder, &keys, NULL, folder, NULL,
-                     err);
+    metrics_set_chains(agent->metrics, composition->vm_uuid, chains, count);
     free(chains);
-    keys_dispose(&keys);
-    free(folder);
-    return ok;
-}
-
-static bool publish_snapshots(struct agent *agent, const char *vm_uuid,
-                              struct error *err)
-{
-    struct keys keys = {0};
-    const char *current = records_current(agent->records, vm_uuid);
-    char *folder = path_vm_snapshots(agent->config.xenstore.root, vm_uuid);
-    bool ok;
-
-    records_each_of_vm(agent->records, vm_uuid, add_record, &keys);
-    if (current != NULL) {
-        keys_add(&keys, "current", "%s", current);
-    }
-    ok = keys_commit(watch_xs(agent->watch), folder, &keys, NULL, folder, NULL,
-                     err);
-    keys_dispose(&keys);
-    free(folder);
-    return ok;
 }
 
 bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
 {
-    return publish_snapshots(agent, vm_uuid, err) &&
-           publish_chains(agent, vm_uuid, err);
+    struct composition composition = {.vm_uuid = vm_uuid};
+    bool ok;
+
+    records_each_of_vm(agent->records, vm_uuid, add_record, &composition);
+    add_current(&composition, records_current(agent->records, vm_uuid));
+    add_chains(agent, &composition);
+    ok = published_update(agent->published, watch_xs(agent->watch),
+                          agent->config.xenstore.root, vm_uuid,
+                          &composition.nodes, err);
+    published_nodes_dispose(&composition.nodes);
+    return ok;
 }
 
 struct all_vms {
@@ -198,8 +203,7 @@ static void publish_status(struct agent *agent, const char *state)
     keys_add(&keys, "operations", "%s", OPERATIONS);
     keys_add(&keys, "started-at", "%s", agent->started_at);
     keys_add(&keys, "state", "%s", state);
-    if (!keys_commit(watch_xs(agent->watch), folder, &keys, NULL, NULL, NULL,
-                     &err)) {
+    if (!keys_commit(watch_xs(agent->watch), folder, &keys, NULL, NULL, &err)) {
         LOG_ERROR("cannot publish the status: %s", err.message);
     }
     keys_dispose(&keys);
@@ -212,6 +216,7 @@ void publish_everything(struct agent *agent)
     struct all_vms all = {.agent = agent};
     char *snapshots = path_snapshots(root), *chains = path_chains(root);
 
+    published_clear(agent->published);
     /* Keys inherit the folder's permissions when they are made. */
     xs_rm(watch_xs(agent->watch), XBT_NULL, snapshots);
     xs_rm(watch_xs(agent->watch), XBT_NULL, chains);

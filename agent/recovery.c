@@ -74,13 +74,16 @@ bool recovery_note(struct snapshot *snapshot, struct error *err)
     return ok;
 }
 
+/* Should a power cut bring the note back, it says what is so: the next
+ * operation's note, which is written before that changes anything, flushes the
+ * folder. */
 bool recovery_forget(struct snapshot *snapshot)
 {
     const struct recovery *recovery = snapshot->agent->recovery;
     char *name = note_name(snapshot);
     struct error err;
     bool ok =
-        !snapshot->noted || durable_file_remove(&recovery->folder, name, &err);
+        !snapshot->noted || durable_file_drop(&recovery->folder, name, &err);
 
     if (!ok) {
         LOG_WARN("%s %s", snapshot->label, err.message);

@@ -22,8 +22,8 @@ static bool commit(struct snapshot *snapshot, const struct keys *keys,
     struct agent *agent = snapshot->agent;
     char *folder = path_request(agent->config.xenstore.root, snapshot->id);
     struct error err = {0};
-    bool ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, NULL,
-                          ret_gone, &err);
+    bool ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, ret_gone,
+                          &err);
 
     if (!ok) {
         LOG_ERROR("%s: %s", snapshot->label, err.message);
@@ -326,7 +326,7 @@ void result_write_refusal(struct agent *agent, const char *id,
     add_error(&keys, err, NULL);
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "state", "failed");
-    if (!keys_commit(watch_xs(agent->watch), folder, &keys, GUARD, NULL, NULL,
+    if (!keys_commit(watch_xs(agent->watch), folder, &keys, GUARD, NULL,
                      &write_err)) {
         LOG_ERROR("%s", write_err.message);
     }

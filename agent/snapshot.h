@@ -107,6 +107,7 @@ struct snapshot {
     struct event *timer;
     struct event *deferred;
     struct event *teller;
+    bool has_turn; /* it begins as soon as the loop comes to it */
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
     uint64_t started_ms;  /* monotonic; 0: it has not */

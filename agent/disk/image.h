@@ -38,9 +38,9 @@ struct image_chain {
 /*
  * Makes a new, empty qcow2 overlay at `path` (O_EXCL: an existing file is
  * ERR_INVALID_REQUEST and left alone) of `virtual_bytes` over `backing_path`
- * of `backing_format`, both recorded in the header; flushes the file and its
- * folder; reads it back and compares.  After a failure no file is left.  For
- * `held` see beneath.h.
+ * of `backing_format`, both recorded in the header; reads it back and compares.
+ * It is not on disk before it was flushed (image_flush_overlays()), but on its
+ * way there.  After a failure no file is left.  For `held` see beneath.h.
  * Owner, group and mode are those of the backing image where it is a file, so
  * that whoever could open that can open this (the owner may always write);
  * else root's and 0600.
@@ -48,6 +48,10 @@ struct image_chain {
 bool image_create_overlay(struct beneath *held, const char *path,
                           uint64_t virtual_bytes, const char *backing_path,
                           const char *backing_format, struct error *err);
+
+/* Flushes overlays that were just made, and each of their folders once. */
+bool image_flush_overlays(struct beneath *held, const char *const *paths,
+                          size_t count, struct error *err);
 
 /* Whether nothing was ever written to an overlay made by the above; true also
  * for a file that is not there. */

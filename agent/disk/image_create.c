@@ -2,6 +2,7 @@
 /* Making an overlay: all of it or nothing. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,17 +94,10 @@ static bool write_overlay(int fd, const struct qcow2_overlay *overlay,
         if (!write_at(fd, piece->data, piece->length, (off_t)piece->offset))
             return fail_errno(err, "it cannot be written");
     }
-    if (fdatasync(fd) < 0)
-        return fail_errno(err, "it cannot be flushed");
+    /* Begun early, several overlays reach the disk together.  A failure will
+     * be told by the flush. */
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     return true;
-}
-
-/* Until its folder is flushed, a new file may be gone after a power cut. */
-static bool flush_folder(struct beneath *held, const char *path,
-                         struct error *err)
-{
-    return beneath_flush(held, path) == 0 ||
-           fail_errno(err, "its folder cannot be flushed");
 }
 
 /* QEMU will open it by its path, and must find this file there. */
@@ -126,12 +120,10 @@ static bool verify(struct beneath *held, const char *path,
     return true;
 }
 
-static bool fill_overlay(int fd, struct beneath *held, const char *path,
-                         const struct qcow2_overlay *overlay,
+static bool fill_overlay(int fd, const struct qcow2_overlay *overlay,
                          const struct stat *backing, struct error *err)
 {
-    return copy_ownership(fd, backing, err) &&
-           write_overlay(fd, overlay, err) && flush_folder(held, path, err);
+    return copy_ownership(fd, backing, err) && write_overlay(fd, overlay, err);
 }
 
 static bool make_overlay(struct beneath *held, const char *path,
@@ -159,7 +151,7 @@ static bool make_overlay(struct beneath *held, const char *path,
     fd = beneath_open(held, path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return fail_open(err);
-    ok = fill_overlay(fd, held, path, &overlay, &backing, err) &&
+    ok = fill_overlay(fd, &overlay, &backing, err) &&
          verify(held, path, virtual_bytes, backing_path, backing_format, err);
     if (!ok)
         beneath_remove(held, path);
@@ -175,4 +167,58 @@ bool image_create_overlay(struct beneath *held, const char *path,
                      err))
         return true;
     return error_prefix(err, "overlay %s: ", show(path).text);
+}
+
+/* ---- flushing ---- */
+
+static bool flush_file(struct beneath *held, const char *path,
+                       struct error *err)
+{
+    int fd = beneath_open(held, path, O_WRONLY | O_NONBLOCK, 0);
+    bool ok = fd >= 0 && fdatasync(fd) == 0;
+
+    if (!ok)
+        fail_errno(err, "it cannot be flushed");
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* Keeps the '/', so that "/file" lies in "/". */
+static size_t folder_length(const char *path)
+{
+    return (size_t)(strrchr(path, '/') - path) + 1;
+}
+
+static bool is_in_folder_of(const char *path, const char *other)
+{
+    size_t length = folder_length(path);
+
+    return length == folder_length(other) && strncmp(path, other, length) == 0;
+}
+
+/* Until its folder is flushed, a new file may be gone after a power cut. */
+static bool flush_folder_once(struct beneath *held, const char *const *paths,
+                              size_t index, struct error *err)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (is_in_folder_of(paths[i], paths[index]))
+            return true;
+    }
+    return beneath_flush(held, paths[index]) == 0 ||
+           fail_errno(err, "its folder cannot be flushed");
+}
+
+bool image_flush_overlays(struct beneath *held, const char *const *paths,
+                          size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!flush_file(held, paths[i], err))
+            return error_prefix(err, "overlay %s: ", show(paths[i]).text);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!flush_folder_once(held, paths, i, err))
+            return error_prefix(err, "overlay %s: ", show(paths[i]).text);
+    }
+    return true;
 }

@@ -182,6 +182,27 @@ static bool check_room(struct snapshot *snapshot, struct snapshot_disk *disk,
             check_room_at(snapshot, disk->restore_overlay, err));
 }
 
+static bool flush_all(struct snapshot *snapshot, struct error *err)
+{
+    const char **paths = xcalloc(snapshot->disk_count * 2 + 1, sizeof(*paths));
+    size_t count = 0;
+    bool ok;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made) {
+            paths[count++] = disk->overlay;
+        }
+        if (disk->restore_overlay_made) {
+            paths[count++] = disk->restore_overlay;
+        }
+    }
+    ok = image_flush_overlays(&snapshot->folders, paths, count, err);
+    free(paths);
+    return ok;
+}
+
 /* All names are chosen and noted before the first file is made: whatever
  * happens then, it is known which files may be ours. */
 void overlays_make(struct operation *operation)
@@ -191,8 +212,9 @@ void overlays_make(struct operation *operation)
 
     if (for_each_disk(snapshot, plan_disk, &err) &&
         for_each_disk(snapshot, check_room, &err) &&
-        recovery_note(snapshot, &err)) {
-        for_each_disk(snapshot, make_disk, &err);
+        recovery_note(snapshot, &err) &&
+        for_each_disk(snapshot, make_disk, &err)) {
+        flush_all(snapshot, &err);
     }
     operation_step_done(operation, &err);
 }

@@ -68,8 +68,8 @@ static bool find_again(struct snapshot *snapshot, struct error *err)
 {
     struct guest guest;
 
-    if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
-                     err)) {
+    if (!guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
+                           err)) {
         return err->code != ERR_NO_SUCH_DOMAIN
                    ? false
                    : error_set(err, ERR_DOMAIN_INACTIVE,
@@ -166,10 +166,13 @@ static void keep_empty_overlays(struct snapshot *snapshot)
         }
         disk->overlay_stays = true;
         if (!image_overlay_is_empty(disk->overlay) &&
-            beneath_remove(&snapshot->folders, disk->overlay) == 0) {
+            beneath_remove(&snapshot->folders, disk->overlay) == 0 &&
             image_create_overlay(&snapshot->folders, disk->overlay,
                                  disk->virtual_bytes, disk->path,
-                                 format_qemu_name(disk->format), &ignored);
+                                 format_qemu_name(disk->format), &ignored)) {
+            const char *path = disk->overlay;
+
+            image_flush_overlays(&snapshot->folders, &path, 1, &ignored);
         }
     }
 }

@@ -337,6 +337,15 @@ bool guests_find(struct guests *guests, const char *spec,
     return guests_find_domid(guests, domid, ret_guest, err);
 }
 
+bool guests_find_again(struct guests *guests, const struct guest *known,
+                       struct guest *ret_guest, struct error *err)
+{
+    if (known->domid == 0 ||
+        guest_glance(guests, known->domid, known->uuid) == GUEST_IS_GONE)
+        return guests_find(guests, known->uuid, ret_guest, err);
+    return guests_find_domid(guests, known->domid, ret_guest, err);
+}
+
 bool guests_can_save_live(struct guests *guests, enum guest_type type)
 {
     libxl_physinfo info;

@@ -76,6 +76,11 @@ bool guests_find(struct guests *guests, const char *spec,
 bool guests_find_domid(struct guests *guests, uint32_t domid,
                        struct guest *ret_guest, struct error *err);
 
+/* The domain of `known`'s uuid, looked for first where it was: a look at one
+ * domain, and not at all of them, unless it has rebooted or gone. */
+bool guests_find_again(struct guests *guests, const struct guest *known,
+                       struct guest *ret_guest, struct error *err);
+
 /* Whether the domain is paused and has not run for a moment yet: one that was
  * only just made, or half made. */
 bool guest_never_ran(struct guests *guests, uint32_t domid);

@@ -34,15 +34,12 @@ static char *userdata_path(const struct guest *guest, char kind,
 /* The domain may have gone while the lock was waited for; libxl looks, too. */
 static bool check_domain(struct stored_config_change *change, struct error *err)
 {
-    struct guest now;
-
-    if (!guests_find_domid(change->guests, change->guest.domid, &now, err))
-        return false;
-    if (strcmp(now.uuid, change->guest.uuid))
-        return error_set(err, ERR_NO_SUCH_DOMAIN,
-                         "domain %" PRIu32 " is another one by now",
-                         change->guest.domid);
-    return true;
+    if (guest_glance(change->guests, change->guest.domid, change->guest.uuid) !=
+        GUEST_IS_GONE)
+        return true;
+    return error_set(err, ERR_NO_SUCH_DOMAIN,
+                     "domain %" PRIu32 " has gone, or is another one by now",
+                     change->guest.domid);
 }
 
 bool stored_config_is_overridden(const struct guest *guest)

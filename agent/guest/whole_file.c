@@ -83,8 +83,8 @@ static bool write_all(int fd, const char *data, size_t length)
     return true;
 }
 
-bool whole_file_stage(const char *temporary, const void *data, size_t length,
-                      struct error *err)
+static bool stage(const char *temporary, const void *data, size_t length,
+                  bool flushed, struct error *err)
 {
     bool written;
     int saved;
@@ -96,9 +96,13 @@ bool whole_file_stage(const char *temporary, const void *data, size_t length,
     if (fd < 0)
         return error_set_errno(err, error_code_of_errno(errno, ERR_INTERNAL),
                                errno, "cannot make %s", temporary);
-    written = write_all(fd, data, length) && !fsync(fd);
+    written = write_all(fd, data, length) && (!flushed || !fsync(fd));
     saved = errno;
-    close(fd);
+    /* Some file systems find out about a full disk only here. */
+    if (close(fd) && written) {
+        written = false;
+        saved = errno;
+    }
     if (written)
         return true;
     beneath_remove(NULL, temporary);
@@ -106,8 +110,12 @@ bool whole_file_stage(const char *temporary, const void *data, size_t length,
                            "cannot write %s", temporary);
 }
 
-/* A folder that cannot be flushed is no reason to fail: the rename has
- * happened, and undoing it would be no more durable. */
+bool whole_file_stage(const char *temporary, const void *data, size_t length,
+                      struct error *err)
+{
+    return stage(temporary, data, length, false, err);
+}
+
 bool whole_file_commit(const char *temporary, const char *path,
                        struct error *err)
 {
@@ -119,7 +127,6 @@ bool whole_file_commit(const char *temporary, const char *path,
                                saved, "cannot put %s in the place of %s",
                                temporary, path);
     }
-    beneath_flush(NULL, path);
     return true;
 }
 
@@ -127,9 +134,13 @@ bool whole_file_replace(const char *path, const void *data, size_t length,
                         struct error *err)
 {
     char *temporary = xasprintf("%s" TEMPORARY_SUFFIX, path);
-    bool done = whole_file_stage(temporary, data, length, err) &&
+    bool done = stage(temporary, data, length, true, err) &&
                 whole_file_commit(temporary, path, err);
 
+    /* A folder that cannot be flushed is no reason to fail: the rename has
+     * happened, and undoing it would be no more durable. */
+    if (done)
+        beneath_flush(NULL, path);
     free(temporary);
     return done;
 }

@@ -3,8 +3,9 @@
  * Small files that are read and replaced as a whole.
  *
  * Replacing has two halves, so that everything that may well fail (no space)
- * is over before the new content becomes visible: stage, then commit.  After a
- * power cut there is either the old content or the new.
+ * is over before the new content becomes visible: stage, then commit.  The
+ * halves by themselves flush nothing: they are for what a power cut ends
+ * anyway, such as the configuration of a running domain.
  */
 #ifndef XENSNAPD_GUEST_WHOLE_FILE_H
 #define XENSNAPD_GUEST_WHOLE_FILE_H
@@ -18,17 +19,18 @@
 bool whole_file_read(const char *path, size_t limit, char **ret_text,
                      struct error *err);
 
-/* Writes and flushes `length` bytes to `temporary`, mode 0600; what was there
- * goes, and is not written into.  After a failure there is no such file. */
+/* Writes `length` bytes to `temporary`, mode 0600; what was there goes, and is
+ * not written into.  After a failure there is no such file. */
 bool whole_file_stage(const char *temporary, const void *data, size_t length,
                       struct error *err);
 
-/* Puts the staged file in the place of `path` and flushes the folder.  After a
- * failure the staged file is gone and `path` is as it was. */
+/* Puts the staged file in the place of `path`.  After a failure the staged file
+ * is gone and `path` is as it was. */
 bool whole_file_commit(const char *temporary, const char *path,
                        struct error *err);
 
-/* Both; the temporary is the path with ".new" appended. */
+/* Both, with flushes: after a power cut there is either the old content or the
+ * new.  The temporary is the path with ".new" appended. */
 bool whole_file_replace(const char *path, const void *data, size_t length,
                         struct error *err);
 

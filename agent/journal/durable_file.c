@@ -164,7 +164,7 @@ static bool put_in_place(const struct durable_folder *folder,
         unlinkat(folder->fd, temporary, 0);
         return false;
     }
-    return flush_folder(folder, name, err);
+    return true;
 }
 
 /* The temporary name for `name`, free for use: the caller's to free(). */
@@ -177,8 +177,8 @@ static char *temporary_name(const struct durable_folder *folder,
     return temporary;
 }
 
-bool durable_file_write(const struct durable_folder *folder, const char *name,
-                        const void *data, size_t length, struct error *err)
+static bool place_file(const struct durable_folder *folder, const char *name,
+                       const void *data, size_t length, struct error *err)
 {
     char *temporary = temporary_name(folder, name);
     bool ok = write_new(folder->fd, temporary, data, length)
@@ -189,8 +189,8 @@ bool durable_file_write(const struct durable_folder *folder, const char *name,
     return ok;
 }
 
-bool durable_link_write(const struct durable_folder *folder, const char *name,
-                        const char *target, struct error *err)
+static bool place_link(const struct durable_folder *folder, const char *name,
+                       const char *target, struct error *err)
 {
     char *temporary = temporary_name(folder, name);
     bool ok = symlinkat(target, folder->fd, temporary) == 0
@@ -201,12 +201,47 @@ bool durable_link_write(const struct durable_folder *folder, const char *name,
     return ok;
 }
 
+bool durable_file_write(const struct durable_folder *folder, const char *name,
+                        const void *data, size_t length, struct error *err)
+{
+    return place_file(folder, name, data, length, err) &&
+           flush_folder(folder, name, err);
+}
+
+bool durable_link_write(const struct durable_folder *folder, const char *name,
+                        const char *target, struct error *err)
+{
+    return place_link(folder, name, target, err) &&
+           flush_folder(folder, name, err);
+}
+
+bool durable_file_write_linked(const struct durable_folder *folder,
+                               const char *name, const void *data,
+                               size_t length, const char *link,
+                               struct error *err)
+{
+    return place_file(folder, name, data, length, err) &&
+           place_link(folder, link, name, err) &&
+           flush_folder(folder, name, err);
+}
+
+static bool remove_name(const struct durable_folder *folder, const char *name,
+                        struct error *err)
+{
+    return unlinkat(folder->fd, name, 0) == 0 || errno == ENOENT ||
+           failed(folder, name, "remove", err);
+}
+
 bool durable_file_remove(const struct durable_folder *folder, const char *name,
                          struct error *err)
 {
-    if (unlinkat(folder->fd, name, 0) < 0 && errno != ENOENT)
-        return failed(folder, name, "remove", err);
-    return flush_folder(folder, name, err);
+    return remove_name(folder, name, err) && flush_folder(folder, name, err);
+}
+
+bool durable_file_drop(const struct durable_folder *folder, const char *name,
+                       struct error *err)
+{
+    return remove_name(folder, name, err);
 }
 
 bool durable_file_set_aside(const struct durable_folder *folder,

@@ -49,6 +49,17 @@ bool durable_file_read(const struct durable_folder *folder, const char *name,
                        size_t limit, char **ret_data, size_t *ret_length,
                        struct error *err);
 
+/*
+ * Makes or replaces a file, and then a symbolic link to it of the name `link`,
+ * with one flush of the folder for both.  File systems keep the order of
+ * changes within a folder, and a link to nowhere would be taken for none.
+ * Unless the result is true, either of them may be there.
+ */
+bool durable_file_write_linked(const struct durable_folder *folder,
+                               const char *name, const void *data,
+                               size_t length, const char *link,
+                               struct error *err);
+
 /* Makes or replaces a symbolic link. */
 bool durable_link_write(const struct durable_folder *folder, const char *name,
                         const char *target, struct error *err);
@@ -56,6 +67,11 @@ bool durable_link_write(const struct durable_folder *folder, const char *name,
 /* Removes a file or link; one that is not there is no error. */
 bool durable_file_remove(const struct durable_folder *folder, const char *name,
                          struct error *err);
+
+/* The same without a flush: the file may be there again after a power cut, but
+ * not once something else in the folder was made durable. */
+bool durable_file_drop(const struct durable_folder *folder, const char *name,
+                       struct error *err);
 
 /* Gives a file that cannot be used the name <name>.aside, so that nobody takes
  * it for a good one again; what has that name already goes. */

@@ -53,9 +53,10 @@ static bool encode(const struct record *record, char **ret_text,
                      RECORD_FILE_MAX);
 }
 
+/* With `link`, a link of that name to it as well. */
 static bool write_record(const struct durable_folder *folder,
                          const struct record *record, const char *file,
-                         struct error *err)
+                         const char *link, struct error *err)
 {
     size_t length;
     char *text, *sealed;
@@ -64,7 +65,9 @@ static bool write_record(const struct durable_folder *folder,
     if (!encode(record, &text, &length, err))
         return false;
     sealed = seal_add(text, length, &length);
-    ok = durable_file_write(folder, file, sealed, length, err);
+    ok = link ? durable_file_write_linked(folder, file, sealed, length, link,
+                                          err)
+              : durable_file_write(folder, file, sealed, length, err);
     free(sealed);
     free(text);
     return ok;
@@ -84,19 +87,15 @@ static bool check_absent(const struct durable_folder *folder, const char *file,
                      folder->path, file);
 }
 
-/* The record, then the link to it: after a crash between the two the link is
- * old, never one to nowhere. */
 static bool write_record_and_link(const struct durable_folder *folder,
                                   const struct record *record, const char *file,
                                   const char *old_current, struct error *err)
 {
     struct error second_failure;
 
-    if (write_record(folder, record, file, err)) {
-        if (durable_link_write(folder, RECORD_CURRENT_LINK, file, err))
-            return true;
-        put_current_back(folder, old_current);
-    }
+    if (write_record(folder, record, file, RECORD_CURRENT_LINK, err))
+        return true;
+    put_current_back(folder, old_current);
     durable_file_remove(folder, file, &second_failure);
     return false;
 }
@@ -132,7 +131,7 @@ bool record_files_replace(const struct durable_folder *snapshots,
     if (!durable_folder_open(snapshots, record->vm_uuid, false, &folder, err))
         return false;
     file = file_name(record->name);
-    ok = write_record(&folder, record, file, err);
+    ok = write_record(&folder, record, file, NULL, err);
     free(file);
     durable_folder_close(&folder);
     return ok;

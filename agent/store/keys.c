@@ -13,23 +13,35 @@
  * parent, between its start and its end: fractions of a millisecond. */
 #define COMMIT_ATTEMPTS 100
 
-void keys_add(struct keys *keys, const char *path, const char *format, ...)
+static struct key *add(struct keys *keys, const char *path)
 {
     struct key *key;
-    va_list args;
 
     if (keys->count == keys->room) {
         keys->room = keys->room == 0 ? 16 : keys->room * 2;
         keys->items = xrealloc(keys->items, keys->room, sizeof(*keys->items));
     }
     key = &keys->items[keys->count++];
-    key->path = xstrdup(path);
+    *key = (struct key){.path = xstrdup(path)};
+    return key;
+}
+
+void keys_add(struct keys *keys, const char *path, const char *format, ...)
+{
+    struct key *key = add(keys, path);
+    va_list args;
+
     va_start(args, format);
     key->value = xvasprintf(format, args);
     va_end(args);
     if (strlen(key->value) > KEYS_VALUE_MAX) {
         key->value[KEYS_VALUE_MAX] = '\0';
     }
+}
+
+void keys_remove(struct keys *keys, const char *path)
+{
+    add(keys, path);
 }
 
 void keys_dispose(struct keys *keys)
@@ -42,12 +54,20 @@ void keys_dispose(struct keys *keys)
     *keys = (struct keys){0};
 }
 
-static bool write_below(struct xs_handle *xs, xs_transaction_t t,
-                        const char *folder, const struct key *key)
+/* What is not there need not be removed. */
+static bool remove_node(struct xs_handle *xs, xs_transaction_t t,
+                        const char *path)
+{
+    return xs_rm(xs, t, path) || errno == ENOENT;
+}
+
+static bool change_below(struct xs_handle *xs, xs_transaction_t t,
+                         const char *folder, const struct key *key)
 {
     char *path = xasprintf("%s/%s", folder, key->path);
-    bool ok =
-        xs_write(xs, t, path, key->value, (unsigned int)strlen(key->value));
+    bool ok = key->value == NULL ? remove_node(xs, t, path)
+                                 : xs_write(xs, t, path, key->value,
+                                            (unsigned int)strlen(key->value));
     int saved = errno;
 
     free(path);
@@ -68,15 +88,11 @@ static bool exists_below(struct xs_handle *xs, xs_transaction_t t,
 }
 
 /* False with errno where a write failed. */
-static bool write_everything(struct xs_handle *xs, xs_transaction_t t,
-                             const char *folder, const struct keys *keys,
-                             const char *clear)
+static bool change_everything(struct xs_handle *xs, xs_transaction_t t,
+                              const char *folder, const struct keys *keys)
 {
-    if (clear != NULL && !xs_rm(xs, t, clear) && errno != ENOENT) {
-        return false;
-    }
     for (size_t i = 0; i < keys->count; i++) {
-        if (!write_below(xs, t, folder, &keys->items[i])) {
+        if (!change_below(xs, t, folder, &keys->items[i])) {
             return false;
         }
     }
@@ -84,8 +100,8 @@ static bool write_everything(struct xs_handle *xs, xs_transaction_t t,
 }
 
 bool keys_commit(struct xs_handle *xs, const char *folder,
-                 const struct keys *keys, const char *guard, const char *clear,
-                 bool *ret_gone, struct error *err)
+                 const struct keys *keys, const char *guard, bool *ret_gone,
+                 struct error *err)
 {
     if (ret_gone != NULL) {
         *ret_gone = false;
@@ -107,7 +123,7 @@ bool keys_commit(struct xs_handle *xs, const char *folder,
             }
             return true;
         }
-        if (!write_everything(xs, t, folder, keys, clear)) {
+        if (!change_everything(xs, t, folder, keys)) {
             int errnum = errno;
 
             xs_transaction_end(xs, t, true);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A set of xenstore keys to be written together, in one transaction.
+ * A set of changes to xenstore keys, made together, in one transaction.
  */
 #ifndef XENSNAPD_STORE_KEYS_H
 #define XENSNAPD_STORE_KEYS_H
@@ -11,8 +11,8 @@
 #include "agent/base/error.h"
 
 struct key {
-    char *path; /* relative to the folder they are written to */
-    char *value;
+    char *path;  /* relative to the folder they are written to */
+    char *value; /* NULL: it is removed, with everything below it */
 };
 
 struct keys {
@@ -27,17 +27,17 @@ struct keys {
 
 void keys_add(struct keys *keys, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void keys_remove(struct keys *keys, const char *path);
 void keys_dispose(struct keys *keys);
 
 /*
- * Writes all of them below `folder`, or none.  With `guard`, only while that
- * key exists below `folder`: what was removed must not come back half.  Then
+ * Makes all of them below `folder`, in their order, or none.  With `guard`,
+ * only while that key exists below `folder`: what was removed must not come
+ * back half.  Then
  * `*ret_gone` is true and nothing was written; that is success.
- * `clear` is removed with everything below it in the same transaction first
- * (NULL: nothing).
  */
 bool keys_commit(struct xs_handle *xs, const char *folder,
-                 const struct keys *keys, const char *guard, const char *clear,
-                 bool *ret_gone, struct error *err);
+                 const struct keys *keys, const char *guard, bool *ret_gone,
+                 struct error *err);
 
 #endif

@@ -26,9 +26,9 @@ char *path_snapshots(const char *root)
     return xasprintf("%s/snapshots", root);
 }
 
-char *path_vm_snapshots(const char *root, const char *vm_uuid)
+char *path_vm_snapshot(const char *vm_uuid, const char *node)
 {
-    return xasprintf("%s/snapshots/%s", root, vm_uuid);
+    return xasprintf("snapshots/%s/%s", vm_uuid, node);
 }
 
 char *path_chains(const char *root)
@@ -36,9 +36,9 @@ char *path_chains(const char *root)
     return xasprintf("%s/chains", root);
 }
 
-char *path_vm_chains(const char *root, const char *vm_uuid)
+char *path_vm_chain(const char *vm_uuid, const char *vdev)
 {
-    return xasprintf("%s/chains/%s", root, vm_uuid);
+    return xasprintf("chains/%s/%s", vm_uuid, vdev);
 }
 
 char *path_snapshot_node(const char *name)

@@ -13,9 +13,11 @@ char *path_requests(const char *root);
 char *path_request(const char *root, const char *id);
 char *path_status(const char *root);
 char *path_snapshots(const char *root);
-char *path_vm_snapshots(const char *root, const char *vm_uuid);
 char *path_chains(const char *root);
-char *path_vm_chains(const char *root, const char *vm_uuid);
+
+/* Relative to the root; `node` is path_snapshot_node()'s, or "current". */
+char *path_vm_snapshot(const char *vm_uuid, const char *node);
+char *path_vm_chain(const char *vm_uuid, const char *vdev);
 
 /*
  * A snapshot's name as the name of its node: xenstored takes letters, digits

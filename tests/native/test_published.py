@@ -127,6 +127,29 @@ def test_a_snapshot_may_be_named_current(world, agent):
     assert seen["s2/parent"] == "current"
 
 
+def test_the_folder_goes_with_the_last_snapshot(world, agent):
+    domain = world.add_domain("web")
+    create(agent, "s1")
+    assert domain.uuid in world.store.ls(SNAPSHOTS)
+    assert domain.uuid in world.store.ls(f"{ROOT}/chains")
+    agent.request("delete", domain="web", name="s1")
+    assert domain.uuid not in world.store.ls(SNAPSHOTS)
+    assert domain.uuid not in world.store.ls(f"{ROOT}/chains")
+
+
+def test_what_has_not_changed_is_not_written_again(world, agent):
+    """Nobody who watches a snapshot is woken for another one."""
+    domain = world.add_domain("web")
+    create(agent, "s1")
+    world.store.watch(f"{SNAPSHOTS}/{domain.uuid}/s1", "s1")
+    world.store.events()
+    create(agent, "s2")
+    world.store.watch(f"{SNAPSHOTS}/{domain.uuid}/s2", "s2")
+    world.store.wait_for("/", lambda: world.store.read(
+        f"{SNAPSHOTS}/{domain.uuid}/current") == "s2")
+    assert "s1" not in {token for _, token in world.store.events()}
+
+
 def test_records_outlive_the_agent_and_the_domain(world, agent):
     domain = world.add_domain("web", disks=[("xvda", "qcow2"),
                                             ("xvdb", "raw")])

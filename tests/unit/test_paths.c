@@ -30,7 +30,8 @@ static void every_path_lies_below_the_root(void **state)
     assert_text(path_request(ROOT, "r1"), "/tool/xensnapd/requests/r1");
     assert_text(path_status(ROOT), "/tool/xensnapd/status");
     assert_text(path_snapshots(ROOT), "/tool/xensnapd/snapshots");
-    assert_text(path_vm_snapshots(ROOT, "u-u"), "/tool/xensnapd/snapshots/u-u");
+    assert_text(path_vm_snapshot("u-u", "s1"), "snapshots/u-u/s1");
+    assert_text(path_vm_chain("u-u", "xvda"), "chains/u-u/xvda");
 }
 
 static void a_dot_in_a_snapshots_name_is_written_so_that_xenstored_takes_it(

@@ -34,6 +34,24 @@ def count(costs):
     return dict(kinds)
 
 
+def _without_progress(costs):
+    """How often progress is told depends on time: left out, by transaction."""
+    result, transaction = [], []
+    for cost in costs:
+        who, what, _ = cost
+        transaction.append(cost)
+        if who == "agent" and what == "xs_transaction_start":
+            result += transaction[:-1]
+            transaction = [cost]
+        if who == "agent" and what == "xs_transaction_end":
+            keys = {path.rsplit("/", 1)[-1] for _, what, path in transaction
+                    if what == "xs_write"}
+            if not ("step" in keys and "state" not in keys):
+                result += transaction
+            transaction = []
+    return result + transaction
+
+
 def costs_of(agent, operation, **keys):
     """What one request costs, its end and the removal of its note included."""
     agent.costs.take()
@@ -42,4 +60,4 @@ def costs_of(agent, operation, **keys):
     agent.world.eventually(
         lambda: not [name for name in agent.records()
                      if name.startswith("journal/")], what="no note")
-    return agent.costs.take()
+    return _without_progress(agent.costs.take())

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What stands in xenstore of each VM, remembered, so that publishing writes
+ * what has changed and no more: a VM's hundredth snapshot costs as much as its
+ * first.
+ *
+ * A node is what changes as a whole: a snapshot, a disk's chain, `current`.
+ * Of what was written a hash is kept, not the text.
+ */
+#ifndef XENSNAPD_PUBLISHED_H
+#define XENSNAPD_PUBLISHED_H
+
+#include "agent/store/keys.h"
+
+struct published_node {
+    char *path; /* relative to the root */
+    struct keys keys;
+};
+
+/* All nodes of a VM, as they should be. */
+struct published_nodes {
+    struct published_node *items;
+    size_t count;
+    size_t room;
+};
+
+/* The node's keys, to be added to; valid until the next call.  Their paths are
+ * relative to the root as well. */
+struct keys *published_node(struct published_nodes *nodes, const char *path);
+void published_nodes_dispose(struct published_nodes *nodes);
+
+struct published;
+
+struct published *published_new(void);
+void published_free(struct published *published);
+
+/* Nothing stands there any more. */
+void published_clear(struct published *published);
+
+/* Makes xenstore hold these nodes of the VM and no others, in one transaction.
+ * After a failure it holds what it held. */
+bool published_update(struct published *published, struct xs_handle *xs,
+                      const char *root, const char *vm_uuid,
+                      struct published_nodes *nodes, struct error *err);
+
+#endif
