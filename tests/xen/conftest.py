@@ -44,10 +44,7 @@ def guests(request):
     made.close()
 
 
-@pytest.fixture
-def agent(request):
-    """A running agent, stopped at the end of the test."""
-    one = xenhost.Agent()
+def _run_agent(request, one):
     request.node.reporters = [*getattr(request.node, "reporters", []),
                               lambda: [("agent's log", one.log.tail(60))]]
     # Memory files live in dom0's memory: a few tests' worth of them fill it.
@@ -55,6 +52,18 @@ def agent(request):
     one.start()
     yield one
     one.close()
+
+
+@pytest.fixture
+def agent(request):
+    """A running agent, ended with the test."""
+    yield from _run_agent(request, xenhost.Agent())
+
+
+@pytest.fixture
+def stoppable(request, tmp_path):
+    """The same, and it can be stopped at any point of its work."""
+    yield from _run_agent(request, xenhost.StoppableAgent(tmp_path))
 
 
 @pytest.hookimpl(hookwrapper=True)

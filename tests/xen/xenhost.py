@@ -4,11 +4,12 @@
 from agent import FINAL, REQUESTS, SNAPSHOTS, STATUS, Agent, Request
 from driver import Driver
 from guest import CONSOLES, IMAGES, Disk, Guest, Guests, xl
+from stoppable import StoppableAgent
 from waiting import Deadline, GrowingFile, WaitFailed
 from xenstore import Store, StoreError
 
 __all__ = [
     "Agent", "CONSOLES", "Deadline", "Disk", "Driver", "FINAL", "GrowingFile", "Guest", "Guests",
-    "IMAGES", "REQUESTS", "Request", "SNAPSHOTS", "STATUS", "Store", "StoreError",
-    "WaitFailed", "xl",
+    "IMAGES", "REQUESTS", "Request", "SNAPSHOTS", "STATUS", "StoppableAgent",
+    "Store", "StoreError", "WaitFailed", "xl",
 ]

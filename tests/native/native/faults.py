@@ -7,8 +7,9 @@ import os
 import struct
 
 FAIL, KILL_BEFORE, KILL_AFTER = "fail", "kill-before", "kill-after"
-_ACTIONS = {None: 0, FAIL: 1, KILL_BEFORE: 2, KILL_AFTER: 3}
-_PLAN = struct.Struct("=IIIII")  # struct plan
+STOP_BEFORE = "stop-before"
+_ACTIONS = {None: 0, FAIL: 1, KILL_BEFORE: 2, KILL_AFTER: 3, STOP_BEFORE: 4}
+_PLAN = struct.Struct("=IIIII64s")  # struct plan
 # What goes on by itself once it was begun. After the other points nothing
 # happens until the next one, so that being killed there is the same as being
 # killed before that.
@@ -24,13 +25,14 @@ class Faults:
             file.truncate(mmap.PAGESIZE)
             self._memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 
-    def arm(self, action=None, target=0):
-        """Counts from now on; at point `target` (from 1) does that."""
+    def arm(self, action=None, target=0, wanted=""):
+        """Counts from now on; at point `target` (from 1) does that. Where a
+        name, or its beginning, is wanted, no others are counted."""
         self.disarm()
         with open(f"{self.path}.names", "wb"):
             pass
         self._memory[:_PLAN.size] = _PLAN.pack(0, 0, _ACTIONS[action], target,
-                                               0)
+                                               0, wanted.encode())
         self._memory[:4] = struct.pack("=I", 1)
 
     def disarm(self):

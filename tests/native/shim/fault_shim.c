@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Counts what the agent does to the world outside of it, and fails it or ends
- * the agent at one of these points: the product itself knows nothing of this.
+ * Counts what the agent does to the world outside of it, and fails it, ends the
+ * agent or stops it at one of these points: the product itself knows nothing of
+ * this.
  *
- * Loaded in front of the other shims.  FAULT_POINTS names a file that the test
- * shares (`struct plan`); points are counted while it says so, and their names
- * appended to <file>.names, one a line.
+ * Loaded in front of the other shims, or alone where the host is real.
+ * FAULT_POINTS names a file that the test shares (`struct plan`); points are
+ * counted while it says so, and their names appended to <file>.names, one a
+ * line.
  *
  * A point is: a file made, written, flushed, renamed, linked or removed; a
  * program started; a hypercall that changes a domain, and libxl's calls that
@@ -42,6 +44,7 @@ enum action {
     FAIL,        /* the point does nothing and says that it failed */
     KILL_BEFORE, /* the agent ends in place of it */
     KILL_AFTER,  /* the agent ends once it is done */
+    STOP_BEFORE, /* the agent waits for a SIGCONT, then does it */
 };
 
 /* native/faults.py has the same. */
@@ -51,6 +54,7 @@ struct plan {
     uint32_t action;
     uint32_t target; /* counted from 1 */
     uint32_t reached;
+    char wanted[64]; /* only points whose names begin so are counted */
 };
 
 static struct plan *plan;
@@ -60,6 +64,16 @@ static pid_t agent;
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 /* ---- points ---- */
+
+/* Where no other shim has to be passed on, what the agent starts is not slowed
+ * down by this one. */
+static void unload_for_children(void)
+{
+    const char *loaded = getenv("LD_PRELOAD");
+
+    if (loaded != NULL && strpbrk(loaded, " :") == NULL)
+        unsetenv("LD_PRELOAD");
+}
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -79,6 +93,7 @@ __attribute__((constructor)) static void begin(void)
     syscall(SYS_close, fd);
     agent = getpid();
     unsetenv("FAULT_POINTS");
+    unload_for_children();
 }
 
 static void end_agent(void)
@@ -86,6 +101,14 @@ static void end_agent(void)
     syscall(SYS_kill, getpid(), SIGKILL);
     for (;;)
         pause();
+}
+
+static void stop_agent(void)
+{
+    static const char told[] = "stopped\n";
+
+    syscall(SYS_write, names, told, strlen(told));
+    syscall(SYS_kill, getpid(), SIGSTOP);
 }
 
 /* Whether the code at `caller` is a shim's: those play the hypervisor. */
@@ -114,16 +137,21 @@ static enum action come_to(const char *what, const char *with)
     if (strncmp(with, FAKE_XEN, strlen(FAKE_XEN)) == 0)
         return COUNT;
 
-    uint32_t number = atomic_fetch_add(&plan->count, 1) + 1;
     char line[4200];
     int length = snprintf(line, sizeof(line), "%s %s\n", what, with);
+    uint32_t number;
 
     syscall(SYS_write, names, line, length);
+    if (strncmp(line, plan->wanted, strlen(plan->wanted)) != 0)
+        return COUNT;
+    number = atomic_fetch_add(&plan->count, 1) + 1;
     if (number != plan->target)
         return COUNT;
     plan->reached = number;
     if (plan->action == KILL_BEFORE)
         end_agent();
+    if (plan->action == STOP_BEFORE)
+        stop_agent();
     return (enum action)plan->action;
 }
 
@@ -449,6 +477,18 @@ int libxl_domain_suspend(libxl_ctx *ctx, uint32_t domid, int fd, int flags,
 {
     POINT(int, true, "libxl", __func__,
           REAL(libxl_domain_suspend)(ctx, domid, fd, flags, how), ERROR_FAIL);
+}
+
+int libxl_domain_create_restore(libxl_ctx *ctx, libxl_domain_config *config,
+                                uint32_t *domid, int fd, int back_fd,
+                                const libxl_domain_restore_params *params,
+                                const libxl_asyncop_how *how,
+                                const libxl_asyncprogress_how *console)
+{
+    POINT(int, true, "libxl", __func__,
+          REAL(libxl_domain_create_restore)(ctx, config, domid, fd, back_fd,
+                                            params, how, console),
+          ERROR_FAIL);
 }
 
 int libxl_domain_create_new(libxl_ctx *ctx, libxl_domain_config *config,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Builds what a host boots from, under build/xen/, and only what is out of date:
-the hypervisor, a kernel with its modules, and the initial ramdisks."""
+the hypervisor, a kernel with its modules, and the initial ramdisks; and what stops
+the agent at a certain point."""
 
 import contextlib
 import fcntl
@@ -33,6 +34,7 @@ def build():
         _build_root_initrd(paths.DOM0_INITRD, "dom0", DOM0_MODULES)
         _build_root_initrd(paths.DRIVER_INITRD, "driver", DRIVER_MODULES)
         _build_guest_initrd()
+        _build_fault_shim()
 
 
 def kernel_version():
@@ -152,6 +154,16 @@ def _build_guest_initrd():
             tick = paths.WORK / "tick"
             _quiet(["gcc", "-static", "-O2", "-Wall", "-Wextra", "-s", "-o", tick, *sources])
             _pack_initrd(paths.GUEST_INITRD, folder / "init", GUEST_MODULES, tick)
+
+
+def _build_fault_shim():
+    source = paths.NATIVE_TESTS / "shim" / "fault_shim.c"
+    with _if_stale(paths.FAULT_SHIM, [source]) as stale:
+        if stale:
+            made = paths.WORK / "fault_shim.new"
+            _quiet(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-U_FORTIFY_SOURCE", "-O1",
+                    "-fPIC", "-shared", "-o", made, source])
+            made.rename(paths.FAULT_SHIM)
 
 
 def _pack_initrd(target, init, modules, tick=None):

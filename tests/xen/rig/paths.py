@@ -6,6 +6,7 @@ from pathlib import Path
 
 XEN_TESTS = Path(__file__).resolve().parent.parent
 CHECKOUT = XEN_TESTS.parent.parent
+NATIVE_TESTS = CHECKOUT / "tests" / "native"
 WORK = CHECKOUT / "build" / "xen"
 
 KERNEL = WORK / "kernel"
@@ -16,4 +17,5 @@ HYPERVISOR = WORK / "xen.elf"
 DOM0_INITRD = WORK / "dom0-initrd.cpio"
 GUEST_INITRD = WORK / "guest-initrd.cpio"
 DRIVER_INITRD = WORK / "driver-initrd.cpio"
+FAULT_SHIM = WORK / "fault_shim.so"
 OUT = WORK / "out"
