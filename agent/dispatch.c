@@ -26,27 +26,29 @@
 
 /* ---- requests ---- */
 
-static void on_misnamed(const char *id, void *arg)
+static void on_misnamed(const char *key, void *arg)
 {
     struct agent *agent = arg;
     struct error err;
     char shown[128];
+    const char *id;
 
+    path_key_domid(key, &id);
     error_set(&err, ERR_INVALID_REQUEST,
               "\"%s\" is no request id: use 1 to %d of the letters "
               "A-Z a-z 0-9 _ . -",
               error_sanitise(shown, sizeof(shown), id), REQUEST_ID_MAX);
     LOG_NOTICE("%s", err.message);
-    result_write_refusal(agent, id, &err);
-    finished_add(agent->dispatcher->finished, id,
+    result_write_refusal(agent, key, &err);
+    finished_add(agent->dispatcher->finished, key,
                  agent->config.xenstore.keep_finished_ms);
 }
 
-static void on_finished(const char *id, void *arg)
+static void on_finished(const char *key, void *arg)
 {
     struct agent *agent = arg;
 
-    finished_add(agent->dispatcher->finished, id,
+    finished_add(agent->dispatcher->finished, key,
                  agent->config.xenstore.keep_finished_ms);
 }
 
@@ -89,6 +91,25 @@ static void on_removed(const char *id, void *arg)
         give_up(snapshot, ERR_CANCELLED, "the request was removed");
     }
 }
+
+/* It need not be answered, and nobody asked to undo it: what waits is dropped,
+ * what runs goes on.  In the middle of a revert that a domain asked of itself
+ * that is how it goes. */
+static void on_requester_gone(const char *key, void *arg)
+{
+    struct agent *agent = arg;
+    struct snapshot *snapshot = dispatcher_find(agent->dispatcher, key);
+
+    finished_remove(agent->dispatcher->finished, key);
+    if (snapshot == NULL) {
+        return;
+    }
+    request_orphan(snapshot);
+    if (snapshot->operation.state == OPERATION_IDLE) {
+        give_up(snapshot, ERR_CANCELLED, "the domain that asked is gone");
+    }
+}
+
 /* ---- xenstored and domains ---- */
 
 void dispatcher_renew_guests(struct agent *agent)
@@ -98,6 +119,7 @@ void dispatcher_renew_guests(struct agent *agent)
     if (guests_reopen(agent->guests, &err)) {
         agent->dispatcher->renew_wanted = false;
         supervisor_reattach(agent->supervisor);
+        watch_policy_changed(agent->watch);
     } else {
         agent->dispatcher->renew_wanted = true;
         LOG_WARN("cannot connect libxl to the new xenstored yet: %s",
@@ -196,6 +218,7 @@ const struct watch_listener dispatch_listener = {
     .on_finished = on_finished,
     .on_cancel = on_cancel,
     .on_removed = on_removed,
+    .on_requester_gone = on_requester_gone,
     .on_domain_change = on_domain_change,
 };
 /* ---- the dispatcher itself ---- */

@@ -28,8 +28,8 @@ static struct snapshot *take_up(struct agent *agent,
     snapshot->requester = raw->requester;
     snapshot->memory_fd = -1;
     snapshot->restore_fd = -1;
-    snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->id);
-    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->id);
+    snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->key);
+    snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->key);
     clock_utc(snapshot->queued_at);
     request_register(agent, snapshot);
     return snapshot;
@@ -187,9 +187,14 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
     struct error err = {0};
     struct snapshot *snapshot;
 
+    snapshot = dispatcher_find(agent->dispatcher, raw->key);
+    /* What is recovered had a state: this is another, of the same name. */
+    if (snapshot != NULL && state == NULL) {
+        request_orphan(snapshot);
+        snapshot = NULL;
+    }
     /* The next agent finds it; or it is being recovered already. */
-    if (agent->dispatcher->draining ||
-        dispatcher_find(agent->dispatcher, raw->id) != NULL) {
+    if (agent->dispatcher->draining || snapshot != NULL) {
         raw_request_dispose(raw);
         return;
     }

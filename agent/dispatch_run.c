@@ -19,6 +19,7 @@
 #include "agent/result.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_ops.h"
+#include "agent/store/paths.h"
 
 /* Steps that are over sooner than this are not told: an operation of a few
  * milliseconds needs no progress, and each telling costs four round trips. */
@@ -40,7 +41,7 @@ struct snapshot *dispatcher_find(struct dispatcher *dispatcher, const char *id)
     struct snapshot wanted;
     struct snapshot **node;
 
-    if (!request_id_is_valid(id)) {
+    if (!path_key_is_valid(id)) {
         return NULL; /* it would be cut, and be another's */
     }
     snprintf(wanted.id, sizeof(wanted.id), "%s", id);

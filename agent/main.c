@@ -19,6 +19,7 @@
 #include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
 #include "agent/hold.h"
+#include "agent/look_queue.h"
 #include "agent/metrics.h"
 #include "agent/notify.h"
 #include "agent/permission.h"
@@ -202,6 +203,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     log_configure(config.log.target, config.log.level);
     apply_timeouts(agent);
     dispatcher_reconfigure(agent->dispatcher);
+    watch_policy_changed(agent->watch);
     metrics_changed(agent->metrics);
     LOG_NOTICE("settings read again from %s", program->config_path);
 }
@@ -249,6 +251,7 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->loop == NULL) {
         return error_set(err, ERR_INTERNAL, "cannot make an event loop");
     }
+    event_base_priority_init(agent->loop, LOOP_PRIORITIES);
     agent->records = records_open(agent->config.store.folder, err);
     if (agent->records == NULL) {
         return false;
@@ -277,8 +280,8 @@ static bool start_services(struct program *program, struct error *err)
     agent->permissions = permissions_new();
     agent->published = published_new();
     agent->dispatcher = dispatcher_new(agent);
-    agent->watch =
-        watch_new(agent->loop, &agent->config, &dispatch_listener, agent);
+    agent->watch = watch_new(agent->loop, &agent->config, agent->guests,
+                             &dispatch_listener, agent);
     add_signal(program, 0, SIGTERM, on_stop);
     add_signal(program, 1, SIGINT, on_stop);
     add_signal(program, 2, SIGHUP, on_reload);

@@ -304,16 +304,37 @@ static bool complete_domain(struct request *request, struct error *err)
     return true;
 }
 
+static bool check_copy(const struct raw_request *raw, struct error *err)
+{
+    char shown[80];
+
+    if (raw->restless)
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "the request was being changed while it was read; "
+                         "write operation last, or all in one transaction");
+    if (*raw->shared_key)
+        return error_set(err, ERR_PERMISSION_DENIED,
+                         "%s: not only domain %u has rights to this node, so "
+                         "that another may have written it; let no permission "
+                         "entry name others",
+                         error_sanitise(shown, sizeof(shown), raw->shared_key),
+                         raw->requester);
+    if (raw->cut)
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "there are more than %d keys (%d in a domain's own "
+                         "folder); no request has as many",
+                         REQUEST_KEYS_MAX, REQUEST_DOMAIN_KEYS_MAX);
+    return true;
+}
+
 static bool parse_all(const struct raw_request *raw, struct request *request,
                       struct error *err)
 {
     bool takes_disks;
     size_t i;
 
-    if (raw->cut)
-        return error_set(err, ERR_INVALID_REQUEST,
-                         "there are more than %d keys; no request has as many",
-                         REQUEST_KEYS_MAX);
+    if (!check_copy(raw, err))
+        return false;
     if (!parse_operation(raw, request, err))
         return false;
     /* First, so that they stand in its order; a `disks` that does not belong

@@ -15,11 +15,15 @@
 
 #include "agent/base/error.h"
 
-#define REQUEST_ID_MAX    64
+#define REQUEST_ID_MAX 64
+/* "<domid>:<id>" */
+#define REQUEST_KEY_MAX   (5 + 1 + REQUEST_ID_MAX)
 #define SNAPSHOT_NAME_MAX 64
 #define REQUEST_DISKS_MAX 64
 /* More than any request has: each key of 64 disks, and what is not of disks. */
-#define REQUEST_KEYS_MAX        320
+#define REQUEST_KEYS_MAX 320
+/* And in a domain's own folder, so that reading it is soon over. */
+#define REQUEST_DOMAIN_KEYS_MAX 64
 #define REQUEST_DESCRIPTION_MAX 1024
 
 struct raw_pair {
@@ -29,7 +33,10 @@ struct raw_pair {
 
 struct raw_request {
     char id[REQUEST_ID_MAX + 1];
-    uint32_t requester; /* domid that owns the `operation` node */
+    char key[REQUEST_KEY_MAX + 1]; /* what the agent knows it by: paths.h */
+    uint32_t requester;            /* domid that owns the `operation` node */
+    char shared_key[64]; /* one that others have rights to; "": none */
+    bool restless;       /* it was changed again and again while it was read */
     struct raw_pair *pairs;
     size_t count;
     bool cut; /* there are more keys, which were not read */
@@ -128,8 +135,10 @@ bool request_path_is_plain(const char *path);
 /*
  * Parses and validates.  Errors are ERR_INVALID_REQUEST (a key is missing,
  * malformed, too long, unknown, belongs to another operation or contradicts
- * another, or there are more than REQUEST_KEYS_MAX), ERR_UNSUPPORTED_OPERATION
- * or ERR_PATH_NOT_ALLOWED (a path that is not plain); the message names key and
+ * another, there are too many, or they changed while they were read),
+ * ERR_PERMISSION_DENIED (somebody else may have written it),
+ * ERR_UNSUPPORTED_OPERATION or ERR_PATH_NOT_ALLOWED (a path that is not plain);
+ * the message names key and
  * value and says what is expected. Output keys (`state`, `result/...` and the
  * like, schema/xenstore-paths.md) that the requester left in the folder are
  * skipped.  `ret_request` is untouched on failure, else the caller's to

@@ -16,15 +16,16 @@
 #define GUARD "operation"
 
 /* `*ret_gone`: the requester removed it, and nothing was written. */
-static bool commit(struct snapshot *snapshot, const struct keys *keys,
-                   bool *ret_gone)
+static bool commit(struct snapshot *snapshot, struct keys *keys, bool *ret_gone)
 {
     struct agent *agent = snapshot->agent;
     char *folder = path_request(agent->config.xenstore.root, snapshot->id);
     struct error err = {0};
-    bool ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, ret_gone,
-                          &err);
+    bool ok;
 
+    keys->reader = path_key_domid(snapshot->id, NULL);
+    ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, ret_gone,
+                     &err);
     if (!ok) {
         LOG_ERROR("%s: %s", snapshot->label, err.message);
     }
@@ -314,10 +315,10 @@ bool result_write_final(struct snapshot *snapshot, const struct error *err)
     return ok;
 }
 
-void result_write_refusal(struct agent *agent, const char *id,
+void result_write_refusal(struct agent *agent, const char *key,
                           const struct error *err)
 {
-    char *folder = path_request(agent->config.xenstore.root, id);
+    char *folder = path_request(agent->config.xenstore.root, key);
     struct keys keys = {0};
     struct error write_err = {0};
     char now[CLOCK_UTC_LENGTH + 1];
@@ -326,6 +327,7 @@ void result_write_refusal(struct agent *agent, const char *id,
     add_error(&keys, err, NULL);
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "state", "failed");
+    keys.reader = path_key_domid(key, NULL);
     if (!keys_commit(watch_xs(agent->watch), folder, &keys, GUARD, NULL,
                      &write_err)) {
         LOG_ERROR("%s", write_err.message);

@@ -20,7 +20,7 @@ void result_write_progress(struct snapshot *snapshot);
 bool result_write_final(struct snapshot *snapshot, const struct error *err);
 
 /* The same for a folder that is no request. */
-void result_write_refusal(struct agent *agent, const char *id,
+void result_write_refusal(struct agent *agent, const char *key,
                           const struct error *err);
 
 #endif

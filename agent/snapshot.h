@@ -98,7 +98,7 @@ struct snapshot {
     /* the request's life, see dispatcher.h */
     TAILQ_ENTRY(snapshot) link;
     bool orphaned; /* its folder is gone: nothing is written any more */
-    char id[REQUEST_ID_MAX + 1];
+    char id[REQUEST_KEY_MAX + 1]; /* its key, see store/paths.h */
     uint32_t requester;
     struct guest asker;             /* who that is; all zero: domain 0 */
     struct policy *policy;          /* held for the sake of `rule` */

@@ -16,6 +16,9 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/domain_folders.h"
+#include "agent/look_queue.h"
+#include "agent/request_copy.h"
 #include "agent/store/paths.h"
 
 #define TOKEN_REQUESTS "requests"
@@ -27,7 +30,9 @@ struct watch {
     void *arg;
     struct store *store;
     char *requests;  /* the folder's path */
-    void *known_ids; /* tsearch(3) tree of char *: requests handed on */
+    void *known_ids; /* tsearch(3) tree of char *: keys of requests handed on */
+    struct domain_folders *folders;
+    struct look_queue *queue;
 };
 
 static int compare_ids(const void *a, const void *b)
@@ -69,99 +74,15 @@ static char *read_key(struct watch *watch, const char *folder, const char *key)
     return value;
 }
 
-/* Copies one key, if it is there and not empty because it is only the folder
- * of others. */
-static void copy_key(struct watch *watch, const char *folder, const char *key,
-                     bool is_folder, struct raw_request *raw)
+static char **list_requests(struct watch *watch, const char *folder,
+                            unsigned int *ret_count)
 {
-    char *value;
+    char **names = xs_directory(watch_xs(watch), XBT_NULL, folder, ret_count);
 
-    if (raw->count >= REQUEST_KEYS_MAX) {
-        raw->cut = true;
-        return;
-    }
-    value = read_key(watch, folder, key);
-    if (value == NULL || (is_folder && value[0] == '\0')) {
-        free(value);
-        return;
-    }
-    raw->pairs = xrealloc(raw->pairs, raw->count + 1, sizeof(*raw->pairs));
-    raw->pairs[raw->count++] =
-        (struct raw_pair){.key = xstrdup(key), .value = value};
-}
-
-static char **list_below(struct watch *watch, const char *folder,
-                         const char *key, unsigned int *ret_count)
-{
-    char *path =
-        key[0] == '\0' ? xstrdup(folder) : xasprintf("%s/%s", folder, key);
-    char **names = xs_directory(watch_xs(watch), XBT_NULL, path, ret_count);
-
-    free(path);
     if (names == NULL) {
         *ret_count = 0;
     }
     return names;
-}
-
-/* disks/<vdev>/<key>; returns whether there is any <vdev>. */
-static bool copy_disk_keys(struct watch *watch, const char *folder,
-                           struct raw_request *raw)
-{
-    unsigned int disk_count, key_count;
-    char **disks = list_below(watch, folder, "disks", &disk_count);
-
-    for (unsigned int d = 0; d < disk_count && !raw->cut; d++) {
-        char *disk = xasprintf("disks/%s", disks[d]);
-        char **keys = list_below(watch, folder, disk, &key_count);
-
-        for (unsigned int k = 0; k < key_count; k++) {
-            char *key = xasprintf("%s/%s", disk, keys[k]);
-
-            copy_key(watch, folder, key, false, raw);
-            free(key);
-        }
-        copy_key(watch, folder, disk, key_count > 0, raw);
-        free(keys);
-        free(disk);
-    }
-    free(disks);
-    return disk_count > 0;
-}
-
-static void copy_request(struct watch *watch, const char *folder,
-                         struct raw_request *raw)
-{
-    unsigned int count;
-    bool has_disk_keys = copy_disk_keys(watch, folder, raw);
-    char **names = list_below(watch, folder, "", &count);
-
-    for (unsigned int i = 0; i < count && !raw->cut; i++) {
-        bool is_folder = strcmp(names[i], "error") == 0 ||
-                         strcmp(names[i], "result") == 0 ||
-                         (strcmp(names[i], "disks") == 0 && has_disk_keys);
-
-        copy_key(watch, folder, names[i], is_folder, raw);
-    }
-    free(names);
-}
-
-/* Who owns the node: its first permission entry. */
-static bool read_owner(struct watch *watch, const char *folder,
-                       uint32_t *ret_owner)
-{
-    char *path = xasprintf("%s/operation", folder);
-    unsigned int count = 0;
-    struct xs_permissions *permissions =
-        xs_get_permissions(watch_xs(watch), XBT_NULL, path, &count);
-    bool found = permissions != NULL && count > 0;
-
-    if (found) {
-        *ret_owner = permissions[0].id;
-    }
-    free(permissions);
-    free(path);
-    return found;
 }
 
 static bool state_is_final(const char *state)
@@ -170,34 +91,49 @@ static bool state_is_final(const char *state)
            strcmp(state, "cancelled") == 0;
 }
 
-static void take(struct watch *watch, const char *id, const char *folder,
+static void take(struct watch *watch, const char *key, const char *folder,
                  const char *state)
 {
     struct raw_request raw = {0};
+    const char *id;
+    uint32_t domid = path_key_domid(key, &id);
 
     if (state != NULL && state_is_final(state)) {
-        watch->listener->on_finished(id, watch->arg);
+        watch->listener->on_finished(key, watch->arg);
         return;
     }
     if (!request_id_is_valid(id)) {
-        watch->listener->on_misnamed(id, watch->arg);
+        watch->listener->on_misnamed(key, watch->arg);
         return;
     }
     strcpy(raw.id, id);
-    if (!read_owner(watch, folder, &raw.requester)) {
-        return; /* gone again: the event of that is under way */
+    strcpy(raw.key, key);
+    if (request_copy(watch_xs(watch), folder, domid, &raw)) {
+        watch->listener->on_request(&raw, state, watch->arg);
+    } /* else gone again: the event of that is under way */
+}
+
+/* A domain that is gone took its requests with it, and did not take them
+ * back. */
+static void tell_removed(struct watch *watch, const char *key)
+{
+    uint32_t domid = path_key_domid(key, NULL);
+
+    forget(watch, key);
+    if (domid != 0 && !domain_folders_exists(watch->folders, domid)) {
+        watch->listener->on_requester_gone(key, watch->arg);
+    } else {
+        watch->listener->on_removed(key, watch->arg);
     }
-    copy_request(watch, folder, &raw);
-    watch->listener->on_request(&raw, state, watch->arg);
 }
 
 /* Finds out what has become of a request. */
-static void look(struct watch *watch, const char *id)
+static void look(struct watch *watch, const char *key)
 {
-    char *folder = path_request(watch->config->xenstore.root, id);
+    char *folder = path_request(watch->config->xenstore.root, key);
     char *operation = read_key(watch, folder, "operation");
     char *state = NULL;
-    bool known = is_known(watch, id);
+    bool known = is_known(watch, key);
 
     /* Nobody answers: that says nothing about the request. */
     if (operation == NULL && errno != ENOENT) {
@@ -205,18 +141,18 @@ static void look(struct watch *watch, const char *id)
         return;
     }
     if (operation != NULL) {
-        state = read_key(watch, folder, "state");
+        state = request_copy_state(watch_xs(watch), folder,
+                                   path_key_domid(key, NULL));
     }
     /* Taken requests have a state.  None: the folder was removed and written
      * anew before we came to look. */
     if (known && state == NULL) {
-        forget(watch, id);
-        watch->listener->on_removed(id, watch->arg);
+        tell_removed(watch, key);
         known = false;
     }
     if (operation != NULL && !known) {
-        remember(watch, id);
-        take(watch, id, folder, state);
+        remember(watch, key);
+        take(watch, key, folder, state);
     }
     free(state);
     free(operation);
@@ -224,6 +160,7 @@ static void look(struct watch *watch, const char *id)
 }
 
 struct id_list {
+    uint32_t domid; /* whose */
     char **ids;
     size_t count;
 };
@@ -231,19 +168,22 @@ struct id_list {
 static void collect_id(const void *node, VISIT visit, void *arg)
 {
     struct id_list *list = arg;
+    const char *key = *(char *const *)node;
 
-    if (visit == postorder || visit == leaf) {
+    if ((visit == postorder || visit == leaf) &&
+        path_key_domid(key, NULL) == list->domid) {
         list->ids = xrealloc(list->ids, list->count + 1, sizeof(*list->ids));
-        list->ids[list->count++] = xstrdup(*(char *const *)node);
+        list->ids[list->count++] = xstrdup(key);
     }
 }
 
-/* Every request there is, and every one we know of that may be gone. */
+/* Every request there is in the root's folder, and every one we know of that
+ * may be gone. */
 static void look_at_all(struct watch *watch)
 {
     struct id_list known = {0};
     unsigned int count;
-    char **ids = list_below(watch, watch->requests, "", &count);
+    char **ids = list_requests(watch, watch->requests, &count);
 
     /* Collected first: looking changes the tree. */
     twalk_r(watch->known_ids, collect_id, &known);
@@ -275,13 +215,112 @@ static void on_request_event(struct watch *watch, const char *path)
     }
 }
 
+/* ---- the folders of domains ---- */
+
+static void look_in_turn(const char *key, void *arg)
+{
+    struct watch *watch = arg;
+
+    if (watch_xs(watch) != NULL) {
+        look(watch, key);
+    }
+}
+
+/* Those that are known may be gone, the others are new. */
+static void list_in_turn(uint32_t domid, void *arg)
+{
+    struct watch *watch = arg;
+    struct id_list known = {.domid = domid};
+    char *folder = path_domain_requests(domid);
+    unsigned int count = 0;
+    char **ids = NULL;
+
+    if (watch_xs(watch) != NULL) {
+        domain_folders_restore(watch->folders, domid);
+        ids = list_requests(watch, folder, &count);
+    }
+    twalk_r(watch->known_ids, collect_id, &known);
+    for (size_t i = 0; i < known.count; i++) {
+        look_queue_append(watch->queue, domid, known.ids[i]);
+        free(known.ids[i]);
+    }
+    free(known.ids);
+    for (unsigned int i = 0; i < count; i++) {
+        char *key = path_key(domid, ids[i]);
+
+        if (!is_known(watch, key)) {
+            look_queue_append(watch->queue, domid, key);
+        }
+        free(key);
+    }
+    free(ids);
+    free(folder);
+}
+
+static const struct look_queue_listener queue_listener = {
+    .look = look_in_turn,
+    .list = list_in_turn,
+};
+
+static void on_domain_request(struct watch *watch, uint32_t domid,
+                              const char *path)
+{
+    char *requests = path_domain_requests(domid);
+    char id[PATH_ID_SIZE];
+    const char *key;
+
+    if (!path_split_request(requests, path, id, &key) || id[0] == '\0') {
+        look_queue_list(watch->queue, domid);
+    } else if (key[0] == '\0' || strcmp(key, "operation") == 0 ||
+               strcmp(key, "cancel") == 0) {
+        char *request = path_key(domid, id);
+
+        if (strcmp(key, "cancel") != 0) {
+            look_queue_add(watch->queue, domid, request);
+        } else if (is_known(watch, request)) {
+            watch->listener->on_cancel(request, watch->arg);
+        }
+        free(request);
+    }
+    free(requests);
+}
+
+static void on_domain_event(struct watch *watch, const char *path)
+{
+    const char *rest;
+    uint32_t domid = path_split_domain(path, &rest);
+
+    if (domid == 0) {
+        domain_folders_sync(watch->folders); /* @introduceDomain */
+    } else if (domain_folders_on_event(watch->folders, domid, rest)) {
+        on_domain_request(watch, domid, path);
+    }
+}
+
+static void on_folder_changed(uint32_t domid, void *arg)
+{
+    struct watch *watch = arg;
+
+    look_queue_list(watch->queue, domid);
+}
+
+void watch_policy_changed(struct watch *watch)
+{
+    domain_folders_policy_changed(watch->folders);
+}
+
+/* ---- the connection ---- */
+
 static void on_watch(const char *path, const char *token, void *arg)
 {
     struct watch *watch = arg;
 
     if (strcmp(token, TOKEN_REQUESTS) == 0) {
         on_request_event(watch, path);
+    } else if (strcmp(token, DOMAIN_FOLDERS_TOKEN) == 0) {
+        on_domain_event(watch, path);
     } else {
+        domain_folders_sync(watch->folders);
         watch->listener->on_domain_change(watch->arg);
     }
 }
@@ -307,6 +346,7 @@ static void on_connected(void *arg)
         LOG_ERROR("cannot watch %s in xenstore", watch->requests);
         return;
     }
+    domain_folders_connect(watch->folders, xs);
     watch->listener->on_watching(watch->arg);
 }
 
@@ -320,6 +360,8 @@ static void on_lost(void *arg)
 {
     struct watch *watch = arg;
 
+    domain_folders_connect(watch->folders, NULL);
+    look_queue_clear(watch->queue);
     forget_all(watch);
     watch->listener->on_lost(watch->arg);
 }
@@ -331,6 +373,7 @@ static const struct store_listener store_listener = {
 };
 
 struct watch *watch_new(struct event_base *loop, const struct config *config,
+                        struct guests *guests,
                         const struct watch_listener *listener, void *arg)
 {
     struct watch *watch = xcalloc(1, sizeof(*watch));
@@ -339,6 +382,9 @@ struct watch *watch_new(struct event_base *loop, const struct config *config,
     watch->listener = listener;
     watch->arg = arg;
     watch->requests = path_requests(config->xenstore.root);
+    watch->queue = look_queue_new(loop, &queue_listener, watch);
+    watch->folders =
+        domain_folders_new(config, guests, on_folder_changed, watch);
     watch->store = store_new(loop, config->xenstore.reconnect_max_ms,
                              &store_listener, watch);
     return watch;
@@ -350,6 +396,8 @@ void watch_free(struct watch *watch)
         return;
     }
     store_free(watch->store);
+    domain_folders_free(watch->folders);
+    look_queue_free(watch->queue);
     forget_all(watch);
     free(watch->requests);
     free(watch);

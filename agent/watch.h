@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The intake: watches the requests' folder and hands on each request once, as
- * one copy.
+ * The intake: watches the folders of requests, that of domain 0 and those of
+ * domains (domain_folders.h), and hands on each request once, as one copy.
+ * A request is named by its key, see store/paths.h.
  *
  * A request is taken when its `operation` key is there; who asks is the owner
  * of that node.  From then on only two things about it matter: that `cancel`
@@ -17,6 +18,7 @@
 #include <event2/event.h>
 
 #include "agent/base/config.h"
+#include "agent/guest/guests.h"
 #include "agent/request.h"
 #include "agent/store/connection.h"
 
@@ -34,19 +36,25 @@ struct watch_listener {
      * only for what an earlier agent left unfinished. */
     void (*on_request)(struct raw_request *raw, const char *state, void *arg);
     /* A folder whose name is no valid id has an `operation`. */
-    void (*on_misnamed)(const char *id, void *arg);
+    void (*on_misnamed)(const char *key, void *arg);
     /* A request that an earlier agent finished. */
-    void (*on_finished)(const char *id, void *arg);
-    void (*on_cancel)(const char *id, void *arg);
-    void (*on_removed)(const char *id, void *arg);
+    void (*on_finished)(const char *key, void *arg);
+    void (*on_cancel)(const char *key, void *arg);
+    void (*on_removed)(const char *key, void *arg);
+    /* The domain in whose folder it was is gone: nobody took it back. */
+    void (*on_requester_gone)(const char *key, void *arg);
     /* Some domain shut down, was suspended or went away. */
     void (*on_domain_change)(void *arg);
 };
 
-/* `config` and `listener` must outlive the watch. */
+/* `config`, `guests` and `listener` must outlive the watch. */
 struct watch *watch_new(struct event_base *loop, const struct config *config,
+                        struct guests *guests,
                         const struct watch_listener *listener, void *arg);
 void watch_free(struct watch *watch);
+
+/* The settings were read again. */
+void watch_policy_changed(struct watch *watch);
 
 /* NULL while there is no connection. */
 struct xs_handle *watch_xs(const struct watch *watch);

@@ -346,6 +346,25 @@ bool guests_find_again(struct guests *guests, const struct guest *known,
     return guests_find_domid(guests, known->domid, ret_guest, err);
 }
 
+bool guests_each(struct guests *guests, guests_visit *visit, void *arg)
+{
+    int count;
+    libxl_dominfo *list = libxl_list_domain(guests->context.libxl, &count);
+    char uuid[GUEST_UUID_LENGTH + 1];
+
+    if (!list)
+        return false;
+    for (int i = 0; i < count; i++) {
+        if (!list[i].domid || list[i].dying)
+            continue;
+        snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
+                 LIBXL_UUID_BYTES(list[i].uuid));
+        visit(list[i].domid, uuid, arg);
+    }
+    libxl_dominfo_list_free(list, count);
+    return true;
+}
+
 bool guests_can_save_live(struct guests *guests, enum guest_type type)
 {
     libxl_physinfo info;

@@ -81,6 +81,11 @@ bool guests_find_domid(struct guests *guests, uint32_t domid,
 bool guests_find_again(struct guests *guests, const struct guest *known,
                        struct guest *ret_guest, struct error *err);
 
+/* Every domain that is not being destroyed, domain 0 aside, by one hypercall.
+ * False if libxl cannot tell. */
+typedef void guests_visit(uint32_t domid, const char *uuid, void *arg);
+bool guests_each(struct guests *guests, guests_visit *visit, void *arg);
+
 /* Whether the domain is paused and has not run for a moment yet: one that was
  * only just made, or half made. */
 bool guest_never_ran(struct guests *guests, uint32_t domid);

@@ -13,6 +13,10 @@
  * parent, between its start and its end: fractions of a millisecond. */
 #define COMMIT_ATTEMPTS 100
 
+/* A domain can touch its own nodes as often as it likes, but not keep the agent
+ * busy by it: what cannot be written now is for another time. */
+#define COMMIT_ATTEMPTS_IN_DOMAIN 5
+
 static struct key *add(struct keys *keys, const char *path)
 {
     struct key *key;
@@ -61,6 +65,72 @@ static bool remove_node(struct xs_handle *xs, xs_transaction_t t,
     return xs_rm(xs, t, path) || errno == ENOENT;
 }
 
+/* ---- nodes of ours in a folder of a domain's ---- */
+
+static bool is_ours(struct xs_handle *xs, xs_transaction_t t, const char *path,
+                    uint32_t reader)
+{
+    unsigned int count = 0;
+    struct xs_permissions *now = xs_get_permissions(xs, t, path, &count);
+    bool ours = now != NULL && count == 2 && now[0].id == 0 &&
+                now[0].perms == XS_PERM_NONE && now[1].id == reader &&
+                now[1].perms == XS_PERM_READ;
+
+    free(now);
+    return ours;
+}
+
+/* Made anew, for its owner could have given rights to what was there, and
+ * whatever is below it belongs to others. */
+static bool take_over(struct xs_handle *xs, xs_transaction_t t,
+                      const char *path, uint32_t reader)
+{
+    struct xs_permissions own[] = {
+        {.id = 0, .perms = XS_PERM_NONE},
+        {.id = reader, .perms = XS_PERM_READ},
+    };
+
+    return remove_node(xs, t, path) && xs_mkdir(xs, t, path) &&
+           xs_set_permissions(xs, t, path, own, 2);
+}
+
+/* The first part of the key's path: what is below inherits the rights. */
+static bool own_key(struct xs_handle *xs, xs_transaction_t t,
+                    const char *folder, const char *key, uint32_t reader)
+{
+    char *path = xasprintf("%s/%.*s", folder, (int)strcspn(key, "/"), key);
+    bool ok = is_ours(xs, t, path, reader) || take_over(xs, t, path, reader);
+    int saved = errno;
+
+    free(path);
+    errno = saved;
+    return ok;
+}
+
+/* Keys of one folder follow each other. */
+static bool own_all(struct xs_handle *xs, xs_transaction_t t,
+                    const char *folder, const struct keys *keys)
+{
+    const char *last = "";
+
+    for (size_t i = 0; i < keys->count; i++) {
+        const char *path = keys->items[i].path;
+        size_t length = strcspn(path, "/");
+
+        if (strncmp(last, path, length) == 0 &&
+            (last[length] == '/' || last[length] == '\0')) {
+            continue;
+        }
+        if (!own_key(xs, t, folder, path, keys->reader)) {
+            return false;
+        }
+        last = path;
+    }
+    return true;
+}
+
+/* ---- writing ---- */
+
 static bool change_below(struct xs_handle *xs, xs_transaction_t t,
                          const char *folder, const struct key *key)
 {
@@ -91,6 +161,9 @@ static bool exists_below(struct xs_handle *xs, xs_transaction_t t,
 static bool change_everything(struct xs_handle *xs, xs_transaction_t t,
                               const char *folder, const struct keys *keys)
 {
+    if (keys->reader != 0 && !own_all(xs, t, folder, keys)) {
+        return false;
+    }
     for (size_t i = 0; i < keys->count; i++) {
         if (!change_below(xs, t, folder, &keys->items[i])) {
             return false;
@@ -103,13 +176,16 @@ bool keys_commit(struct xs_handle *xs, const char *folder,
                  const struct keys *keys, const char *guard, bool *ret_gone,
                  struct error *err)
 {
+    int attempts =
+        keys->reader != 0 ? COMMIT_ATTEMPTS_IN_DOMAIN : COMMIT_ATTEMPTS;
+
     if (ret_gone != NULL) {
         *ret_gone = false;
     }
     if (xs == NULL) {
         return error_set(err, ERR_STORE, "no connection to xenstored");
     }
-    for (int attempt = 0; attempt < COMMIT_ATTEMPTS; attempt++) {
+    for (int attempt = 0; attempt < attempts; attempt++) {
         xs_transaction_t t = xs_transaction_start(xs);
 
         if (t == XBT_NULL) {
@@ -141,5 +217,5 @@ bool keys_commit(struct xs_handle *xs, const char *folder,
     }
     return error_set(err, ERR_STORE,
                      "%s changed under our hands %d times in a row", folder,
-                     COMMIT_ATTEMPTS);
+                     attempts);
 }

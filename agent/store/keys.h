@@ -6,6 +6,7 @@
 #define XENSNAPD_STORE_KEYS_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <xenstore.h>
 
 #include "agent/base/error.h"
@@ -19,6 +20,7 @@ struct keys {
     struct key *items;
     size_t count;
     size_t room;
+    uint32_t reader; /* 0: whoever the folder says */
 };
 
 /* A longer value is cut: xenstored takes 2048 bytes at most from a domain, and
@@ -31,6 +33,10 @@ void keys_remove(struct keys *keys, const char *path);
 void keys_dispose(struct keys *keys);
 
 /*
+ * Where `reader` is a domain, the folder is its own, and it has no part in what
+ * is written there: the nodes belong to domain 0 and are charged to it, and the
+ * domain can only read them.  What it had put in their place goes.
+ *
  * Makes all of them below `folder`, in their order, or none.  With `guard`,
  * only while that key exists below `folder`: what was removed must not come
  * back half.  Then

@@ -2,18 +2,76 @@
 /* The xenstore paths. */
 #include "agent/store/paths.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
+
+#define DOMAINS  "/local/domain/"
+#define REQUESTS "/snapshot/requests"
 
 char *path_requests(const char *root)
 {
     return xasprintf("%s/requests", root);
 }
 
-char *path_request(const char *root, const char *id)
+char *path_request(const char *root, const char *key)
 {
-    return xasprintf("%s/requests/%s", root, id);
+    const char *id;
+    uint32_t domid = path_key_domid(key, &id);
+
+    return domid == 0 ? xasprintf("%s/requests/%s", root, key)
+                      : xasprintf(DOMAINS "%" PRIu32 REQUESTS "/%s", domid, id);
+}
+
+char *path_domain(uint32_t domid)
+{
+    return xasprintf(DOMAINS "%" PRIu32, domid);
+}
+
+char *path_domain_requests(uint32_t domid)
+{
+    return xasprintf(DOMAINS "%" PRIu32 REQUESTS, domid);
+}
+
+char *path_key(uint32_t domid, const char *id)
+{
+    return domid == 0 ? xstrdup(id) : xasprintf("%" PRIu32 ":%s", domid, id);
+}
+
+uint32_t path_key_domid(const char *key, const char **ret_id)
+{
+    const char *colon = strchr(key, ':');
+
+    if (ret_id != NULL) {
+        *ret_id = colon == NULL ? key : colon + 1;
+    }
+    return colon == NULL ? 0 : (uint32_t)strtoul(key, NULL, 10);
+}
+
+bool path_key_is_valid(const char *key)
+{
+    const char *id;
+
+    path_key_domid(key, &id);
+    return request_id_is_valid(id);
+}
+
+uint32_t path_split_domain(const char *path, const char **ret_rest)
+{
+    unsigned long domid;
+    char *end;
+
+    if (strncmp(path, DOMAINS, strlen(DOMAINS)) != 0) {
+        return 0;
+    }
+    domid = strtoul(path + strlen(DOMAINS), &end, 10);
+    if (*end != '/' || domid == 0 || domid > UINT16_MAX) {
+        return 0;
+    }
+    *ret_rest = end + 1;
+    return (uint32_t)domid;
 }
 
 char *path_status(const char *root)

@@ -10,7 +10,28 @@
 
 /* `root` is the setting xenstore.root, "/tool/xensnapd". */
 char *path_requests(const char *root);
-char *path_request(const char *root, const char *id);
+
+/*
+ * A request's key is what the agent knows it by: its id, or "<domid>:<id>" if
+ * it is in that domain's own folder.  No id and no name in xenstore has a ':'.
+ */
+char *path_request(const char *root, const char *key);
+char *path_domain(uint32_t domid);          /* "/local/domain/5" */
+char *path_domain_requests(uint32_t domid); /* ".../snapshot/requests" */
+
+/* Makes the key of a request; the caller's to free(). */
+char *path_key(uint32_t domid, const char *id);
+
+/* Whose folder the key's request is in, 0 for the root's; `*ret_id` (may be
+ * NULL) points into it. */
+uint32_t path_key_domid(const char *key, const char **ret_id);
+
+/* Whether that is a valid id: of others nothing is kept. */
+bool path_key_is_valid(const char *key);
+
+/* "/local/domain/5/name" is of 5, and the rest is "name".  0: of none. */
+uint32_t path_split_domain(const char *path, const char **ret_rest);
+
 char *path_status(const char *root);
 char *path_snapshots(const char *root);
 char *path_chains(const char *root);

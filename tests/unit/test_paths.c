@@ -34,6 +34,57 @@ static void every_path_lies_below_the_root(void **state)
     assert_text(path_vm_chain("u-u", "xvda"), "chains/u-u/xvda");
 }
 
+static void a_key_with_a_domid_lies_in_that_domains_folder(void **state)
+{
+    const char *id;
+
+    (void)state;
+    assert_text(path_key(0, "r1"), "r1");
+    assert_text(path_key(5, "r1"), "5:r1");
+    assert_text(path_request(ROOT, "5:r1"),
+                "/local/domain/5/snapshot/requests/r1");
+    assert_text(path_domain_requests(12), "/local/domain/12/snapshot/requests");
+    assert_text(path_domain(12), "/local/domain/12");
+    assert_int_equal(path_key_domid("r1", &id), 0);
+    assert_string_equal(id, "r1");
+    assert_int_equal(path_key_domid("32751:r1", &id), 32751);
+    assert_string_equal(id, "r1");
+    assert_true(path_key_is_valid("5:r1"));
+    assert_false(path_key_is_valid("5:r@1"));
+    assert_false(path_key_is_valid("5:"));
+    /* Not an id, so no request of domain 0 is called so. */
+    assert_false(request_id_is_valid("5:r1"));
+}
+
+static void a_path_of_a_domain_is_told(void **state)
+{
+    static const struct {
+        const char *path;
+        uint32_t domid;
+        const char *rest;
+    } table[] = {
+        {"/local/domain/5/name", 5, "name"},
+        {"/local/domain/5/snapshot/requests/x", 5, "snapshot/requests/x"},
+        {"/local/domain/0/name", 0, NULL},
+        {"/local/domain/5", 0, NULL},
+        {"/local/domain/5x/name", 0, NULL},
+        {"/local/domain/99999/name", 0, NULL},
+        {"/local/domain//name", 0, NULL},
+        {"/tool/xensnapd", 0, NULL},
+        {"@introduceDomain", 0, NULL},
+    };
+    const char *rest;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        assert_int_equal(path_split_domain(table[i].path, &rest),
+                         table[i].domid);
+        if (table[i].rest)
+            assert_string_equal(rest, table[i].rest);
+    }
+}
+
 static void a_dot_in_a_snapshots_name_is_written_so_that_xenstored_takes_it(
     void **state)
 {
@@ -161,6 +212,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_path_lies_below_the_root),
+        cmocka_unit_test(a_key_with_a_domid_lies_in_that_domains_folder),
+        cmocka_unit_test(a_path_of_a_domain_is_told),
         cmocka_unit_test(
             a_dot_in_a_snapshots_name_is_written_so_that_xenstored_takes_it),
         cmocka_unit_test(a_name_of_nothing_but_dots_fits),

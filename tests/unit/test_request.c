@@ -332,8 +332,10 @@ static void more_keys_than_any_request_has_are_refused(void **state)
 
     (void)state;
     assert_false(request_parse(&raw, &request, &err));
-    assert_refusal(ERR_INVALID_REQUEST,
-                   "there are more than 320 keys; no request has as many");
+    assert_refusal(
+        ERR_INVALID_REQUEST,
+        "there are more than 320 keys (64 in a domain's own folder); no "
+        "request has as many");
 }
 
 static void numbers_are_whole_and_bounded(void **state)
@@ -513,6 +515,38 @@ static void a_format_is_a_word(void **state)
     assert_false(CREATE("web", "disks/xvda/format", "averylongformatname"));
 }
 
+/* What only whoever copies it can see. */
+static void a_copy_that_may_be_anothers_is_refused(void **state)
+{
+    struct raw_pair pair = {(char *)(uintptr_t) "operation",
+                            (char *)(uintptr_t) "create"};
+    struct raw_request raw = {
+        .id = "r1", .requester = 7, .pairs = &pair, .count = 1};
+
+    (void)state;
+    assert_true(request_parse(&raw, &request, &err));
+    request_dispose(&request);
+    strcpy(raw.shared_key, "na\033me");
+    assert_false(request_parse(&raw, &request, &err));
+    assert_refusal(ERR_PERMISSION_DENIED,
+                   "na?me: not only domain 7 has rights to this node, so that "
+                   "another may have written it; let no permission entry name "
+                   "others");
+    raw.shared_key[0] = '\0';
+    raw.restless = true;
+    assert_false(request_parse(&raw, &request, &err));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "the request was being changed while it was read; write "
+                   "operation last, or all in one transaction");
+    raw.restless = false;
+    raw.cut = true;
+    assert_false(request_parse(&raw, &request, &err));
+    assert_refusal(
+        ERR_INVALID_REQUEST,
+        "there are more than 320 keys (64 in a domain's own folder); no "
+        "request has as many");
+}
+
 static void a_refused_request_leaves_the_result_alone(void **state)
 {
     (void)state;
@@ -524,6 +558,7 @@ static void a_refused_request_leaves_the_result_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_that_may_be_anothers_is_refused),
         cmocka_unit_test(a_create_with_nothing_else_means_all_disks_and_memory),
         cmocka_unit_test(every_key_of_create_is_read),
         cmocka_unit_test(what_no_guest_can_be_asked_is_refused),

@@ -159,6 +159,7 @@ class World:
         """The domain goes away without anybody asking the agent."""
         with contextlib.suppress(KeyError):
             del self.domains[domain.domid]
+        self._unwatch_guest(domain)
         domain.vanish()
 
     # -- guests -----------------------------------------------------------
@@ -185,6 +186,12 @@ class World:
         with self._guest_lock:
             self.guest_store.watch(f"{domain.path}/control/shutdown",
                                    str(domain.domid))
+
+    def _unwatch_guest(self, domain):
+        """Its domid may be another's next."""
+        with self._guest_lock, contextlib.suppress(XenstoreError):
+            self.guest_store.unwatch(f"{domain.path}/control/shutdown",
+                                     str(domain.domid))
 
     def _play_guests(self):
         readers = [self.guest_store, self._guest_wake[0]]
