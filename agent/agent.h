@@ -16,6 +16,7 @@
 #include "agent/supervise.h"
 #include "agent/watch.h"
 
+struct backend;
 struct dispatcher;
 struct expiry;
 struct holds;
@@ -39,6 +40,9 @@ struct agent {
     struct expiry *expiry;
     struct metrics *metrics;
     struct published *published;
+    /* A driver domain's agent; of the others above only loop, config, qmp,
+     * records and recovery are there then.  Else NULL. */
+    struct backend *backend;
     char started_at[CLOCK_UTC_LENGTH + 1];
 };
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/backend.h"
 #include "agent/base/alloc.h"
 #include "agent/base/beneath.h"
 #include "agent/base/folder.h"
@@ -117,6 +118,12 @@ static bool fail(const struct error *err)
 
 /* ---- the end ---- */
 
+static bool is_busy(const struct agent *agent)
+{
+    return agent->backend != NULL ? backend_is_busy(agent->backend)
+                                  : supervisor_is_busy(agent->supervisor);
+}
+
 static void on_linger(evutil_socket_t fd, short events, void *arg)
 {
     struct program *program = arg;
@@ -124,7 +131,7 @@ static void on_linger(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
-    if (supervisor_is_busy(program->agent.supervisor)) {
+    if (is_busy(&program->agent)) {
         event_add(program->linger, &later);
     } else {
         event_base_loopbreak(program->agent.loop);
@@ -161,6 +168,10 @@ static void on_stop(evutil_socket_t number, short events, void *arg)
     LOG_NOTICE("%s: ending once running operations have ended",
                strsignal((int)number));
     sd_notify(0, "STOPPING=1");
+    if (agent->backend != NULL) {
+        on_idle(program);
+        return;
+    }
     event_add(program->drain_limit, &limit);
     publish_state(agent, "draining");
     dispatcher_drain(agent->dispatcher, on_idle, program);
@@ -192,9 +203,11 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     }
     if (memcmp(&config.store, &agent->config.store, sizeof(config.store)) !=
             0 ||
-        strcmp(config.xenstore.root, agent->config.xenstore.root) != 0) {
-        LOG_WARN("store and xenstore.root change only with a restart");
+        strcmp(config.xenstore.root, agent->config.xenstore.root) != 0 ||
+        config.role != agent->config.role) {
+        LOG_WARN("role, store and xenstore.root change only with a restart");
     }
+    config.role = agent->config.role;
     config.store = agent->config.store;
     memcpy(config.xenstore.root, agent->config.xenstore.root,
            sizeof(config.xenstore.root));
@@ -202,9 +215,11 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     agent->config = config;
     log_configure(config.log.target, config.log.level);
     apply_timeouts(agent);
-    dispatcher_reconfigure(agent->dispatcher);
-    watch_policy_changed(agent->watch);
-    metrics_changed(agent->metrics);
+    if (agent->backend == NULL) {
+        dispatcher_reconfigure(agent->dispatcher);
+        watch_policy_changed(agent->watch);
+        metrics_changed(agent->metrics);
+    }
     LOG_NOTICE("settings read again from %s", program->config_path);
 }
 
@@ -239,12 +254,25 @@ static void add_signal(struct program *program, int slot, int number,
     event_add(program->signals[slot], NULL);
 }
 
+static void add_signals(struct program *program)
+{
+    struct event_base *loop = program->agent.loop;
+
+    add_signal(program, 0, SIGTERM, on_stop);
+    add_signal(program, 1, SIGINT, on_stop);
+    add_signal(program, 2, SIGHUP, on_reload);
+    program->drain_limit = evtimer_new(loop, on_drain_limit, program);
+    program->linger = evtimer_new(loop, on_linger, program);
+}
+
 static bool start_services(struct program *program, struct error *err)
 {
     struct agent *agent = &program->agent;
 
     clock_utc(agent->started_at);
     agent->qmp.socket_folder = "/var/run/xen";
+    agent->qmp.socket_name =
+        agent->config.role == ROLE_BACKEND ? "qmp-devd-" : "qmp-libxl-";
     agent->qmp.lock_folder = "/var/lib/xen";
     apply_timeouts(agent);
     agent->loop = event_base_new();
@@ -259,6 +287,11 @@ static bool start_services(struct program *program, struct error *err)
     agent->recovery = recovery_open(agent->config.store.folder, err);
     if (agent->recovery == NULL) {
         return false;
+    }
+    add_signals(program);
+    if (agent->config.role == ROLE_BACKEND) {
+        agent->backend = backend_new(agent);
+        return true;
     }
     agent->guests = guests_new(agent->loop, err);
     if (agent->guests == NULL) {
@@ -280,13 +313,11 @@ static bool start_services(struct program *program, struct error *err)
     agent->permissions = permissions_new();
     agent->published = published_new();
     agent->dispatcher = dispatcher_new(agent);
-    agent->watch = watch_new(agent->loop, &agent->config, agent->guests,
-                             &dispatch_listener, agent);
-    add_signal(program, 0, SIGTERM, on_stop);
-    add_signal(program, 1, SIGINT, on_stop);
-    add_signal(program, 2, SIGHUP, on_reload);
-    program->drain_limit = evtimer_new(agent->loop, on_drain_limit, program);
-    program->linger = evtimer_new(agent->loop, on_linger, program);
+    if (agent->backend == NULL) {
+        dispatcher_reconfigure(agent->dispatcher);
+        watch_policy_changed(agent->watch);
+        metrics_changed(agent->metrics);
+    }
     return true;
 }
 
@@ -309,6 +340,7 @@ static void stop_services(struct program *program)
     }
     event_free_if(program->drain_limit);
     event_free_if(program->linger);
+    backend_free(agent->backend);
     watch_free(agent->watch);
     dispatcher_free(agent->dispatcher);
     permissions_free(agent->permissions);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xenstore.h>
 
+#include "agent/backend.h"
 #include "agent/base/alloc.h"
 #include "agent/guest/guard.h"
 #include "agent/watch.h"
@@ -114,15 +115,24 @@ struct block_job_where snapshot_job_place(const struct snapshot *snapshot)
     };
 }
 
-pid_t snapshot_qemu(const struct snapshot *snapshot)
+static pid_t device_model(const struct agent *agent, uint32_t domid)
 {
-    char *path = xasprintf("/local/domain/%" PRIu32 "/image/device-model-pid",
-                           snapshot->guest.domid);
-    struct xs_handle *xs = watch_xs(snapshot->agent->watch);
+    char *path =
+        xasprintf("/local/domain/%" PRIu32 "/image/device-model-pid", domid);
+    struct xs_handle *xs = watch_xs(agent->watch);
     char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
     int pid = value == NULL ? 0 : atoi(value);
 
     free(value);
     free(path);
     return pid > 0 ? pid : 0;
+}
+
+pid_t snapshot_qemu(const struct snapshot *snapshot)
+{
+    const struct agent *agent = snapshot->agent;
+    uint32_t domid = snapshot->guest.domid;
+
+    return agent->backend != NULL ? backend_qemu(agent->backend, domid)
+                                  : device_model(agent, domid);
 }

@@ -26,6 +26,7 @@
 #include "agent/operation.h"
 #include "agent/request.h"
 
+struct backend_job;
 struct child;
 struct guard;
 struct guest_call;
@@ -127,6 +128,8 @@ struct snapshot {
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;
     bool told_bytes;
+
+    struct backend_job *backend_job; /* in a driver domain; else NULL */
 
     /* Of what is under way; total 0: nothing whose bytes are counted. */
     uint64_t bytes_done;

@@ -28,7 +28,13 @@ enum config_supervise {
     SUPERVISE_NEVER
 };
 
+enum config_role {
+    ROLE_HOST,   /* domain 0's: takes requests */
+    ROLE_BACKEND /* a driver domain's: backend.h */
+};
+
 struct config {
+    enum config_role role;
     struct {
         xentoollog_level level;
         enum log_target target;

@@ -26,6 +26,12 @@ static const struct setting_choice supervise_choices[] = {
     {NULL, 0},
 };
 
+static const struct setting_choice roles[] = {
+    {"host", ROLE_HOST},
+    {"backend", ROLE_BACKEND},
+    {NULL, 0},
+};
+
 #define IN(member)                                                             \
     .offset = offsetof(struct config, member),                                 \
     .size = sizeof(((struct config *)NULL)->member)
@@ -50,6 +56,8 @@ static const struct setting_choice supervise_choices[] = {
 
 /* clang-format off */
 const struct setting config_settings[] = {
+CHOICE("role", role, "host", roles),
+
 SECTION("log"),
 CHOICE("log.level", log.level, "info", log_levels),
 CHOICE("log.target", log.target, "stderr", log_targets),

@@ -29,6 +29,7 @@ struct qmp;
 
 struct qmp_settings {
     const char *socket_folder; /* "/var/run/xen" */
+    const char *socket_name;   /* "qmp-libxl-": the domid follows */
     const char *lock_folder;   /* "/var/lib/xen" */
     uint32_t lock_ms;          /* time limits */
     uint32_t greeting_ms;      /* connect, greeting and capabilities */

@@ -20,9 +20,9 @@ static bool socket_address(const struct qmp *qmp, struct sockaddr_un *address,
     int length;
 
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    length =
-        snprintf(address->sun_path, sizeof(address->sun_path),
-                 "%s/qmp-libxl-%u", qmp->settings->socket_folder, qmp->domid);
+    length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s%u",
+                      qmp->settings->socket_folder, qmp->settings->socket_name,
+                      qmp->domid);
     if (length < 0 || (size_t)length >= sizeof(address->sun_path))
         return error_set(err, ERR_QMP,
                          "the QMP socket's path in %s is too long",

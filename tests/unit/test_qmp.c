@@ -292,6 +292,7 @@ static int setup(void **state)
     memset(&server, 0, sizeof(server));
     server.waiting = -1;
     settings = (struct qmp_settings){.socket_folder = folder,
+                                     .socket_name = "qmp-libxl-",
                                      .lock_folder = folder,
                                      .lock_ms = 1000,
                                      .greeting_ms = 1000,

@@ -47,7 +47,8 @@ class Driver:
         (self.folder / "environment").write_text("".join(
             f"export {key}={shlex.quote(str(value))}\n" for key, value in (
                 ("CHECKOUT", HERE.parent.parent), ("WRAPPER", int(wrapper)),
-                ("BUILT_IN", os.environ.get("ARTIFACTS")))))
+                ("BUILT_IN", os.environ.get("ARTIFACTS")),
+                ("XENSNAP_BUILD", os.environ.get("XENSNAP_BUILD", "build")))))
         mark = self.console.size()
         config = self.folder / "config"
         config.write_text(self._config(memory))
@@ -86,6 +87,19 @@ class Driver:
         client = f"python3 - /run/xen/qmp-devd-{guest.domid} {command} <<'END'\n{QMP}END"
         return json.loads(self.run(client))["return"]
 
+    def start_agent(self):
+        """xensnapd with `role: backend`; waits until it is ready."""
+        (self.folder / "agent.yaml").write_text("role: backend\n")
+        program = "$CHECKOUT/${XENSNAP_BUILD:-build}/xensnapd"
+        self.run(f"{program} --foreground --config /run/rig/agent.yaml "
+                 ">>/run/rig/agent.log 2>&1 & echo $! >/run/rig/agent.pid")
+        self.store.wait(f"{self.answers}/state", "ready", LIMIT)
+
+    @property
+    def answers(self):
+        """Where its agent writes."""
+        return f"/local/domain/{self.domid}/data/xensnapd"
+
     def kill(self):
         """As a crash would end it."""
         xl("destroy", self.domid)
@@ -97,6 +111,6 @@ class Driver:
 
     def report(self):
         """For a failed test."""
-        devd = GrowingFile(self.folder / "devd.log")
         return [(f"console of {self.name}", self.console.tail(30)),
-                (f"xl devd of {self.name}", devd.tail(30))]
+                *((f"{log} of {self.name}", GrowingFile(self.folder / log).tail(30))
+                  for log in ("devd.log", "agent.log"))]

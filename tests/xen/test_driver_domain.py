@@ -33,3 +33,50 @@ def test_guest_has_a_disk_from_dom0_and_one_from_a_driver_domain(driver, guests)
     assert images(driver.qmp(guest, "query-block")) == {
         str(guest.image("xvdc")): "qcow2", str(guest.image("xvdd")): "raw"}
     assert "everywhere" in driver.run(f"strings {guest.image('xvdd')}")
+
+
+class Job:
+    """A job for a driver domain's agent, written by hand."""
+
+    def __init__(self, store, driver, guest, disk):
+        self.store, self.answers = store, f"{driver.answers}/jobs/{disk.vdev}"
+        folder = f"/tool/xensnapd/backends/{driver.domid}"
+        self.path = f"{folder}/{disk.vdev}"
+        store.mkdir(folder)
+        store.set_permissions(folder, ["n0", f"r{driver.domid}"])
+        keys = {"guest": guest.domid, "uuid": guest.uuid, "name": "s1",
+                f"disks/{disk.vdev}/path": guest.image(disk.vdev),
+                f"disks/{disk.vdev}/format": disk.format, "phase": "prepare"}
+        store.write({f"{self.path}/{key}": value for key, value in keys.items()})
+
+    def say(self, phase):
+        self.store.write({f"{self.path}/phase": phase})
+
+    def wait(self, state):
+        """All of the answer, once it is in that state."""
+        self.store.wait(f"{self.answers}/state", {state, "undone", "committed"}, 300)
+        answer = self.store.tree(self.answers)
+        assert answer["state"] == state, answer
+        return answer
+
+
+def test_its_agent_takes_a_disk_s_part_and_undoes_it(driver, guests, store):
+    disk = Disk("xvdb", driver=driver)
+    guest = guests("both", disks=(Disk("xvda"), disk))
+    driver.start_agent()
+    job = Job(store, driver, guest, disk)
+    overlay = job.wait("prepared")[f"disks/{disk.vdev}/overlay"]
+    job.say("switch")
+    job.wait("switched")
+    guest.write_key(1, "after the switch")
+    assert images(driver.qmp(guest, "query-block")) == {overlay: "qcow2"}
+    job.say("undo")
+    job.wait("undone")
+    assert images(driver.qmp(guest, "query-block")) == {str(guest.image("xvdb")): "qcow2"}
+    assert guest.read_key(1)["xvdb"] == "after the switch"
+    assert "gone" in driver.run(f"ls {overlay} || echo gone")
+    # What it is told comes from domain 0 alone.
+    assert "refused" in driver.run(f"xenstore-write {job.path}/phase commit || echo refused")
+    guest.wait_tick(more=2)
+    first, last = guest.complete_records()["xvdb"]
+    assert first == 1 and last > 1

@@ -103,6 +103,7 @@ class Domain:
         self.vcpus = settings.pop("vcpus", 1)
         self.responsive = settings.pop("responsive", True)
         self.emulated = settings.pop("emulated", False)
+        self.devd = settings.pop("devd", False)
         self.settings = settings
         self.disks = {}
         for disk in map(_as_disk, disks):
@@ -139,6 +140,11 @@ class Domain:
     @property
     def qmp_path(self):
         return f"/var/run/xen/qmp-libxl-{self.domid}"
+
+    @property
+    def devd_qmp_path(self):
+        """As install/qemu-devd would give it."""
+        return f"/run/xen/qmp-devd-{self.domid}"
 
     # -- coming up --------------------------------------------------------
 
@@ -248,6 +254,8 @@ class Domain:
                    ("libxenstat-cmd",
                     f"path=/var/run/xen/qmp-libxenstat-{self.domid}"),
                    ("test-cmd", f"fd={monitor_fd}"))
+        if self.devd:
+            sockets += (("devd-cmd", f"path={self.devd_qmp_path}"),)
         for name, where in sockets:
             arguments += ["-chardev",
                           f"socket,id={name},{where},server=on,wait=off",

@@ -146,7 +146,8 @@ class World:
         """A running domain. `disks`: Disk, its arguments, or a dict of them.
         Settings: uuid, domid, memory_kb, vcpus, responsive (does the guest
         answer to suspend), emulated (an HVM guest that still has its IDE
-        disks); anything else goes into the xl configuration."""
+        disks), devd (its QEMU also has the socket of one in a driver
+        domain); anything else goes into the xl configuration."""
         domid = settings.pop("domid", self._next_domid)
         self._next_domid = max(self._next_domid, domid + 1)
         domain = Domain(self, domid, name, kind, disks, **settings)

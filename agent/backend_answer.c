@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A job's keys in xenstore, both ways. */
+#include "agent/backend_answer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/disk/vdev.h"
+#include "agent/store/keys.h"
+
+/* ---- what is asked ---- */
+
+static char *read_key(struct xs_handle *xs, const char *folder, const char *key)
+{
+    char *path = xasprintf("%s/%s", folder, key);
+    char *value = xs_read(xs, XBT_NULL, path, NULL);
+
+    free(path);
+    return value;
+}
+
+/* Copies a key that must be there; one that does not fit is not cut. */
+static bool read_text(struct xs_handle *xs, const char *folder, const char *key,
+                      char *buffer, size_t size, struct error *err)
+{
+    char *value = read_key(xs, folder, key);
+    bool fits = value != NULL && value[0] != '\0' && strlen(value) < size;
+
+    if (fits) {
+        strcpy(buffer, value);
+    }
+    free(value);
+    return fits || error_set(err, ERR_INVALID_REQUEST,
+                             "%s is missing or too long in %s", key, folder);
+}
+
+static bool read_guest(struct xs_handle *xs, const char *folder,
+                       struct snapshot *snapshot, struct error *err)
+{
+    char text[16], *end;
+    unsigned long domid;
+
+    if (!read_text(xs, folder, "guest", text, sizeof(text), err) ||
+        !read_text(xs, folder, "uuid", snapshot->guest.uuid,
+                   sizeof(snapshot->guest.uuid), err)) {
+        return false;
+    }
+    domid = strtoul(text, &end, 10);
+    if (*end != '\0' || text[0] < '0' || text[0] > '9' || domid > UINT32_MAX) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "guest is \"%.8s\" instead of a domid", text);
+    }
+    if (strspn(snapshot->guest.uuid, "0123456789abcdef-") !=
+        GUEST_UUID_LENGTH) {
+        return error_set(err, ERR_INVALID_REQUEST, "uuid is not one");
+    }
+    snapshot->guest.domid = (uint32_t)domid;
+    snprintf(snapshot->guest.name, sizeof(snapshot->guest.name), "domid-%lu",
+             domid);
+    return true;
+}
+
+static bool read_disk(struct xs_handle *xs, const char *folder,
+                      const char *vdev, struct snapshot_disk *disk,
+                      struct error *err)
+{
+    char *below = xasprintf("%s/disks/%s", folder, vdev);
+    char path[PATH_MAX], format[16];
+    struct vdev parsed;
+    bool ok;
+
+    disk->external = true;
+    disk->backend = "qdisk";
+    disk->writable = true;
+    snprintf(disk->vdev, sizeof(disk->vdev), "%s", vdev);
+    ok = (strlen(vdev) < sizeof(disk->vdev) && vdev_parse(vdev, &parsed)) ||
+         error_set(err, ERR_INVALID_REQUEST, "there is no such vdev");
+    ok = ok && read_text(xs, below, "path", path, sizeof(path), err) &&
+         read_text(xs, below, "format", format, sizeof(format), err);
+    ok = ok && (request_path_is_plain(path) ||
+                error_set(err, ERR_INVALID_REQUEST,
+                          "its path is no plain absolute path"));
+    if (ok) {
+        disk->path = xstrdup(path);
+        disk->format = xstrdup(format);
+        disk->wanted_path = read_key(xs, below, "overlay");
+        disk->rule = format_rule_find(disk->backend, disk->format, err);
+        ok = disk->rule != NULL;
+    }
+    ok = ok && (disk->wanted_path == NULL ||
+                request_path_is_plain(disk->wanted_path) ||
+                error_set(err, ERR_INVALID_REQUEST,
+                          "its overlay is no plain absolute path"));
+    free(below);
+    return ok || error_prefix(err, "disk %s: ", disk->vdev);
+}
+
+static bool read_disks(struct xs_handle *xs, const char *folder,
+                       struct snapshot *snapshot, struct error *err)
+{
+    char *below = xasprintf("%s/disks", folder);
+    unsigned int count = 0;
+    char **vdevs = xs_directory(xs, XBT_NULL, below, &count);
+    bool ok =
+        (vdevs != NULL && count > 0 && count <= REQUEST_DISKS_MAX) ||
+        error_set(err, ERR_INVALID_REQUEST, "%s names no disk, or more than %d",
+                  below, REQUEST_DISKS_MAX);
+
+    free(below);
+    if (ok) {
+        snapshot->disks = xcalloc(count, sizeof(*snapshot->disks));
+    }
+    for (unsigned int i = 0; ok && i < count; i++) {
+        snapshot->disk_count++;
+        ok = read_disk(xs, folder, vdevs[i], &snapshot->disks[i], err);
+    }
+    free(vdevs);
+    return ok;
+}
+
+bool backend_read_job(struct xs_handle *xs, const char *folder,
+                      struct snapshot *snapshot, struct error *err)
+{
+    char *restore = read_key(xs, folder, "restore");
+
+    /* A second overlay for what `xl restore` would write. */
+    snapshot->request.memory = restore != NULL && strcmp(restore, "1") == 0;
+    free(restore);
+    if (!read_text(xs, folder, "name", snapshot->name, sizeof(snapshot->name),
+                   err)) {
+        return false;
+    }
+    if (!snapshot_name_is_valid(snapshot->name)) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "name is none that a snapshot can have");
+    }
+    return read_guest(xs, folder, snapshot, err) &&
+           read_disks(xs, folder, snapshot, err);
+}
+
+/* ---- what is answered ---- */
+
+static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
+{
+    char *below = xasprintf("disks/%s", disk->vdev);
+    char *overlay = xasprintf("%s/overlay", below);
+    char *restore = xasprintf("%s/restore-overlay", below);
+    char *bytes = xasprintf("%s/virtual-bytes", below);
+    char *depth = xasprintf("%s/depth", below);
+
+    keys_add(keys, overlay, "%s", disk->overlay);
+    if (disk->restore_overlay != NULL) {
+        keys_add(keys, restore, "%s", disk->restore_overlay);
+    }
+    keys_add(keys, bytes, "%" PRIu64, disk->virtual_bytes);
+    keys_add(keys, depth, "%zu", disk->depth);
+    free(depth);
+    free(bytes);
+    free(restore);
+    free(overlay);
+    free(below);
+}
+
+static char *answer_folder(const char *id)
+{
+    return xasprintf(BACKEND_FOLDER "/jobs/%s", id);
+}
+
+void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
+                    const char *state, bool files, const struct error *err)
+{
+    char *folder = answer_folder(snapshot->id);
+    struct keys keys = {0};
+    struct error why;
+
+    for (size_t i = 0; files && i < snapshot->disk_count; i++) {
+        add_disk(&keys, &snapshot->disks[i]);
+    }
+    if (err != NULL && err->code != ERR_NONE) {
+        keys_add(&keys, "error/code", "%s", error_code_name(err->code));
+        keys_add(&keys, "error/message", "%s", err->message);
+    }
+    keys_add(&keys, "state", "%s", state);
+    if (keys_commit(xs, folder, &keys, NULL, NULL, &why)) {
+        LOG_INFO("%s %s", snapshot->label, state);
+    } else {
+        LOG_ERROR("%s cannot answer \"%s\": %s", snapshot->label, state,
+                  why.message);
+    }
+    keys_dispose(&keys);
+    free(folder);
+}
+
+void backend_forget_answer(struct xs_handle *xs, const char *id)
+{
+    char *folder = answer_folder(id);
+
+    if (xs != NULL && !xs_rm(xs, XBT_NULL, folder) && errno != ENOENT) {
+        LOG_WARN("cannot remove %s from xenstore: %s", folder, strerror(errno));
+    }
+    free(folder);
+}

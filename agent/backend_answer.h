@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a driver domain's agent reads of a job, and what it answers.
+ */
+#ifndef XENSNAPD_BACKEND_ANSWER_H
+#define XENSNAPD_BACKEND_ANSWER_H
+
+#include <xenstore.h>
+
+#include "agent/snapshot.h"
+
+/* Where a driver domain may write; relative to its own folder. */
+#define BACKEND_FOLDER "data/xensnapd"
+
+/* Fills in guest, name and disks.  ERR_INVALID_REQUEST says what is wrong. */
+bool backend_read_job(struct xs_handle *xs, const char *folder,
+                      struct snapshot *snapshot, struct error *err);
+
+/* Tells how far the job is.  With `files`: also which files were made.  `err`
+ * NULL or ERR_NONE: nothing went wrong. */
+void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
+                    const char *state, bool files, const struct error *err);
+
+/* Removes all that was answered. */
+void backend_forget_answer(struct xs_handle *xs, const char *id);
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A driver domain's part of one snapshot. */
+#include "agent/backend_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/backend.h"
+#include "agent/backend_answer.h"
+#include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/recovery.h"
+
+#define SECONDS(n) ((n)*1000u)
+
+/* Of switch-disks in the recipe. */
+#define SWITCH_STEP 4
+
+struct backend_job {
+    struct agent *agent;
+    struct snapshot *snapshot;
+    enum backend_phase phase; /* what was said last */
+    bool awaiting;            /* the step under way waits for more */
+    bool resumed;             /* an earlier agent's, not taken up yet */
+    bool ended;
+    bool gone; /* nobody is there to be answered */
+};
+
+static struct backend_job *job_of(struct operation *operation)
+{
+    return snapshot_of(operation)->backend_job;
+}
+
+static void answer(const struct backend_job *job, const char *state, bool files,
+                   const struct error *err)
+{
+    if (!job->gone) {
+        backend_answer(backend_xs(job->agent->backend), job->snapshot, state,
+                       files, err);
+    }
+}
+
+/* ---- the recipe ---- */
+
+/* QEMU would refuse its socket to nobody else; where there is none, no wrapper
+ * is in place. */
+static void find_socket(struct operation *operation)
+{
+    const struct snapshot *snapshot = snapshot_of(operation);
+    const struct qmp_settings *qmp = &snapshot->agent->qmp;
+    char *path = xasprintf("%s/%s%u", qmp->socket_folder, qmp->socket_name,
+                           snapshot->guest.domid);
+    struct error err = {0};
+
+    if (access(path, F_OK) != 0) {
+        error_set(&err, ERR_UNSUPPORTED_DISK,
+                  "the QEMU that serves domain %u here has no QMP socket %s: "
+                  "`xl devd` gives it none; put qemu-devd in QEMU's place as "
+                  "xensnapd(8) says, and start the guest anew",
+                  snapshot->guest.domid, path);
+    }
+    free(path);
+    operation_step_done(operation, &err);
+}
+
+/* Waits until `phase` is said. */
+static void await(struct operation *operation, enum backend_phase phase,
+                  const char *state, bool files)
+{
+    struct backend_job *job = job_of(operation);
+
+    answer(job, state, files, NULL);
+    if (job->phase >= phase) {
+        operation_step_done(operation, NULL);
+    } else {
+        job->awaiting = true;
+    }
+}
+
+static void await_switch(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    /* The wait may be long, and QEMU serves one session at a time. */
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    await(operation, BACKEND_SWITCH, "prepared", true);
+}
+
+static void await_commit(struct operation *operation)
+{
+    await(operation, BACKEND_COMMIT, "switched", false);
+}
+
+static void await_abort(struct operation *operation)
+{
+    struct error err;
+
+    job_of(operation)->awaiting = false;
+    error_set(&err, ERR_CANCELLED, "domain 0 called it off");
+    operation_step_done(operation, &err);
+}
+
+/* clang-format off */
+static const struct step recipe[] = {
+    { "find-socket", "looking for QEMU's socket",
+          find_socket, NULL, NULL, SECONDS(10), 1, 0 },
+    { "inspect-disks", "asking QEMU for the disks' chains",
+          disks_inspect, NULL, NULL, SECONDS(60), 20, 0 },
+    { "make-overlays", "making the overlays",
+          overlays_make, overlays_remove, NULL, SECONDS(60), 40, 0 },
+    { "await-switch", "waiting for the word to switch",
+          await_switch, NULL, await_abort, 0, 60, 0 },
+    { "switch-disks", "switching the disks",
+          disks_switch, disks_switch_back, NULL, SECONDS(120), 80, 0 },
+    { "await-commit", "waiting for the end",
+          await_commit, NULL, await_abort, 0, 100, STEP_COMMITS },
+    { NULL }
+};
+/* clang-format on */
+
+/* ---- its end ---- */
+
+static void finish(struct backend_job *job, const char *state,
+                   const struct error *err)
+{
+    job->ended = true;
+    recovery_forget(job->snapshot);
+    answer(job, state, false, err);
+}
+
+static void on_finished(struct operation *operation)
+{
+    struct backend_job *job = job_of(operation);
+    const struct error *err = &operation->error;
+
+    if (err->code == ERR_NONE) {
+        finish(job, "committed", NULL);
+        return;
+    }
+    LOG_NOTICE("%s %s: %s", job->snapshot->label, error_code_name(err->code),
+               err->message);
+    if (operation->undo_error.code != ERR_NONE) {
+        err = &operation->undo_error;
+    } else if (err->code == ERR_CANCELLED) {
+        err = NULL;
+    }
+    finish(job, "undone", err);
+}
+
+/* ---- what the engine asks of its host ---- */
+
+static uint64_t host_now(struct operation *operation)
+{
+    (void)operation;
+    return clock_monotonic_ms();
+}
+
+static void host_arm_timer(struct operation *operation, uint64_t ms)
+{
+    struct timeval wait = clock_timeval(ms);
+
+    if (ms == UINT64_MAX) {
+        event_del(snapshot_of(operation)->timer);
+    } else {
+        event_add(snapshot_of(operation)->timer, &wait);
+    }
+}
+
+static void host_defer(struct operation *operation)
+{
+    event_active(snapshot_of(operation)->deferred, EV_TIMEOUT, 0);
+}
+
+static void host_on_progress(struct operation *operation)
+{
+    (void)operation; /* there is nobody to be told */
+}
+
+static const struct operation_host host = {
+    .now_ms = host_now,
+    .arm_timer = host_arm_timer,
+    .defer = host_defer,
+    .on_progress = host_on_progress,
+    .on_finished = on_finished,
+};
+
+static void on_deferred(evutil_socket_t fd, short events, void *arg)
+{
+    struct backend_job *job = arg;
+
+    (void)fd;
+    (void)events;
+    operation_on_deferred(&job->snapshot->operation);
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct backend_job *job = arg;
+
+    (void)fd;
+    (void)events;
+    operation_on_timer(&job->snapshot->operation);
+}
+
+/* ---- its life ---- */
+
+static struct backend_job *job_make(struct agent *agent,
+                                    struct snapshot *snapshot)
+{
+    struct backend_job *job = xcalloc(1, sizeof(*job));
+
+    job->agent = agent;
+    job->snapshot = snapshot;
+    snapshot->agent = agent;
+    snapshot->backend_job = job;
+    snapshot->timer = evtimer_new(agent->loop, on_timer, job);
+    snapshot->deferred = evtimer_new(agent->loop, on_deferred, job);
+    snprintf(snapshot->label, sizeof(snapshot->label), "job=%s", snapshot->id);
+    snapshot->operation = (struct operation){
+        .host = &host, .steps = recipe, .label = snapshot->label};
+    return job;
+}
+
+/* A note stands until the end of what it is of: so this one has ended, or has
+ * done nothing. */
+static void finish_unknown(struct backend_job *job, enum backend_phase phase)
+{
+    struct error err;
+
+    switch (phase) {
+    case BACKEND_COMMIT:
+        finish(job, "committed", NULL);
+        break;
+    case BACKEND_UNDO:
+        finish(job, "undone", NULL);
+        break;
+    case BACKEND_PREPARE:
+    case BACKEND_SWITCH:
+        error_set(&err, ERR_INTERRUPTED,
+                  "the driver domain's agent ended under way; its part was "
+                  "undone");
+        finish(job, "undone", &err);
+        break;
+    }
+}
+
+struct backend_job *backend_job_new(struct agent *agent, const char *id,
+                                    const char *folder,
+                                    enum backend_phase phase)
+{
+    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct backend_job *job;
+    struct error err;
+
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    snprintf(snapshot->id, sizeof(snapshot->id), "%s", id);
+    job = job_make(agent, snapshot);
+    if (phase != BACKEND_PREPARE) {
+        finish_unknown(job, phase);
+    } else if (backend_read_job(backend_xs(agent->backend), folder, snapshot,
+                                &err)) {
+        snprintf(snapshot->label, sizeof(snapshot->label), "job=%s dom=%u", id,
+                 snapshot->guest.domid);
+        operation_start(&snapshot->operation);
+    } else {
+        finish(job, "undone", &err);
+    }
+    return job;
+}
+
+struct backend_job *backend_job_resume(struct agent *agent,
+                                       struct snapshot *snapshot)
+{
+    struct backend_job *job = job_make(agent, snapshot);
+
+    job->resumed = true;
+    LOG_NOTICE("%s was interrupted", snapshot->label);
+    return job;
+}
+
+const char *backend_job_id(const struct backend_job *job)
+{
+    return job->snapshot->id;
+}
+
+/* Nothing was switched if nobody said so; else it waits for the end. */
+static void take_up(struct backend_job *job)
+{
+    struct error why;
+
+    if (job->phase == BACKEND_SWITCH) {
+        return;
+    }
+    job->resumed = false;
+    if (job->phase == BACKEND_COMMIT) {
+        finish(job, "committed", NULL);
+        return;
+    }
+    error_set(&why, ERR_INTERRUPTED,
+              "the driver domain's agent ended under way; its part was undone");
+    operation_recover_undo(&job->snapshot->operation, SWITCH_STEP, &why);
+}
+
+void backend_job_hear(struct backend_job *job, enum backend_phase phase)
+{
+    struct operation *operation = &job->snapshot->operation;
+    bool goes_on = job->awaiting && phase > job->phase;
+
+    job->phase = phase;
+    if (job->ended) {
+        return;
+    }
+    if (job->resumed) {
+        take_up(job);
+    } else if (phase == BACKEND_UNDO) {
+        operation_cancel(operation, ERR_CANCELLED, "domain 0 called it off");
+    } else if (goes_on) {
+        job->awaiting = false;
+        operation_step_done(operation, NULL);
+    }
+}
+
+bool backend_job_is_busy(const struct backend_job *job)
+{
+    return !job->ended && !job->resumed && !job->awaiting;
+}
+
+bool backend_job_gone(struct backend_job *job)
+{
+    if (!job->gone) {
+        backend_forget_answer(backend_xs(job->agent->backend),
+                              job->snapshot->id);
+    }
+    if (!job->gone && !job->ended) {
+        LOG_WARN("%s its folder in xenstore is gone before its end: what it "
+                 "made is left as it is, for it may be in use",
+                 job->snapshot->label);
+    }
+    job->gone = true;
+    if (backend_job_is_busy(job)) {
+        return false;
+    }
+    recovery_forget(job->snapshot);
+    return true;
+}
+
+void backend_job_free(struct backend_job *job)
+{
+    snapshot_free(job->snapshot);
+    free(job);
+}
+
+bool backend_phase_parse(const char *text, enum backend_phase *ret_phase)
+{
+    static const char *const names[] = {
+        [BACKEND_PREPARE] = "prepare",
+        [BACKEND_SWITCH] = "switch",
+        [BACKEND_COMMIT] = "commit",
+        [BACKEND_UNDO] = "undo",
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], text) == 0) {
+            *ret_phase = (enum backend_phase)i;
+            return true;
+        }
+    }
+    return false;
+}

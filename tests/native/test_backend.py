@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The agent of a driver domain: its part of a snapshot, with the real QEMU, and a
+test that plays whoever takes the snapshot in domain 0."""
+
+import os
+import signal
+
+import pytest
+
+from native.backend import ANSWERS, Backend
+from native.expect import image_info, image_is_sound
+
+BLOCK = b"x" * 512
+
+
+@pytest.fixture(name="backend_stopped")
+def fixture_backend_stopped(world):
+    program = os.path.join(os.environ["NATIVE_BUILD"], "xensnapd")
+    instance = Backend(world, program)
+    yield instance
+    instance.check_end()
+
+
+@pytest.fixture(name="backend")
+def fixture_backend(backend_stopped):
+    return backend_stopped.start()
+
+
+@pytest.fixture(name="domain")
+def fixture_domain(world):
+    one = world.add_domain("web", disks=[("xvda", "qcow2"), ("xvdb", "raw")],
+                           devd=True)
+    world.store.write(f"/local/domain/0/libxl/{one.domid}/qdisk-backend-pid",
+                      str(one.qemu.pid))
+    for vdev in one.disks:
+        one.write(vdev, 0, BLOCK)
+    return one
+
+
+def chains(domain):
+    return {vdev: domain.chain(vdev) for vdev in domain.disks}
+
+
+def images(world):
+    return sorted(os.listdir(world.images))
+
+
+def overlays(answer, vdevs=("xvda", "xvdb")):
+    return {vdev: answer[f"disks/{vdev}/overlay"] for vdev in vdevs}
+
+
+def assert_no_note(backend):
+    assert not [name for name in backend.records() if "op-" in name]
+
+
+def test_it_tells_that_it_is_there_until_it_ends(world, backend):
+    assert world.store.read(f"{ANSWERS}/protocol") == "1"
+    backend.stop()
+    assert world.store.read(f"{ANSWERS}/state") is None
+
+
+def test_a_part_that_is_committed(world, backend, domain):
+    before = chains(domain)
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    for vdev, overlay in made.items():
+        info = image_info(overlay)
+        assert info["full-backing-filename"] == domain.disks[vdev].path
+        assert info["backing-filename-format"] == domain.disks[vdev].format
+    # Prepared is not switched: the guest still writes where it did.
+    assert chains(domain) == before
+    job.say("switch")
+    job.wait("switched")
+    assert chains(domain) == {
+        vdev: [(made[vdev], "qcow2"), *before[vdev]] for vdev in made}
+    job.say("commit")
+    job.wait("committed")
+    domain.write("xvda", 0, b"y" * 512)
+    assert domain.read("xvdb", 0, 512) == BLOCK
+    job.remove()
+    assert_no_note(backend)
+    assert all(image_is_sound(overlay) for overlay in made.values())
+
+
+def test_a_second_overlay_where_the_memory_file_needs_one(world, backend,
+                                                          domain):
+    job = backend.job(domain, ["xvdb"], restore=1)
+    answer = job.wait("prepared")
+    second = answer["disks/xvdb/restore-overlay"]
+    assert second not in overlays(answer, ["xvdb"]).values()
+    assert image_info(second)["full-backing-filename"] == \
+        domain.disks["xvdb"].path
+    job.say("undo")
+    job.wait("undone")
+    assert not os.path.exists(second)
+
+
+@pytest.mark.parametrize("switched", [False, True])
+def test_a_part_that_is_undone(world, backend, domain, switched):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain, restore=1)
+    job.wait("prepared")
+    if switched:
+        job.say("switch")
+        job.wait("switched")
+    domain.write("xvda", 512, b"y" * 512)
+    job.say("undo")
+    answer = job.wait("undone")
+    assert "error/code" not in answer
+    assert chains(domain) == before
+    assert images(world) == files
+    assert domain.read("xvda", 0, 1024) == BLOCK + b"y" * 512
+    assert_no_note(backend)
+
+
+def test_without_a_socket_it_says_what_to_do(world, backend):
+    domain = world.add_domain("web", devd=False)
+    answer = backend.job(domain).wait("undone")
+    assert answer["error/code"] == "unsupported-disk"
+    assert "qemu-devd" in answer["error/message"]
+
+
+@pytest.mark.parametrize("keys, culprit", [
+    ({"guest": "web"}, "guest"),
+    ({"uuid": "x"}, "uuid"),
+    ({"name": "../s1"}, "name"),
+    ({"disks/xvda/path": "/a/../b"}, "xvda"),
+    ({"disks/xvda/overlay": "relative"}, "xvda"),
+    ({"disks/nothing/path": "/x"}, "nothing"),
+])
+def test_a_job_that_makes_no_sense_is_refused(world, backend, domain, keys,
+                                              culprit):
+    files = images(world)
+    answer = backend.job(domain, **keys).wait("undone")
+    assert answer["error/code"] == "invalid-request"
+    assert culprit in answer["error/message"]
+    assert images(world) == files
+
+
+def test_another_image_than_the_one_in_use_is_refused(world, backend, domain):
+    answer = backend.job(domain).wait("prepared")
+    other = overlays(answer)["xvda"]
+    job = backend.job(domain, ["xvda"])
+    job.wait("prepared")
+    job.say("undo")
+    job.wait("undone")
+    assert os.path.exists(other)
+    domain.disks["xvda"].path = other
+    answer = backend.job(domain, ["xvda"]).wait("undone")
+    assert answer["error/code"] == "chain-broken"
+
+
+def test_a_qemu_that_hangs_is_given_up(world, backend_stopped, domain):
+    backend_stopped.configure("timeouts", qmp_greeting="300ms",
+                              qmp_reply="300ms")
+    backend = backend_stopped.start()
+    files = images(world)
+    domain.qemu.send_signal(signal.SIGSTOP)
+    answer = backend.job(domain).wait("undone")
+    assert answer["error/code"] == "qmp-error"
+    domain.qemu.send_signal(signal.SIGCONT)
+    assert images(world) == files
+
+
+def test_a_qemu_that_dies_after_the_switch(world, backend, domain):
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    job.say("switch")
+    job.wait("switched")
+    domain.write("xvda", 0, b"y" * 512)
+    domain.kill_qemu()
+    job.say("undo")
+    answer = job.wait("undone")
+    # What the guest wrote is in the one overlay, and nothing in the other.
+    assert "xvda" in answer["error/message"]
+    assert os.path.exists(made["xvda"])
+    assert not os.path.exists(made["xvdb"])
+
+
+def test_killed_before_the_switch_it_undoes(world, backend, domain):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain)
+    job.wait("prepared")
+    backend.kill()
+    backend.start()
+    answer = job.wait("undone")
+    assert answer["error/code"] == "interrupted"
+    assert images(world) == files
+    assert chains(domain) == before
+    # Too late to go on with it.
+    job.say("switch")
+    assert job.wait("undone")["error/code"] == "interrupted"
+    assert chains(domain) == before
+
+
+@pytest.mark.parametrize("word, state", [("commit", "committed"),
+                                         ("undo", "undone")])
+def test_killed_after_the_switch_it_waits_for_the_word(world, backend, domain,
+                                                       word, state):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    job.say("switch")
+    job.wait("switched")
+    backend.kill()
+    backend.start()
+    backend.wait_log("was interrupted")
+    assert chains(domain)["xvda"][0][0] == made["xvda"]
+    domain.write("xvda", 0, b"y" * 512)
+    job.say(word)
+    job.wait(state)
+    if word == "commit":
+        assert chains(domain)["xvdb"][0][0] == made["xvdb"]
+    else:
+        assert chains(domain) == before
+        assert images(world) == files
+    assert domain.read("xvda", 0, 512) == b"y" * 512
+    assert_no_note(backend)
+
+
+def test_a_job_that_vanishes_is_left_as_it_is(world, backend, domain):
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    job.say("switch")
+    job.wait("switched")
+    job.remove()
+    backend.wait_log("left as it is")
+    assert chains(domain)["xvda"][0][0] == made["xvda"]
+    assert_no_note(backend)
+
+
+def test_it_is_told_to_end_while_it_undoes(world, backend, domain):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain)
+    job.wait("prepared")
+    job.say("switch")
+    job.wait("switched")
+    job.say("undo")
+    assert backend.stop() == 0
+    backend.start()
+    job.wait("undone")
+    assert chains(domain) == before
+    assert images(world) == files
