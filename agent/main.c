@@ -313,11 +313,8 @@ static bool start_services(struct program *program, struct error *err)
     agent->permissions = permissions_new();
     agent->published = published_new();
     agent->dispatcher = dispatcher_new(agent);
-    if (agent->backend == NULL) {
-        dispatcher_reconfigure(agent->dispatcher);
-        watch_policy_changed(agent->watch);
-        metrics_changed(agent->metrics);
-    }
+    agent->watch = watch_new(agent->loop, &agent->config, agent->guests,
+                             &dispatch_listener, agent);
     return true;
 }
 
