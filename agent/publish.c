@@ -151,7 +151,7 @@ bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
     records_each_of_vm(agent->records, vm_uuid, add_record, &composition);
     add_current(&composition, records_current(agent->records, vm_uuid));
     add_chains(agent, &composition);
-    ok = published_update(agent->published, watch_xs(agent->watch),
+    ok = published_update(agent->published, watch_wire(agent->watch),
                           agent->config.xenstore.root, vm_uuid,
                           &composition.nodes, err);
     published_nodes_dispose(&composition.nodes);
@@ -203,7 +203,8 @@ static void publish_status(struct agent *agent, const char *state)
     keys_add(&keys, "operations", "%s", OPERATIONS);
     keys_add(&keys, "started-at", "%s", agent->started_at);
     keys_add(&keys, "state", "%s", state);
-    if (!keys_commit(watch_xs(agent->watch), folder, &keys, NULL, NULL, &err)) {
+    if (!keys_commit_together(watch_wire(agent->watch), folder, &keys, NULL,
+                              NULL, &err)) {
         LOG_ERROR("cannot publish the status: %s", err.message);
     }
     keys_dispose(&keys);

@@ -233,7 +233,7 @@ void published_free(struct published *published)
     }
 }
 
-bool published_update(struct published *published, struct xs_handle *xs,
+bool published_update(struct published *published, const struct wire *wire,
                       const char *root, const char *vm_uuid,
                       struct published_nodes *nodes, struct error *err)
 {
@@ -247,7 +247,8 @@ bool published_update(struct published *published, struct xs_handle *xs,
     }
     marks = mark_all(nodes);
     find_changes(vm, nodes, marks, &changes);
-    ok = changes.count == 0 || keys_commit(xs, root, &changes, NULL, NULL, err);
+    ok = changes.count == 0 ||
+         keys_commit_together(wire, root, &changes, NULL, NULL, err);
     keys_dispose(&changes);
     if (ok) {
         free_marks(vm->marks, vm->count);

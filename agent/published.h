@@ -39,7 +39,7 @@ void published_clear(struct published *published);
 
 /* Makes xenstore hold these nodes of the VM and no others, in one transaction.
  * After a failure it holds what it held. */
-bool published_update(struct published *published, struct xs_handle *xs,
+bool published_update(struct published *published, const struct wire *wire,
                       const char *root, const char *vm_uuid,
                       struct published_nodes *nodes, struct error *err);
 

@@ -24,8 +24,8 @@ static bool commit(struct snapshot *snapshot, struct keys *keys, bool *ret_gone)
     bool ok;
 
     keys->reader = path_key_domid(snapshot->id, NULL);
-    ok = keys_commit(watch_xs(agent->watch), folder, keys, GUARD, ret_gone,
-                     &err);
+    ok = keys_commit_together(watch_wire(agent->watch), folder, keys, GUARD,
+                              ret_gone, &err);
     if (!ok) {
         LOG_ERROR("%s: %s", snapshot->label, err.message);
     }
@@ -328,8 +328,8 @@ void result_write_refusal(struct agent *agent, const char *key,
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "state", "failed");
     keys.reader = path_key_domid(key, NULL);
-    if (!keys_commit(watch_xs(agent->watch), folder, &keys, GUARD, NULL,
-                     &write_err)) {
+    if (!keys_commit_together(watch_wire(agent->watch), folder, &keys, GUARD,
+                              NULL, &write_err)) {
         LOG_ERROR("%s", write_err.message);
     }
     keys_dispose(&keys);

@@ -407,3 +407,8 @@ struct xs_handle *watch_xs(const struct watch *watch)
 {
     return store_xs(watch->store);
 }
+
+const struct wire *watch_wire(const struct watch *watch)
+{
+    return store_wire(watch->store);
+}

@@ -58,5 +58,6 @@ void watch_policy_changed(struct watch *watch);
 
 /* NULL while there is no connection. */
 struct xs_handle *watch_xs(const struct watch *watch);
+const struct wire *watch_wire(const struct watch *watch);
 
 #endif

@@ -24,8 +24,9 @@ struct store {
     uint32_t pause_ms; /* before the next attempt */
     bool complained;   /* one log line for one outage */
     struct xs_handle *xs;
+    struct wire wire;
     struct event *readable; /* watch events on xs */
-    struct event *hang_up;  /* the silent connection */
+    struct event *hang_up;  /* of the second connection */
     struct event *retry;
 };
 
@@ -92,8 +93,8 @@ static void on_readable(evutil_socket_t fd, short events, void *arg)
     }
 }
 
-/* A connection that says nothing.  -1 where xenstored has no socket. */
-static int connect_silently(void)
+/* -1 where xenstored has no socket. */
+static int connect_to_socket(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = xs_daemon_socket();
@@ -116,20 +117,21 @@ static int connect_silently(void)
 
 static bool store_open(struct store *store)
 {
-    int silent;
+    int second;
 
-    /* The silent connection first: should xenstored die in between, it is
+    /* The second connection first: should xenstored die in between, it is
      * this one that tells. */
-    silent = connect_silently();
+    second = connect_to_socket();
     store->xs = xs_open(0);
     if (store->xs == NULL) {
-        if (silent >= 0) {
-            close(silent);
+        if (second >= 0) {
+            close(second);
         }
         return false;
     }
-    if (silent >= 0) {
-        store->hang_up = event_new(store->loop, silent, EV_READ | EV_PERSIST,
+    store->wire = (struct wire){.fd = second, .xs = store->xs};
+    if (second >= 0) {
+        store->hang_up = event_new(store->loop, second, EV_READ | EV_PERSIST,
                                    on_hang_up, store);
         event_add(store->hang_up, NULL);
     }
@@ -190,4 +192,9 @@ void store_free(struct store *store)
 struct xs_handle *store_xs(const struct store *store)
 {
     return store->xs;
+}
+
+const struct wire *store_wire(const struct store *store)
+{
+    return store->xs == NULL ? NULL : &store->wire;
 }

@@ -3,10 +3,11 @@
  * The connection to xenstored, and its return after xenstored has died.
  *
  * A libxenstore handle whose xenstored died never becomes readable and is dead
- * for good.  So a second, silent connection to xenstored's socket is held
- * open: it hangs up the moment xenstored goes, at no cost while it lives.
- * (Where xenstored is reached through the kernel there is no such socket, and
- * no restart of xenstored that a connection could survive either.)
+ * for good.  So a second connection to xenstored's socket is held open: it
+ * hangs up the moment xenstored goes, at no cost while it lives.  What is to be
+ * sent together goes over this one (wire.h).  (Where xenstored is reached
+ * through the kernel there is no such socket, and no restart of xenstored that
+ * a connection could survive either.)
  *
  * States: down (attempts with growing pauses) <-> connected.  Callbacks come
  * from the event loop only.
@@ -18,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <xenstore.h>
+
+#include "agent/store/wire.h"
 
 struct store;
 
@@ -34,5 +37,6 @@ void store_free(struct store *store);
 
 /* NULL while there is no connection. */
 struct xs_handle *store_xs(const struct store *store);
+const struct wire *store_wire(const struct store *store);
 
 #endif

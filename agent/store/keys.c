@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xenstore_lib.h>
 
 #include "agent/base/alloc.h"
 
@@ -129,24 +130,8 @@ static bool own_all(struct xs_handle *xs, xs_transaction_t t,
     return true;
 }
 
-/* ---- writing ---- */
-
-static bool change_below(struct xs_handle *xs, xs_transaction_t t,
-                         const char *folder, const struct key *key)
-{
-    char *path = xasprintf("%s/%s", folder, key->path);
-    bool ok = key->value == NULL ? remove_node(xs, t, path)
-                                 : xs_write(xs, t, path, key->value,
-                                            (unsigned int)strlen(key->value));
-    int saved = errno;
-
-    free(path);
-    errno = saved;
-    return ok;
-}
-
-static bool exists_below(struct xs_handle *xs, xs_transaction_t t,
-                         const char *folder, const char *name)
+static bool is_missing(struct xs_handle *xs, xs_transaction_t t,
+                       const char *folder, const char *name)
 {
     char *path = xasprintf("%s/%s", folder, name);
     unsigned int length;
@@ -154,68 +139,183 @@ static bool exists_below(struct xs_handle *xs, xs_transaction_t t,
 
     free(path);
     free(value);
-    return value != NULL;
+    return value == NULL;
 }
 
-/* False with errno where a write failed. */
-static bool change_everything(struct xs_handle *xs, xs_transaction_t t,
-                              const char *folder, const struct keys *keys)
+/* Nothing is made in a folder that has gone; the batch finds that as well. */
+static bool own_folder(struct xs_handle *xs, xs_transaction_t t,
+                       const char *folder, const struct keys *keys,
+                       const char *guard)
 {
-    if (keys->reader != 0 && !own_all(xs, t, folder, keys)) {
-        return false;
+    return (guard != NULL && is_missing(xs, t, folder, guard)) ||
+           own_all(xs, t, folder, keys);
+}
+
+/* ---- the batch ---- */
+
+/* The guard is read in the same round trip as everything is written; what was
+ * written goes with the transaction if it is not there. */
+struct batch {
+    struct wire_request *requests;
+    size_t count;
+    bool guarded; /* the first is the guard's */
+};
+
+static void batch_add(struct batch *batch, uint32_t type, const char *folder,
+                      const char *path, char *value)
+{
+    batch->requests[batch->count++] = (struct wire_request){
+        .type = type,
+        .path = xasprintf("%s/%s", folder, path),
+        .value = value,
+    };
+}
+
+static void batch_fill(struct batch *batch, const char *folder,
+                       const struct keys *keys, const char *guard)
+{
+    batch->requests = xcalloc(keys->count + 1, sizeof(*batch->requests));
+    batch->guarded = guard != NULL;
+    if (guard != NULL) {
+        batch_add(batch, XS_READ, folder, guard, NULL);
     }
     for (size_t i = 0; i < keys->count; i++) {
-        if (!change_below(xs, t, folder, &keys->items[i])) {
-            return false;
+        const struct key *key = &keys->items[i];
+
+        batch_add(batch, key->value == NULL ? XS_RM : XS_WRITE, folder,
+                  key->path, key->value);
+    }
+}
+
+static void batch_forget_answers(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        free(batch->requests[i].answer);
+        batch->requests[i].answer = NULL;
+    }
+}
+
+static void batch_dispose(struct batch *batch)
+{
+    batch_forget_answers(batch);
+    for (size_t i = 0; i < batch->count; i++) {
+        free(batch->requests[i].path);
+    }
+    free(batch->requests);
+}
+
+/* The first thing that failed; 0: none.  What is not there need not be
+ * removed. */
+static int batch_errnum(const struct batch *batch)
+{
+    for (size_t i = batch->guarded; i < batch->count; i++) {
+        const struct wire_request *request = &batch->requests[i];
+
+        if (request->errnum != 0 &&
+            (request->type != XS_RM || request->errnum != ENOENT)) {
+            return request->errnum;
         }
     }
-    return true;
+    return 0;
+}
+
+/* ---- the transaction ---- */
+
+enum outcome { COMMITTED, GONE, COLLIDED, FAILED };
+
+static enum outcome fail(struct error *err, const char *what,
+                         const char *folder)
+{
+    error_set_errno(err, ERR_STORE, errno, "cannot %s below %s", what, folder);
+    return FAILED;
+}
+
+static enum outcome judge(const struct batch *batch, const char *folder,
+                          struct error *err)
+{
+    if (batch->guarded && batch->requests[0].errnum == ENOENT) {
+        return GONE;
+    }
+    errno = batch_errnum(batch);
+    if (errno == 0 && batch->guarded) {
+        errno = batch->requests[0].errnum;
+    }
+    return errno == 0 ? COMMITTED : fail(err, "write", folder);
+}
+
+static enum outcome attempt(const struct wire *wire, struct batch *batch,
+                            const char *folder, const struct keys *keys,
+                            const char *guard, struct error *err)
+{
+    xs_transaction_t transaction = wire_begin(wire);
+    enum outcome outcome;
+
+    if (transaction == XBT_NULL) {
+        return fail(err, "begin a transaction", folder);
+    }
+    if ((keys->reader == 0 ||
+         own_folder(wire->xs, transaction, folder, keys, guard)) &&
+        wire_run(wire, transaction, batch->requests, batch->count)) {
+        outcome = judge(batch, folder, err);
+    } else {
+        outcome = fail(err, "write", folder);
+    }
+    batch_forget_answers(batch);
+    if (outcome != COMMITTED) {
+        wire_abort(wire, transaction);
+        return outcome;
+    }
+    if (wire_commit(wire, transaction)) {
+        return COMMITTED;
+    }
+    return errno == EAGAIN ? COLLIDED
+                           : fail(err, "commit what was written", folder);
+}
+
+bool keys_commit_together(const struct wire *wire, const char *folder,
+                          const struct keys *keys, const char *guard,
+                          bool *ret_gone, struct error *err)
+{
+    int attempts =
+        keys->reader != 0 ? COMMIT_ATTEMPTS_IN_DOMAIN : COMMIT_ATTEMPTS;
+    struct batch batch = {0};
+    enum outcome outcome = COLLIDED;
+    struct wire one_by_one;
+
+    if (ret_gone != NULL) {
+        *ret_gone = false;
+    }
+    if (wire == NULL) {
+        return error_set(err, ERR_STORE, "no connection to xenstored");
+    }
+    /* A domain's own folder is looked through on the way, by libxenstore, whose
+     * transactions are its own. */
+    one_by_one = (struct wire){.fd = -1, .xs = wire->xs};
+    if (keys->reader != 0) {
+        wire = &one_by_one;
+    }
+    batch_fill(&batch, folder, keys, guard);
+    for (int n = 0; n < attempts && outcome == COLLIDED; n++) {
+        outcome = attempt(wire, &batch, folder, keys, guard, err);
+    }
+    batch_dispose(&batch);
+    if (outcome == COLLIDED) {
+        return error_set(err, ERR_STORE,
+                         "%s changed under our hands %d times in a row", folder,
+                         attempts);
+    }
+    if (ret_gone != NULL) {
+        *ret_gone = outcome == GONE;
+    }
+    return outcome != FAILED;
 }
 
 bool keys_commit(struct xs_handle *xs, const char *folder,
                  const struct keys *keys, const char *guard, bool *ret_gone,
                  struct error *err)
 {
-    int attempts =
-        keys->reader != 0 ? COMMIT_ATTEMPTS_IN_DOMAIN : COMMIT_ATTEMPTS;
+    struct wire wire = {.fd = -1, .xs = xs};
 
-    if (ret_gone != NULL) {
-        *ret_gone = false;
-    }
-    if (xs == NULL) {
-        return error_set(err, ERR_STORE, "no connection to xenstored");
-    }
-    for (int attempt = 0; attempt < attempts; attempt++) {
-        xs_transaction_t t = xs_transaction_start(xs);
-
-        if (t == XBT_NULL) {
-            return error_set_errno(err, ERR_STORE, errno,
-                                   "cannot begin a xenstore transaction");
-        }
-        if (guard != NULL && !exists_below(xs, t, folder, guard)) {
-            xs_transaction_end(xs, t, true);
-            if (ret_gone != NULL) {
-                *ret_gone = true;
-            }
-            return true;
-        }
-        if (!change_everything(xs, t, folder, keys)) {
-            int errnum = errno;
-
-            xs_transaction_end(xs, t, true);
-            return error_set_errno(err, ERR_STORE, errnum,
-                                   "cannot write below %s", folder);
-        }
-        if (xs_transaction_end(xs, t, false)) {
-            return true;
-        }
-        if (errno != EAGAIN) {
-            return error_set_errno(err, ERR_STORE, errno,
-                                   "cannot commit what was written below %s",
-                                   folder);
-        }
-    }
-    return error_set(err, ERR_STORE,
-                     "%s changed under our hands %d times in a row", folder,
-                     attempts);
+    return keys_commit_together(xs == NULL ? NULL : &wire, folder, keys, guard,
+                                ret_gone, err);
 }

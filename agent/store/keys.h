@@ -7,9 +7,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <xenstore.h>
 
 #include "agent/base/error.h"
+#include "agent/store/wire.h"
 
 struct key {
     char *path;  /* relative to the folder they are written to */
@@ -39,9 +39,14 @@ void keys_dispose(struct keys *keys);
  *
  * Makes all of them below `folder`, in their order, or none.  With `guard`,
  * only while that key exists below `folder`: what was removed must not come
- * back half.  Then
- * `*ret_gone` is true and nothing was written; that is success.
+ * back half.  Then `*ret_gone` is true and nothing was written; that is
+ * success.  `wire` NULL: there is no connection.
  */
+bool keys_commit_together(const struct wire *wire, const char *folder,
+                          const struct keys *keys, const char *guard,
+                          bool *ret_gone, struct error *err);
+
+/* The same by libxenstore alone, one round trip after the other. */
 bool keys_commit(struct xs_handle *xs, const char *folder,
                  const struct keys *keys, const char *guard, bool *ret_gone,
                  struct error *err);

@@ -34,22 +34,25 @@ def count(costs):
     return dict(kinds)
 
 
+def _tells_progress(cost):
+    keys = {word.rsplit("/", 1)[-1] for word in cost[2].split()}
+    return cost[1] == "xs_together" and "step" in keys and "state" not in keys
+
+
 def _without_progress(costs):
-    """How often progress is told depends on time: left out, by transaction."""
-    result, transaction = [], []
+    """How often progress is told depends on time: it is left out, with the
+    beginning and the end of its transaction."""
+    result = []
+    skip = 0
     for cost in costs:
-        who, what, _ = cost
-        transaction.append(cost)
-        if who == "agent" and what == "xs_transaction_start":
-            result += transaction[:-1]
-            transaction = [cost]
-        if who == "agent" and what == "xs_transaction_end":
-            keys = {path.rsplit("/", 1)[-1] for _, what, path in transaction
-                    if what == "xs_write"}
-            if not ("step" in keys and "state" not in keys):
-                result += transaction
-            transaction = []
-    return result + transaction
+        if skip:
+            skip -= 1
+        elif _tells_progress(cost):
+            result.pop()
+            skip = 1
+        else:
+            result.append(cost)
+    return result
 
 
 def costs_of(agent, operation, **keys):

@@ -10,10 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <xenstore.h>
+#include <xenstore_lib.h>
 
 static int costs = -1;
 static pid_t agent;
@@ -161,4 +164,50 @@ char *xs_get_domain_path(struct xs_handle *h, unsigned int domid)
 {
     note(CALLER, "xs_get_domain_path", "-");
     return REAL(xs_get_domain_path)(h, domid);
+}
+
+/* ---- several requests at once (agent/store/wire.h) ---- */
+
+static bool is_xenstored(int fd)
+{
+    struct sockaddr_un peer = {0};
+    socklen_t length = sizeof(peer);
+
+    return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
+           peer.sun_family == AF_UNIX &&
+           strstr(peer.sun_path, "xenstored/socket") != NULL;
+}
+
+/* What is sent together, as far as there is room: "TYPE:PATH TYPE:PATH ...". */
+static void describe(char *text, size_t room, const char *data, size_t size)
+{
+    struct xsd_sockmsg header;
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (; size >= sizeof(header); data += header.len, size -= header.len) {
+        int n;
+
+        memcpy(&header, data, sizeof(header));
+        data += sizeof(header);
+        size -= sizeof(header);
+        if (header.len > size)
+            return;
+        n = snprintf(text + used, room - used, "%u:%.*s ", header.type,
+                     (int)strnlen(data, header.len), data);
+        if (n < 0 || (size_t)n >= room - used)
+            return;
+        used += (size_t)n;
+    }
+}
+
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    char text[4000];
+
+    if (costs >= 0 && is_xenstored(fd)) {
+        describe(text, sizeof(text), data, size);
+        note(CALLER, "xs_together", text);
+    }
+    return REAL(send)(fd, data, size, flags);
 }

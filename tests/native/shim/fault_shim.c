@@ -18,6 +18,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -38,6 +39,7 @@
 #include <xencall.h>
 #include <xenctrl.h>
 #include <xenstore.h>
+#include <xenstore_lib.h>
 
 enum action {
     COUNT,
@@ -343,15 +345,19 @@ int rmdir(const char *path)
 /* ---- QEMU's monitor, and files once more ---- */
 
 /* A connection's own name is empty: it is the other end that has one. */
-static bool is_monitor(int fd)
+static bool is_connected_to(int fd, const char *name)
 {
     struct sockaddr_un peer = {0};
     socklen_t length = sizeof(peer);
 
     return fd > STDERR_FILENO &&
            getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
-           peer.sun_family == AF_UNIX &&
-           strstr(peer.sun_path, "qmp-libx") != NULL;
+           peer.sun_family == AF_UNIX && strstr(peer.sun_path, name) != NULL;
+}
+
+static bool is_monitor(int fd)
+{
+    return is_connected_to(fd, "qmp-libx");
 }
 
 /* The command's name, for the reader. */
@@ -569,4 +575,52 @@ bool xs_transaction_end(struct xs_handle *xs, xs_transaction_t transaction,
     if (action == KILL_AFTER)
         end_agent();
     return result;
+}
+
+/* ---- xenstore, several requests at once (agent/store/wire.h) ---- */
+
+/* This connection counts its transactions for itself. */
+static bool sent_changes[TRANSACTIONS];
+
+/* Whether what is sent commits a transaction in which something was changed. */
+static bool sends_commit(const char *data, size_t size)
+{
+    struct xsd_sockmsg header;
+    bool commits = false;
+
+    for (; size >= sizeof(header); data += header.len, size -= header.len) {
+        memcpy(&header, data, sizeof(header));
+        data += sizeof(header);
+        size -= sizeof(header);
+        if (header.len > size)
+            break;
+        if (header.type == XS_WRITE || header.type == XS_RM)
+            sent_changes[header.tx_id % TRANSACTIONS] = true;
+        if (header.type == XS_TRANSACTION_END) {
+            commits |=
+                sent_changes[header.tx_id % TRANSACTIONS] && data[0] == 'T';
+            sent_changes[header.tx_id % TRANSACTIONS] = false;
+        }
+    }
+    return commits;
+}
+
+/* Done is what was answered: xenstored drops what it has not read from a
+ * connection that hangs up. */
+static ssize_t send_and_wait(int fd, const void *data, size_t size, int flags)
+{
+    struct pollfd answer = {.fd = fd, .events = POLLIN};
+    ssize_t sent = REAL(send)(fd, data, size, flags);
+
+    poll(&answer, 1, -1);
+    return sent;
+}
+
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    if (!counts(CALLER) || !is_connected_to(fd, "xenstored/socket") ||
+        !sends_commit(data, size))
+        return REAL(send)(fd, data, size, flags);
+    POINT(ssize_t, true, "xs-commit", "", send_and_wait(fd, data, size, flags),
+          fail_with(ENOMEM));
 }

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Requests to xenstored, sent together. */
+#include "agent/store/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <xenstore_lib.h>
+
+#include "agent/base/alloc.h"
+
+/* Sent at once: much less than a socket holds, so that neither side waits for
+ * the other to read. */
+#define BURST_MAX ((size_t)32 * 1024)
+
+struct burst {
+    char data[BURST_MAX];
+    size_t length;
+    size_t count; /* of requests */
+};
+
+/* ---- sending ---- */
+
+static bool fits(const struct burst *burst, size_t payload)
+{
+    return burst->length + sizeof(struct xsd_sockmsg) + payload <= BURST_MAX;
+}
+
+static void append(struct burst *burst, const void *data, size_t length)
+{
+    memcpy(burst->data + burst->length, data, length);
+    burst->length += length;
+}
+
+/* `text` with its end; `value` without, and NULL for none. */
+static bool append_message(struct burst *burst, uint32_t type,
+                           xs_transaction_t transaction, const char *text,
+                           const char *value)
+{
+    size_t text_length = strlen(text) + 1;
+    size_t value_length = value == NULL ? 0 : strlen(value);
+    struct xsd_sockmsg header = {
+        .type = type,
+        .tx_id = transaction,
+        .len = (uint32_t)(text_length + value_length),
+    };
+
+    if (!fits(burst, header.len)) {
+        return false;
+    }
+    append(burst, &header, sizeof(header));
+    append(burst, text, text_length);
+    if (value != NULL) {
+        append(burst, value, value_length);
+    }
+    burst->count++;
+    return true;
+}
+
+/* Answers that are not read would be taken for those of later requests. */
+static bool give_up(const struct wire *wire, int errnum)
+{
+    shutdown(wire->fd, SHUT_RDWR);
+    errno = errnum;
+    return false;
+}
+
+static bool send_burst(const struct wire *wire, const struct burst *burst)
+{
+    size_t sent = 0;
+
+    while (sent < burst->length) {
+        ssize_t n = send(wire->fd, burst->data + sent, burst->length - sent,
+                         MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return sent > 0 ? give_up(wire, errno) : false;
+        }
+        sent += (size_t)n;
+    }
+    return true;
+}
+
+/* ---- receiving ---- */
+
+static bool receive(const struct wire *wire, void *data, size_t length)
+{
+    size_t got = 0;
+
+    while (got < length) {
+        ssize_t n = recv(wire->fd, (char *)data + got, length - got, 0);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return give_up(wire, n == 0 ? EPIPE : errno);
+        }
+        got += (size_t)n;
+    }
+    return true;
+}
+
+static int errnum_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof(xsd_errors) / sizeof(xsd_errors[0]); i++) {
+        if (strcmp(xsd_errors[i].errstring, name) == 0) {
+            return xsd_errors[i].errnum;
+        }
+    }
+    return EINVAL;
+}
+
+/* `*ret_answer` is the caller's; NULL where xenstored refused. */
+static bool receive_answer(const struct wire *wire, char **ret_answer,
+                           int *ret_errnum)
+{
+    struct xsd_sockmsg header;
+    char *payload;
+
+    if (!receive(wire, &header, sizeof(header))) {
+        return false;
+    }
+    if (header.len > XENSTORE_PAYLOAD_MAX) {
+        return give_up(wire, EPROTO);
+    }
+    payload = xcalloc(header.len + 1u, 1);
+    if (!receive(wire, payload, header.len)) {
+        free(payload);
+        return false;
+    }
+    *ret_errnum = 0;
+    if (header.type == XS_ERROR) {
+        *ret_errnum = errnum_of(payload);
+        free(payload);
+        payload = NULL;
+    }
+    *ret_answer = payload;
+    return true;
+}
+
+/* ---- several ---- */
+
+static bool receive_all(const struct wire *wire, struct wire_request *requests,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct wire_request *request = &requests[i];
+
+        if (!receive_answer(wire, &request->answer, &request->errnum)) {
+            return false;
+        }
+        if (request->type != XS_READ) {
+            free(request->answer);
+            request->answer = NULL;
+        }
+    }
+    return true;
+}
+
+static bool too_long(void)
+{
+    errno = E2BIG;
+    return false;
+}
+
+static bool run_pipelined(const struct wire *wire, xs_transaction_t transaction,
+                          struct wire_request *requests, size_t count)
+{
+    struct burst *burst = xcalloc(1, sizeof(*burst));
+    size_t done = 0;
+    bool ok = true;
+
+    while (ok && done < count) {
+        burst->length = 0;
+        burst->count = 0;
+        while (done + burst->count < count &&
+               append_message(burst, requests[done + burst->count].type,
+                              transaction, requests[done + burst->count].path,
+                              requests[done + burst->count].value)) {
+        }
+        ok = burst->count > 0
+                 ? send_burst(wire, burst) &&
+                       receive_all(wire, requests + done, burst->count)
+                 : too_long();
+        done += burst->count;
+    }
+    free(burst);
+    return ok;
+}
+
+/* ---- one by one ---- */
+
+static bool run_one(struct xs_handle *xs, xs_transaction_t transaction,
+                    struct wire_request *request)
+{
+    unsigned int length;
+
+    switch (request->type) {
+    case XS_READ:
+        request->answer = xs_read(xs, transaction, request->path, &length);
+        return request->answer != NULL;
+    case XS_WRITE:
+        return xs_write(xs, transaction, request->path, request->value,
+                        (unsigned int)strlen(request->value));
+    default:
+        return xs_rm(xs, transaction, request->path);
+    }
+}
+
+bool wire_run(const struct wire *wire, xs_transaction_t transaction,
+              struct wire_request *requests, size_t count)
+{
+    if (wire->fd >= 0) {
+        return run_pipelined(wire, transaction, requests, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        requests[i].errnum =
+            run_one(wire->xs, transaction, &requests[i]) ? 0 : errno;
+    }
+    return true;
+}
+
+/* ---- transactions ---- */
+
+/* One request; NULL with errno on failure. */
+static char *ask(const struct wire *wire, uint32_t type,
+                 xs_transaction_t transaction, const char *text)
+{
+    struct burst *burst = xcalloc(1, sizeof(*burst));
+    char *answer = NULL;
+    int errnum;
+    bool ok;
+
+    append_message(burst, type, transaction, text, NULL);
+    ok = send_burst(wire, burst) && receive_answer(wire, &answer, &errnum);
+    free(burst);
+    if (ok && answer == NULL) {
+        errno = errnum;
+    }
+    return answer;
+}
+
+xs_transaction_t wire_begin(const struct wire *wire)
+{
+    xs_transaction_t transaction;
+    char *answer;
+
+    if (wire->fd < 0) {
+        return xs_transaction_start(wire->xs);
+    }
+    answer = ask(wire, XS_TRANSACTION_START, XBT_NULL, "");
+    if (answer == NULL) {
+        return XBT_NULL;
+    }
+    transaction = (xs_transaction_t)strtoul(answer, NULL, 10);
+    free(answer);
+    return transaction;
+}
+
+static bool end(const struct wire *wire, xs_transaction_t transaction,
+                bool commits)
+{
+    char *answer;
+
+    if (wire->fd < 0) {
+        return xs_transaction_end(wire->xs, transaction, !commits);
+    }
+    answer = ask(wire, XS_TRANSACTION_END, transaction, commits ? "T" : "F");
+    free(answer);
+    return answer != NULL;
+}
+
+bool wire_commit(const struct wire *wire, xs_transaction_t transaction)
+{
+    int errnum;
+
+    if (end(wire, transaction, true)) {
+        return true;
+    }
+    errnum = errno;
+    /* Where it did not get as far as xenstored; else there is none to end. */
+    if (errnum != EAGAIN) {
+        wire_abort(wire, transaction);
+    }
+    errno = errnum;
+    return false;
+}
+
+void wire_abort(const struct wire *wire, xs_transaction_t transaction)
+{
+    end(wire, transaction, false);
+}
