@@ -2,6 +2,7 @@
 /* Domains in a row, each with the keys of its requests. */
 #include "agent/look_queue.h"
 
+#include <search.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ struct waiting_domain {
     TAILQ_ENTRY(waiting_domain) link;
     uint32_t domid;
     TAILQ_HEAD(, waiting_key) keys;
+    void *by_key; /* tsearch(3) tree of struct waiting_key * */
     size_t count;
     bool list; /* once its keys are through */
 };
@@ -29,8 +31,16 @@ struct look_queue {
     TAILQ_HEAD(, waiting_domain) domains;
 };
 
+static int compare(const void *a, const void *b)
+{
+    const struct waiting_key *x = a, *y = b;
+
+    return strcmp(x->key, y->key);
+}
+
 static void drop_key(struct waiting_domain *domain, struct waiting_key *entry)
 {
+    tdelete(entry, &domain->by_key, compare);
     TAILQ_REMOVE(&domain->keys, entry, link);
     domain->count--;
     free(entry->key);
@@ -139,8 +149,15 @@ void look_queue_append(struct look_queue *queue, uint32_t domid,
 {
     struct waiting_domain *domain = find(queue, domid);
     struct waiting_key *entry = xcalloc(1, sizeof(*entry));
+    struct waiting_key **node;
 
     entry->key = xstrdup(key);
+    node = tsearch(entry, &domain->by_key, compare);
+    if (*node != entry) {
+        free(entry->key);
+        free(entry);
+        return;
+    }
     TAILQ_INSERT_TAIL(&domain->keys, entry, link);
     domain->count++;
 }
@@ -148,19 +165,12 @@ void look_queue_append(struct look_queue *queue, uint32_t domid,
 void look_queue_add(struct look_queue *queue, uint32_t domid, const char *key)
 {
     struct waiting_domain *domain = find(queue, domid);
-    struct waiting_key *entry;
 
-    if (domain->count >= LOOK_QUEUE_MAX) {
+    if (domain->count < LOOK_QUEUE_MAX) {
+        look_queue_append(queue, domid, key);
+    } else {
         domain->list = true;
-        return;
     }
-    TAILQ_FOREACH(entry, &domain->keys, link)
-    {
-        if (strcmp(entry->key, key) == 0) {
-            return;
-        }
-    }
-    look_queue_append(queue, domid, key);
 }
 
 void look_queue_list(struct look_queue *queue, uint32_t domid)

@@ -25,8 +25,8 @@ struct look_queue;
 
 struct look_queue_listener {
     void (*look)(const char *key, void *arg);
-    /* To look_queue_append() every request of the domain, those that are gone
-     * too; nothing of it waits. */
+    /* To look_queue_append() every request of the domain that is new or gone;
+     * nothing of it waits. */
     void (*list)(uint32_t domid, void *arg);
 };
 
@@ -39,7 +39,8 @@ void look_queue_free(struct look_queue *queue);
  * there is no room. */
 void look_queue_add(struct look_queue *queue, uint32_t domid, const char *key);
 
-/* For the listener: each only once, but however many there are. */
+/* However many there are: for those that exist or are known, whose number is
+ * bounded otherwise. */
 void look_queue_append(struct look_queue *queue, uint32_t domid,
                        const char *key);
 void look_queue_list(struct look_queue *queue, uint32_t domid);

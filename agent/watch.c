@@ -226,11 +226,34 @@ static void look_in_turn(const char *key, void *arg)
     }
 }
 
-/* Those that are known may be gone, the others are new. */
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* What is known and no longer there is gone. */
+static void look_for_gone(struct watch *watch, uint32_t domid, char **ids,
+                          unsigned int count)
+{
+    struct id_list known = {.domid = domid};
+
+    twalk_r(watch->known_ids, collect_id, &known);
+    for (size_t i = 0; i < known.count; i++) {
+        const char *id;
+
+        path_key_domid(known.ids[i], &id);
+        if (count == 0 ||
+            bsearch(&id, ids, count, sizeof(*ids), compare_names) == NULL) {
+            look_queue_append(watch->queue, domid, known.ids[i]);
+        }
+        free(known.ids[i]);
+    }
+    free(known.ids);
+}
+
 static void list_in_turn(uint32_t domid, void *arg)
 {
     struct watch *watch = arg;
-    struct id_list known = {.domid = domid};
     char *folder = path_domain_requests(domid);
     unsigned int count = 0;
     char **ids = NULL;
@@ -239,12 +262,10 @@ static void list_in_turn(uint32_t domid, void *arg)
         domain_folders_restore(watch->folders, domid);
         ids = list_requests(watch, folder, &count);
     }
-    twalk_r(watch->known_ids, collect_id, &known);
-    for (size_t i = 0; i < known.count; i++) {
-        look_queue_append(watch->queue, domid, known.ids[i]);
-        free(known.ids[i]);
+    if (ids != NULL) {
+        qsort(ids, count, sizeof(*ids), compare_names);
     }
-    free(known.ids);
+    look_for_gone(watch, domid, ids, count);
     for (unsigned int i = 0; i < count; i++) {
         char *key = path_key(domid, ids[i]);
 
@@ -275,10 +296,16 @@ static void on_domain_request(struct watch *watch, uint32_t domid,
                strcmp(key, "cancel") == 0) {
         char *request = path_key(domid, id);
 
-        if (strcmp(key, "cancel") != 0) {
+        bool known = is_known(watch, request);
+
+        if (strcmp(key, "cancel") == 0) {
+            if (known) {
+                watch->listener->on_cancel(request, watch->arg);
+            }
+        } else if (known) {
+            look_queue_append(watch->queue, domid, request);
+        } else {
             look_queue_add(watch->queue, domid, request);
-        } else if (is_known(watch, request)) {
-            watch->listener->on_cancel(request, watch->arg);
         }
         free(request);
     }
