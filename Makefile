@@ -235,13 +235,15 @@ SOAK_SECONDS ?= 45
 check-soak: all
 	SOAK_SECONDS=$(SOAK_SECONDS) tests/native/run -rP test_soak.py
 
-# Each operation once for each point at which it can fail or be killed, on all
-# processors; `make check-native` does every eighth of these runs.
+# Each operation once for each point at which it can fail or be killed, and for
+# each point of each way to recover from that; `make check-native` does some of
+# these runs.
 FAULT_PARTS := $(JOBS)
 .PHONY: check-faults
 check-faults: all
 	seq 0 $$(($(FAULT_PARTS) - 1)) | xargs -P $(FAULT_PARTS) -I PART \
-	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) $(PYTEST_ARGS)
+	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) \
+	    --second-kill 1 $(PYTEST_ARGS)
 
 # Measures; takes about ten minutes, and wants a machine that does nothing
 # else. BENCH_ARGS='--rounds 20' is a quick look.

@@ -370,10 +370,20 @@ static void recover_start(struct snapshot *snapshot)
     }
 }
 
+/* libxl pauses a domain before it takes anything of it away, QEMU first: from
+ * then on it cannot be let go any more.  Nor has it run since its state was
+ * kept. */
+static bool is_half_ended(const struct snapshot *snapshot)
+{
+    return came_to(snapshot, "end-domain") &&
+           (snapshot->guest.paused || snapshot->guest.dying);
+}
+
 /* Destroying the old domain is the commit. */
 static void recover_revert(struct snapshot *snapshot, uint32_t old_domid)
 {
-    bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid;
+    bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid &&
+                        !is_half_ended(snapshot);
 
     if (came_to(snapshot, "end-domain") && !old_is_there &&
         record_is_unreadable(snapshot)) {
@@ -386,7 +396,8 @@ static void recover_revert(struct snapshot *snapshot, uint32_t old_domid)
         go_forward(snapshot, new_is_there ? "start" : "write-record");
     } else if (old_is_there || !came_to(snapshot, "end-domain")) {
         go_back(snapshot, "end-domain");
-    } else if (snapshot->gone || is_remains(snapshot)) {
+    } else if (snapshot->gone || snapshot->guest.domid == old_domid ||
+               is_remains(snapshot)) {
         go_forward(snapshot, "restore");
     } else {
         /* Somebody started the domain anew meanwhile: it is theirs. */
@@ -420,6 +431,10 @@ void recovery_begin(struct snapshot *snapshot)
 
     if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
                     &err)) {
+        /* One that is half gone has lost its name. */
+        if (guest.name[0] == '\0') {
+            memcpy(guest.name, snapshot->guest.name, sizeof(guest.name));
+        }
         snapshot->guest = guest;
     } else {
         snapshot->gone = err.code == ERR_NO_SUCH_DOMAIN;

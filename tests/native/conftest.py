@@ -19,12 +19,17 @@ LOG_TAIL = 60
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--faults", default="0/8", metavar="PART/OF",
+        "--faults", default="0/16", metavar="PART/OF",
         help="of the runs of test_faults.py every OF-th, beginning with PART; "
              "0/1 is all of them")
     parser.addoption(
+        "--second-kill", type=int, default=64, metavar="N",
+        help="after these runs, of the points of each way to recover every "
+             "N-th is one at which the agent is killed again; 0: none")
+    parser.addoption(
         "--fault-point", metavar="'KIND NUMBER'",
-        help="only this run of them, such as 'kill-before 17'")
+        help="only this run of them, such as 'kill-before 17', or "
+             "'kill-before 17 kill-before 3'")
 
 
 _CLONE_NEWNS = 0x00020000

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each operation once for every point at which the agent changes something,
-failing there or killed there: whatever happens, the invariants hold."""
+failing there or killed there, and killed once more while it recovers: whatever
+happens, the invariants hold."""
 
 import os
 import re
@@ -11,10 +12,12 @@ import pytest
 from native.agent import FINAL, Agent
 from native.expect import TIME, assert_works, files_below, image_is_sound, \
     named_images
-from native.faults import KILL_AFTER, KILL_BEFORE, Faults, kinds_at
+from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, Faults, kinds_at
 from native.recipes import RECIPES
 from native.world import World
 
+HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LOCK = re.compile(r"userdata-l\.|.*-lock$|lock$")
 
 
@@ -75,6 +78,7 @@ def assert_files_are_explained(recipe, reply):
                         store["disk-folder"])
     told = reply.get("error/message", "")
     explained |= {path for path in found if f"cannot remove {path}:" in told}
+    explained |= {os.path.dirname(path) for path in explained}
     assert found <= explained, found - explained
 
 
@@ -88,7 +92,8 @@ def assert_folders_are_tidy(recipe):
     assert others == []
     for folder in ("/var/lib/xen", recipe.agent.settings["store"]["run-folder"]):
         left = {path for path in files_below(folder)
-                if not path.endswith((".libxl-json", "/held", "/supervised"))
+                if not path.endswith((".libxl-json", "/held", "/supervised",
+                                      f"/supervised/{recipe.domain.uuid}"))
                 and not _LOCK.match(os.path.basename(path))}
         assert left == set(), left
 
@@ -134,7 +139,8 @@ def assert_invariants(recipe, request, reply):
 # ---- a run ----
 
 class Run:
-    """One world, one operation, at most one fault."""
+    """One world, one operation, at most one fault, and after a kill at most one
+    more while the next agent recovers."""
 
     def __init__(self, folder, recipe):
         os.makedirs(folder)
@@ -143,9 +149,11 @@ class Run:
         self.agent = Agent(self.world, f"{os.environ['NATIVE_BUILD']}/xensnapd")
         self.recipe_class = RECIPES[recipe]
         self.names = []
+        self.recovery = []
 
-    def go(self, kind=None, number=0):
-        """Gives whether the fault was reached."""
+    def go(self, kind=None, number=0, again=(None, 0)):
+        """`names` are the operation's points then, `recovery` those of the
+        agent after it, if the first one was killed."""
         self.agent.faults = Faults(self.folder)
         try:
             self.world.start()
@@ -153,8 +161,12 @@ class Run:
             recipe = self.recipe_class(self.world, self.agent)
             recipe.prepare()
             wait_settled(self.world, self.agent)
-            request, reached = self._operate(recipe, kind, number)
-            reply = request.wait()
+            request = self._operate(recipe, kind, number)
+            if self.agent.process.poll() is not None:
+                self._recover(request, *again)
+            self.world.eventually(lambda: request.state() in FINAL, 30,
+                                  "the request's end")
+            reply = request.output()
             wait_settled(self.world, self.agent)
             recipe.settle(reply)
             if recipe.runs:
@@ -163,7 +175,6 @@ class Run:
             wait_settled(self.world, self.agent)
             assert_invariants(recipe, request, reply)
             self.agent.check_end()
-            return reached
         finally:
             self.world.stop()
             self.agent.faults.close()
@@ -177,17 +188,32 @@ class Run:
                 lambda: process.poll() is not None or self._is_over(request),
                 30, "the agent's end, or that of the request")
         else:
-            request.wait()
+            self.world.eventually(lambda: request.state() in FINAL, 30,
+                                  "the request's end")
         if process.poll() is None:
             wait_settled(self.world, self.agent)
         faults.disarm()
         self.names = faults.names()
-        reached = faults.reached()
-        if process.poll() is not None or \
-                reached and kind in (KILL_BEFORE, KILL_AFTER):
+        if faults.reached() and kind in (KILL_BEFORE, KILL_AFTER):
+            process.wait(10)
+        return request
+
+    def _recover(self, request, kind, number):
+        """From its first instruction on, what the next agent does counts."""
+        faults = self.agent.faults
+        faults.arm(kind, number)
+        process = self.agent.start(ready=False).process
+        self.world.eventually(
+            lambda: process.poll() is not None or
+            self.agent.is_ready() and self._is_over(request),
+            30, "the second agent's end, or that of the request")
+        faults.disarm()
+        self.recovery = [_UUID.sub("UUID", name.replace(self.folder, "FOLDER"))
+                         for name in faults.names()]
+        if faults.reached():
             process.wait(10)
             self.agent.start()
-        return request, reached
+        self.agent.wait_ready()
 
     def _is_over(self, request):
         return request.state() in FINAL and not notes(self.agent)
@@ -203,30 +229,66 @@ def tail(path, lines=25):
         return "".join(file.readlines()[-lines:])
 
 
-@pytest.mark.timeout(3600)
+class Runs:
+    """Those of one recipe, and which of them failed."""
+
+    def __init__(self, folder, recipe, only):
+        self.folder, self.recipe, self.only = str(folder), recipe, only
+        self.count = 0
+        self.failures = []
+
+    def go(self, name, kind, number, again=(None, 0)):
+        """Gives the points of the recovery, if there was one."""
+        where = f"{kind} {number}" + (" {} {}".format(*again) if again[0] else "")
+        if self.only and not f"{self.only} ".startswith(f"{where} "):
+            return []
+        self.count += 1
+        run = Run(f"{self.folder}/{where.replace(' ', '-')}", self.recipe)
+        try:
+            run.go(kind, number, again)
+        except Exception as error:  # pylint: disable=broad-except
+            trace = "".join(traceback.format_exception(error)[-3:])
+            self.failures.append(f"{where} ({name})")
+            print(f"{self.failures[-1]}:\n{trace}\n{tail(run.agent.log)}",
+                  flush=True)
+        return run.recovery
+
+
+def points(names):
+    """What can happen at them. By kind first: every n-th has its share of
+    each."""
+    return sorted(((number, kind) for number in range(1, len(names) + 1)
+                   for kind in kinds_at(names, number)),
+                  key=lambda point: (point[1], point[0]))
+
+
+@pytest.mark.timeout(36000)
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_point(tmp_path, recipe, request):
+def test_every_point(tmp_path, recipe, request, monkeypatch):
+    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
+    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{tmp_path}/hold")
     part, of = map(int, request.config.getoption("--faults").split("/"))
+    second = request.config.getoption("--second-kill")
     only = request.config.getoption("--fault-point")
     counted = Run(f"{tmp_path}/count", recipe)
     counted.go()
-    # By kind first: every OF-th has its share of each.
-    runs = sorted(((number, kind) for number in range(1, len(counted.names) + 1)
-                   for kind in kinds_at(counted.names, number)),
-                  key=lambda run: (run[1], run[0]))
-    failures = []
-    for index, (number, kind) in enumerate(runs):
-        if index % of != part or only not in (None, f"{kind} {number}"):
-            continue
-        run = Run(f"{tmp_path}/{number}-{kind}", recipe)
-        try:
-            run.go(kind, number)
-        except Exception as error:  # pylint: disable=broad-except
-            name = counted.names[number - 1]
-            trace = "".join(traceback.format_exception(error)[-3:])
-            failures.append(f"{kind} {number} ({name}):\n{trace}\n"
-                            f"{tail(run.agent.log)}")
-    print(f"{recipe}: {len(counted.names)} points, {len(runs)} runs")
+    runs = Runs(tmp_path, recipe, only)
+    recoveries = {}
+    for index, (number, kind) in enumerate(points(counted.names)):
+        name = counted.names[number - 1]
+        if index % of == part or name.startswith(RECIPES[recipe].always):
+            recovery = runs.go(name, kind, number)
+            # What goes the same way has found the same.
+            recoveries.setdefault(tuple(recovery), (kind, number))
+    index = second // 2
+    for names, first in recoveries.items():
+        for number, kind in points(names):
+            if kind != FAIL and second:
+                if index % second == 0 or only is not None:
+                    runs.go(names[number - 1], *first, (kind, number))
+                index += 1
+    print(f"{recipe}: {len(counted.names)} points, {len(recoveries)} ways to "
+          f"recover, {runs.count} runs")
     print("\n".join(counted.names))
-    assert not failures, f"{len(failures)} of {len(runs)}:\n" + \
-        "\n".join(failures)
+    assert not runs.failures, f"{len(runs.failures)} of {runs.count}:\n" + \
+        "\n".join(runs.failures)

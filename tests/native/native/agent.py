@@ -115,6 +115,12 @@ class Agent:
             self.wait_ready()
         return self
 
+    def is_ready(self):
+        store = self.world.store
+        # What a killed predecessor left says nothing about this one.
+        return (store.read(f"{ROOT}/status/pid") == str(self.process.pid) and
+                store.read(f"{ROOT}/status/state") == "ready")
+
     def wait_ready(self, timeout=20):
         status, store = f"{ROOT}/status", self.world.store
 
@@ -122,9 +128,7 @@ class Agent:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the agent ended with "
                                    f"{self.process.returncode}")
-            # What a killed predecessor left says nothing about this one.
-            return (store.read(f"{status}/pid") == str(self.process.pid) and
-                    store.read(f"{status}/state") == "ready")
+            return self.is_ready()
 
         # A process that ends fires no watch, so look up now and then.
         deadline = time.monotonic() + timeout

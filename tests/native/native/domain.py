@@ -104,6 +104,7 @@ class Domain:
         self.responsive = settings.pop("responsive", True)
         self.emulated = settings.pop("emulated", False)
         self.devd = settings.pop("devd", False)
+        self.paused = settings.pop("paused", 0)
         self.settings = settings
         self.disks = {}
         for disk in map(_as_disk, disks):
@@ -150,7 +151,7 @@ class Domain:
 
     def start(self):
         self.world.xen.add(self.domid, self.uuid, self.kind, self.memory_kb,
-                           self.vcpus)
+                           self.vcpus, self.paused)
         self.world.store.transact(self._write_nodes)
         self.world.store.introduce(self.domid, 1, STORE_PORT)
         self._store_config()

@@ -48,13 +48,13 @@ class Hypervisor:
         self._write("host", "".join(f"{key.replace('_', '-')}={value}\n"
                                     for key, value in values.items()))
 
-    def add(self, domid, uuid, kind, memory_kb=131072, vcpus=1):
+    def add(self, domid, uuid, kind, memory_kb=131072, vcpus=1, paused=0):
         with open(self._path(f"grants/{domid}"), "wb") as file:
             file.truncate(_GRANT_PAGES * PAGE)
         # What a toolstack allocates for the domain's xenstore connection.
         self.offer_port(domid, STORE_PORT, "-")
         self._store(domid, {"uuid": uuid, "type": kind, "dying": 0,
-                            "paused": 0, "shutdown": RUNNING,
+                            "paused": paused, "shutdown": RUNNING,
                             "memory-kb": memory_kb, "max-kb": memory_kb + 1024,
                             "vcpus": vcpus})
 
@@ -72,6 +72,10 @@ class Hypervisor:
                 return dict(line.strip().split("=", 1) for line in file)
         except FileNotFoundError:
             return None
+
+    def domids(self):
+        return sorted(int(name) for name in os.listdir(self._path("domains"))
+                      if name.isdigit())
 
     def set(self, domid, **values):
         """Changes values; the shims and libxl see it at once."""

@@ -5,6 +5,8 @@ its world looks before, the request, and what must be true of its outcome."""
 import os
 import subprocess
 
+from native.toolstack import Toolstack
+
 PIECE = 4096
 
 
@@ -27,6 +29,8 @@ class Recipe:
     operation = None
     keys = {}
     runs = True  # the domain, after a success and a failure alike
+    # Beginnings of the names of points at which every part of the runs looks.
+    always = ()
 
     def __init__(self, world, agent):
         self.world, self.agent = world, agent
@@ -244,6 +248,46 @@ class Abort(Complete):
         self.ask("rescan", phase="prepare", hold=60)
 
 
+class Revert(Recipe):
+    """The running domain goes back, with its memory, whose content nobody
+    looks at. Its running state is kept until then."""
+
+    operation = "revert"
+    keys = {"name": "s1"}
+    memory = 1
+    # Where the domain is neither there nor gone.
+    always = ("libxl libxl_domain_destroy", "unlink /var/run/xen/qmp-libxenstat")
+
+    def __init__(self, world, agent):
+        super().__init__(world, agent)
+        self.toolstack = Toolstack(world)
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.ask("create", name="s1", memory=self.memory)
+        self.then = dict(self.data)
+        self.write("xvda", 1)
+        self.domain.disks["xvda"].front.flush()
+
+    def settle(self, reply):
+        if self.toolstack.made:
+            self.domain = self.toolstack.made[-1]
+        if reply["state"] == "done":
+            self.data = {**self.then, ("xvda", 65536): bytes(PIECE)}
+
+    def check(self, reply):
+        assert self.published() == {"s1"}
+        assert len(self.world.xen.domids()) == 2, "dom0 and one domain"
+
+
+class RevertByBooting(Revert):
+    """To the disks alone, and its new domain is booted."""
+
+    keys = {"name": "s1", "start": "boot"}
+    memory = 0
+    always = ()
+
+
 class StartFromSnapshot(Recipe):
     """A revert of a domain that does not run. Only a hypervisor can start it,
     so that here it fails at the latest in its step `restore`: what was before
@@ -275,5 +319,7 @@ RECIPES = {
     "rescan-prepare": Prepare,
     "rescan-complete": Complete,
     "rescan-abort": Abort,
+    "revert": Revert,
+    "revert-by-booting": RevertByBooting,
     "start-from-snapshot": StartFromSnapshot,
 }

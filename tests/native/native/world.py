@@ -38,6 +38,7 @@ class World:
         self._guests = None
         self._guest_wake = None
         self._next_domid = 1
+        self.attend = None  # what is to be done while something is waited for
         self._processes = []
         os.makedirs(self.images)
 
@@ -208,11 +209,12 @@ class World:
 
     # -- waiting for what has no event ------------------------------------
 
-    @staticmethod
-    def eventually(condition, timeout=10, what="condition"):
+    def eventually(self, condition, timeout=10, what="condition"):
         """For facts that nothing announces, such as a file's absence."""
         deadline = time.monotonic() + timeout
         while not condition():
+            if self.attend:
+                self.attend()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what} not met in {timeout} s")
             time.sleep(0.01)

@@ -5,13 +5,16 @@
  * libxl keeps what it gives an event hook as `for_libxl` in a pool for reuse,
  * and frees the context with the pool's head, but not its members.
  */
+#include "libxl_hooks.h"
+
 #include <dlfcn.h>
 #include <libxl.h>
 #include <libxl_event.h>
 
 void __lsan_ignore_object(const void *object) __attribute__((weak));
 
-static const libxl_osevent_hooks *agents;
+const libxl_osevent_hooks *agents_hooks;
+void *agents_loop;
 
 static void ignore(const void *for_libxl)
 {
@@ -23,16 +26,16 @@ static int register_fd(void *user, int fd, void **for_app_registration_out,
                        short events, void *for_libxl)
 {
     ignore(for_libxl);
-    return agents->fd_register(user, fd, for_app_registration_out, events,
-                               for_libxl);
+    return agents_hooks->fd_register(user, fd, for_app_registration_out, events,
+                                     for_libxl);
 }
 
 static int register_timeout(void *user, void **for_app_registration_out,
                             struct timeval abs, void *for_libxl)
 {
     ignore(for_libxl);
-    return agents->timeout_register(user, for_app_registration_out, abs,
-                                    for_libxl);
+    return agents_hooks->timeout_register(user, for_app_registration_out, abs,
+                                          for_libxl);
 }
 
 void libxl_osevent_register_hooks(libxl_ctx *ctx,
@@ -42,7 +45,8 @@ void libxl_osevent_register_hooks(libxl_ctx *ctx,
     void (*real)(libxl_ctx *, const libxl_osevent_hooks *, void *) =
         dlsym(RTLD_NEXT, "libxl_osevent_register_hooks");
 
-    agents = hooks;
+    agents_hooks = hooks;
+    agents_loop = user;
     ours = *hooks;
     ours.fd_register = register_fd;
     ours.timeout_register = register_timeout;
