@@ -122,7 +122,7 @@ initdir ?= /etc/init.d
 confdir := /etc/xensnapd
 
 MAN_PAGES := $(sort $(wildcard docs/man/*.[1-8]))
-DOCUMENTS := README.md CHANGELOG.md schema/xenstore-paths.md conf/agent.yaml \
+DOCUMENTS := README.md SECURITY.md CHANGELOG.md schema/xenstore-paths.md conf/agent.yaml \
              install/grafana-xensnapd.json
 
 .PHONY: install
