@@ -133,7 +133,7 @@ install: all
 	install -D -m 644 install/xensnapd.tmpfiles \
 	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf'
 	install -m 755 $(BUILD)/xensnapd '$(DESTDIR)$(sbindir)'
-	install -m 755 $(BUILD)/xensnap '$(DESTDIR)$(bindir)'
+	install -m 755 $(BUILD)/xensnap install/xensnap-backup '$(DESTDIR)$(bindir)'
 	install -D -m 755 install/qemu-devd '$(DESTDIR)$(libexecdir)/xensnapd/qemu-devd'
 	install -m 644 $(DOCUMENTS) '$(DESTDIR)$(docdir)'
 	for page in $(MAN_PAGES); do \
@@ -163,6 +163,7 @@ install: all
 .PHONY: uninstall
 uninstall:
 	rm -f '$(DESTDIR)$(sbindir)/xensnapd' '$(DESTDIR)$(bindir)/xensnap' \
+	    '$(DESTDIR)$(bindir)/xensnap-backup' \
 	    '$(DESTDIR)$(unitdir)/xensnapd.service' \
 	    '$(DESTDIR)$(unitdir)/xensnap@.service' \
 	    '$(DESTDIR)$(unitdir)/xensnap@.timer' \
@@ -281,7 +282,7 @@ check-lint:
 	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/native/run \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
-	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd \
+	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
 	    tests/xen/driver/start packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
@@ -326,6 +327,13 @@ demo: deps
 .PHONY: run-demo
 run-demo: all
 	tests/xen/demo
+
+# The README's picture, of a demonstration that is run for it.
+.PHONY: picture
+picture: all
+	tests/xen/demo --colour >build/demo.txt
+	docs/picture/draw --title 'xensnap, in domain 0' \
+	    --scenes 'A checkpoint,And back' <build/demo.txt >docs/picture/session.svg
 
 .PHONY: format
 format:

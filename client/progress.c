@@ -205,6 +205,15 @@ void progress_show(struct progress *progress, struct xs_handle *xs,
     free(reading.step);
 }
 
+void progress_done(struct progress *progress)
+{
+    static const struct reading done = {.percent = 100, .state = "done"};
+
+    /* What a terminal shows stays there. */
+    if (progress->shown > 0)
+        show_bar(progress, &done);
+}
+
 void progress_break(struct progress *progress)
 {
     if (progress->shown == 0)

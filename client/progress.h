@@ -27,6 +27,9 @@ void progress_init(struct progress *progress, bool quiet);
 void progress_show(struct progress *progress, struct xs_handle *xs,
                    const char *id, const char *state);
 
+/* The request is done: a bar that was shown ends at its end. */
+void progress_done(struct progress *progress);
+
 /* Something else is going to be printed. */
 void progress_break(struct progress *progress);
 

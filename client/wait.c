@@ -166,6 +166,8 @@ enum exit_status wait_for_end(struct xs_handle *xs, const char *id, bool quiet)
     alive = start_watching(&wait);
     while (alive && !look(&wait, &status))
         alive = sleep_until_event(&wait);
+    if (alive && status == EXIT_DONE && !wait.asking)
+        progress_done(&wait.progress);
     progress_break(&wait.progress);
     if (wait.asking)
         fputc('\n', stderr);

@@ -113,6 +113,7 @@ def test_a_bar_with_bytes_rate_and_time_left(start, played):
     assert "of" not in terminal.read_until(
         r" 90 %  switching the disks(.*)$")[1]
     played.tell(state="done", result__name="s1")
+    terminal.read_until(r"\[={20}\] 100 %  done +\r")
     assert terminal.process.wait(20) == DONE
 
 

@@ -1,92 +1,121 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The demonstration, as it runs in the emulated host's dom0: a guest, a checkpoint
-asked for with xenstore-write, a reboot that keeps its data, and the way back."""
+"""The demonstration, as it runs in the emulated host's dom0: a guest, checkpoints,
+a reboot that keeps its data, an image that moves, and the way back."""
 
+import fcntl
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 
-from xenhost import FINAL, REQUESTS, Agent, Disk, Guests
+from agent import BUILD
+from xenhost import Agent, Disk, Guests
 
-BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
+# dom0's output is no terminal: whether it ends on one, tests/xen/demo knows.
+TERMINAL = "XENSNAP_DEMO_TERMINAL" in os.environ
+BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if TERMINAL else ("", "", "")
+ROWS, COLUMNS = 40, 92
+MOVED = "/run/other-storage"
 
 
 def say(text):
     print(f"\n{BOLD}# {text}{PLAIN}", flush=True)
 
 
+def tell(text):
+    print(f"{DIM}({text}){PLAIN}", flush=True)
+
+
 def show(command):
     """Run a command as a reader would type it, and show what it prints."""
     print(f"$ {command}", flush=True)
-    printed = subprocess.run(command, shell=True, check=True, text=True,
-                             stdout=subprocess.PIPE).stdout
-    print("".join(f"  {DIM}{line}{PLAIN}\n" for line in printed.splitlines()),
-          end="", flush=True)
+    environment = {**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}",
+                   "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    run = on_terminal if TERMINAL else without_terminal
+    status = run(["sh", "-c", command], environment)
+    if status != 0:
+        sys.exit(f"'{command}' failed with status {status}")
 
 
-def follow(agent, request):
-    """Show state, step and progress as they move, until the request is final."""
-    told = set()
-
-    def moved(_):
-        keys = agent.store.tree(request)
-        line = f"{keys.get('state', '-'):8} {keys.get('progress', '0'):>3} %  " \
-               f"{keys.get('step', '')}"
-        if line not in told:
-            told.add(line)
-            print(f"  {DIM}{line}{PLAIN}", flush=True)
-        return keys.get("state") in FINAL
-
-    agent.store.wait(request, moved, 300)
-    show(f"xenstore-ls {request} | grep -v '^step'")
-    if agent.store.read(f"{request}/state") != "done":
-        sys.exit("the request failed")
+def without_terminal(command, environment):
+    return subprocess.run(command, check=False, env=environment,
+                          stderr=subprocess.STDOUT).returncode
 
 
-def ask(agent, name, *keys):
-    request = f"{REQUESTS}/{name}"
-    show(f"xenstore-write {' '.join(f'{request}/{key}' for key in keys)}")
-    follow(agent, request)
+def on_terminal(command, environment):
+    """With a terminal of its own, so that colours and progress are as for a user."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    child = subprocess.Popen(command, env=environment, stdin=its, stdout=its, stderr=its,
+                             start_new_session=True)
+    os.close(its)
+    try:
+        while data := os.read(ours, 4096):
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+    except OSError:
+        pass  # EIO: nobody holds the other end any more
+    os.close(ours)
+    return child.wait()
+
+
+def counter(guest):
+    tell(f"alice's console: tick {guest.wait_tick(more=3)}")
+
+
+def scenes(guests, agent):
+    say("xensnapd runs in domain 0.")
+    agent.start()
+    show("xensnap status")
+
+    say("A guest with a qcow2 and a raw disk. It counts: on its console, and on both.")
+    alice = guests("alice", kind="pv", disks=(Disk("xvda"), Disk("xvdb", "raw")))
+    counter(alice)
+
+    say("A checkpoint: memory and both disks, of one instant.")
+    show("xensnap create alice --name before-upgrade")
+
+    say("The guest goes on. Later, a snapshot of the disks alone: no pause.")
+    alice.write_key(1, "written-after-the-checkpoint")
+    counter(alice)
+    show("xensnap create alice --name upgraded --no-memory")
+    show("xensnap tree alice")
+
+    say("Its writes go to overlays. Xen knows: a reboot finds them, and loses nothing.")
+    print("$ reboot   (typed into the guest)", flush=True)
+    mark = alice.console.size()
+    alice.command("reboot")
+    found = alice.wait_boot(since=mark)
+    tell(f"after the reboot, xvda holds tick {found['xvda']}, and the text "
+         f"\"{alice.read_key(1)['xvda']}\"")
+
+    say("A toolstack moves an image to another storage, under the running guest.")
+    os.mkdir(MOVED)
+    show("xensnap rescan alice --prepare --disk xvda")
+    show(f"mv /var/lib/xen/images/alice/xvda.upgraded.qcow2 {MOVED}/xvda.qcow2")
+    show(f"xensnap rescan alice --complete --disk xvda={MOVED}/xvda.qcow2")
+    counter(alice)
+
+    say("And back: memory and disks as they were. The counter jumps back.")
+    counter(alice)
+    show("xensnap revert alice before-upgrade")
+    counter(alice)
+    tell("the text that was written since: "
+         f"{alice.read_key(1).get('xvda') or 'nothing there'}")
+    show("xensnap tree alice")
+
+    say("A snapshot that is not needed any more is merged away while the guest runs.")
+    show("xensnap delete alice upgraded")
+    show("xl list")
+    say("That is all. Nothing of this was simulated but the processor.")
 
 
 def main():
     guests, agent = Guests(), Agent()
     try:
-        say("xensnapd runs in dom0 and watches /tool/xensnapd/requests.")
-        print("$ build/xensnapd --foreground --config conf/agent.yaml &", flush=True)
-        agent.start()
-        show("xenstore-ls /tool/xensnapd/status")
-
-        say("A guest with a qcow2 and a raw disk. It counts, on its console and on both.")
-        alice = guests("alice", kind="pv", disks=(Disk("xvda"), Disk("xvdb", "raw")))
-        alice.wait_tick(more=3)
-        show("xl list")
-        print(f"  {DIM}alice's console: tick {alice.ticks()}{PLAIN}")
-
-        say("A checkpoint of memory and both disks, at one instant. `operation` comes last.")
-        ask(agent, "one", "domain alice", "name before-upgrade", "operation create")
-
-        say("The guest goes on. Its writes go to overlays; Xen is told so that a reboot "
-            "finds them.")
-        alice.write_key(1, "written-after-the-checkpoint")
-        counted = alice.wait_tick(more=3)
-        print(f"  {DIM}alice's console: tick {counted}{PLAIN}")
-        show("xl list -l alice | grep pdev_path")
-        print("$ reboot   (typed into the guest)", flush=True)
-        mark = alice.console.size()
-        alice.command("reboot")
-        found = alice.wait_boot(since=mark)
-        print(f"  {DIM}after the reboot its disks hold tick {found}, and: "
-              f"{alice.read_key(1)}{PLAIN}")
-
-        say("And back: memory and disks as they were. The counter jumps back.")
-        counted = alice.wait_tick(more=3)
-        ask(agent, "two", "domain alice", "name before-upgrade", "operation revert")
-        alice.wait_tick(more=3)
-        print(f"  {DIM}alice's console: it was at tick {counted}, now tick {alice.ticks()}"
-              f"; what was written since is gone: {alice.read_key(1) or 'nothing there'}"
-              f"{PLAIN}")
-        show("xl list")
-        say("That is all. Nothing of this was simulated but the processor.")
+        scenes(guests, agent)
     finally:
         guests.close()
         agent.close()
