@@ -163,6 +163,7 @@ void guests_free(struct guests *guests)
     if (!guests)
         return;
     assert(LIST_EMPTY(&guests->calls));
+    guest_names_dispose(&guests->names);
     close_context(&guests->context);
     while ((occurred = TAILQ_FIRST(&guests->occurred))) {
         TAILQ_REMOVE(&guests->occurred, occurred, entry);
@@ -328,7 +329,7 @@ bool guests_find(struct guests *guests, const char *spec,
     if (libxl_uuid_from_string(&uuid, spec) == 0)
         domid = domid_of_uuid(guests, &uuid);
     if (!domid && !parse_domid(spec, &domid) &&
-        libxl_name_to_domid(guests->context.libxl, spec, &domid) != 0)
+        !guest_names_find(&guests->names, guests->context.libxl, spec, &domid))
         domid = 0;
     if (!domid && store_is_lost(guests))
         return error_set(err, ERR_STORE, "xenstored cannot be reached");

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 #include <xenstore.h>
 
+#include "agent/guest/guest_names.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/libxl_loop.h"
 
@@ -36,6 +37,7 @@ struct guests_event {
 struct guests {
     struct event_base *base;
     struct guests_context context;
+    struct guest_names names;
     struct event *deliver;
     LIST_HEAD(, guest_call) calls;       /* all that have not been finished */
     TAILQ_HEAD(, guest_call) ended;      /* those with on_ended() to come */

@@ -8,8 +8,8 @@ from native.costs import AGENT, FLUSHES, LIBXL, Costs, costs_of, count
 
 # By the number of disks, for a snapshot that is not the domain's first.
 BOUNDS = {
-    1: {AGENT: 29, LIBXL: 45, FLUSHES: 6},
-    4: {AGENT: 65, LIBXL: 100, FLUSHES: 9},
+    1: {AGENT: 29, LIBXL: 42, FLUSHES: 6},
+    4: {AGENT: 65, LIBXL: 96, FLUSHES: 9},
 }
 
 
@@ -37,3 +37,30 @@ def test_a_snapshot_costs_what_the_one_before_it_did(world, agent):
     found = [count(costs_of(agent, "create", domain="web", memory=0))
              for _ in range(6)]
     assert found[5] == found[1]
+
+
+def test_domains_that_nobody_asks_about_cost_nothing(world, agent):
+    """Also where a domain is asked for by its name."""
+    def cost():
+        costs_of(agent, "create", domain="web", memory=0)
+        return count(costs_of(agent, "create", domain="web", memory=0))
+
+    for number in range(3):
+        world.add_domain(f"before{number}", disks=[])
+    world.add_domain("web")
+    alone = cost()
+    for number in range(3):
+        world.add_domain(f"after{number}", disks=[])
+    assert cost() == alone
+
+
+def test_a_name_is_looked_for_anew_where_it_was_not_found(world, agent):
+    old = world.add_domain("web")
+    costs_of(agent, "create", domain="web", memory=0)
+    world.store.write(f"{old.path}/name", "other")
+    assert agent.request("create", domain="web", memory=0)[
+        "error/code"] == "domain-inactive"
+    costs_of(agent, "create", domain="other", memory=0)
+    new = world.add_domain("web")
+    costs_of(agent, "create", domain="web", memory=0)
+    assert len(new.chain("xvda")) == 2

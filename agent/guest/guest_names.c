@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Domains by name. */
+#include "agent/guest/guest_names.h"
+
+#include <libxl_utils.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/base/alloc.h"
+
+struct named {
+    char *name;
+    uint32_t domid;
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
+static void free_named(void *arg)
+{
+    struct named *named = arg;
+
+    free(named->name);
+    free(named);
+}
+
+void guest_names_dispose(struct guest_names *names)
+{
+    tdestroy(names->by_name, free_named);
+    names->by_name = NULL;
+}
+
+static const struct named *find(const struct guest_names *names,
+                                const char *name)
+{
+    struct named wanted = {.name = (char *)(uintptr_t)name};
+    struct named **found = tfind(&wanted, &names->by_name, compare);
+
+    return found ? *found : NULL;
+}
+
+static bool has_name(libxl_ctx *ctx, uint32_t domid, const char *name)
+{
+    char *now = libxl_domid_to_name(ctx, domid);
+    bool same = now && !strcmp(now, name);
+
+    free(now);
+    return same;
+}
+
+/* Takes over `name`. */
+static void add(struct guest_names *names, char *name, uint32_t domid)
+{
+    struct named *named;
+
+    if (find(names, name)) {
+        free(name);
+        return;
+    }
+    named = xcalloc(1, sizeof(*named));
+    named->name = name;
+    named->domid = domid;
+    tsearch(named, &names->by_name, compare);
+}
+
+static void read_all(struct guest_names *names, libxl_ctx *ctx)
+{
+    int count = 0;
+    libxl_dominfo *list = libxl_list_domain(ctx, &count);
+
+    guest_names_dispose(names);
+    for (int i = 0; list && i < count; i++) {
+        char *name = libxl_domid_to_name(ctx, list[i].domid);
+
+        if (name)
+            add(names, name, list[i].domid);
+    }
+    if (list)
+        libxl_dominfo_list_free(list, count);
+}
+
+bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
+                      const char *name, uint32_t *ret_domid)
+{
+    const struct named *known = find(names, name);
+
+    if (!known || !has_name(ctx, known->domid, name)) {
+        read_all(names, ctx);
+        known = find(names, name);
+    }
+    if (!known)
+        return false;
+    *ret_domid = known->domid;
+    return true;
+}
