@@ -180,6 +180,7 @@ struct snapshot {
     bool was_marked;  /* an earlier delete had begun */
     bool merge_begun; /* the state may no longer be whole */
     size_t merge_disk;
+    struct error merge_error; /* of the disk at work: its job's */
 
     /* revert */
     off_t stream_offset; /* where libxl's stream begins in the memory file */

@@ -422,14 +422,18 @@ void tree_set_merging(struct record *record, const char *vdev,
     struct record_disk *disk =
         (struct record_disk *)(uintptr_t)tree_disk(record, vdev);
 
-    if (disk != NULL) {
-        set_text(&disk->merging, image);
-        set_text(&disk->merged, NULL);
+    if (disk == NULL || (image != NULL && disk->merging != NULL &&
+                         strcmp(disk->merging, image) == 0)) {
+        return;
     }
+    set_text(&disk->merging, image);
+    set_text(&disk->copied, NULL);
+    set_text(&disk->merged, NULL);
 }
 
-bool tree_note_merged(struct records *records, const char *vm_uuid,
-                      const char *name, const char *vdev, struct error *err)
+static bool note_progress(struct records *records, const char *vm_uuid,
+                          const char *name, const char *vdev, bool copied,
+                          bool merged, struct error *err)
 {
     struct record changed = {0};
     struct record_disk *disk;
@@ -437,10 +441,36 @@ bool tree_note_merged(struct records *records, const char *vm_uuid,
 
     record_copy(records_find(records, vm_uuid, name), &changed);
     disk = (struct record_disk *)(uintptr_t)tree_disk(&changed, vdev);
-    set_text(&disk->merged, disk->merging);
+    set_text(&disk->copied, copied ? disk->merging : NULL);
+    set_text(&disk->merged, merged ? disk->merging : NULL);
     ok = records_replace(records, &changed, err);
     record_dispose(&changed);
     return ok;
+}
+
+bool tree_note_copied(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err)
+{
+    return note_progress(records, vm_uuid, name, vdev, true, false, err);
+}
+
+bool tree_note_merged(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err)
+{
+    return note_progress(records, vm_uuid, name, vdev, true, true, err);
+}
+
+bool tree_note_unmerged(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, struct error *err)
+{
+    return !tree_is_copied(
+               tree_disk(records_find(records, vm_uuid, name), vdev)) ||
+           note_progress(records, vm_uuid, name, vdev, false, false, err);
+}
+
+bool tree_is_copied(const struct record_disk *disk)
+{
+    return disk != NULL && (disk->copied != NULL || disk->merged != NULL);
 }
 
 bool tree_leave_remains(struct records *records, const char *vm_uuid,
@@ -456,6 +486,7 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
     set_text(&disk->path, remains);
     set_text(&disk->format, "qcow2");
     set_text(&disk->merging, NULL);
+    set_text(&disk->copied, NULL);
     set_text(&disk->merged, NULL);
     while (disk->overlay_count > 0) {
         drop_overlay(disk, 0);

@@ -64,15 +64,27 @@ bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err);
 
-/* In the record alone, if it has the disk: a merge of `image` is to begin;
- * NULL: none is. */
+/* In the record alone, if it has the disk: a merge of `image` is to begin, or
+ * to go on; NULL: none is. */
 void tree_set_merging(struct record *record, const char *vdev,
                       const char *image);
 
 /* The image that is being merged into that disk's state holds nothing that the
- * state does not.  Durable on return. */
+ * state does not; the domain may go on with either.  Durable on return. */
+bool tree_note_copied(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err);
+
+/* The same, and the domain goes on with the state. */
 bool tree_note_merged(struct records *records, const char *vm_uuid,
                       const char *name, const char *vdev, struct error *err);
+
+/* Neither is so any more: the merge is to begin anew.  Nothing is written if
+ * neither was. */
+bool tree_note_unmerged(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, struct error *err);
+
+/* Whether either is so. */
+bool tree_is_copied(const struct record_disk *disk);
 
 /*
  * Of a snapshot's disk nothing is left but the image `remains`, which is to be

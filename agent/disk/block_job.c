@@ -38,6 +38,7 @@ struct block_job {
     unsigned int failed_looks;
     char *flush; /* a node, flushed before its header changes; or NULL */
     bool flushed;
+    bool may_start;     /* what before_start waits for is done */
     bool vanishes;      /* when it ends, with its error */
     bool completing;    /* job-complete was sent */
     bool cancel;        /* it is to be given up ... */
@@ -181,6 +182,7 @@ static bool is_concluded(struct json_object *entry)
 }
 
 static void finalize(struct block_job *job);
+static void send_cancel(struct block_job *job);
 
 /* Copied, but not known to be on disk: nothing may stop naming the original. */
 static void refuse(struct block_job *job, const char *words)
@@ -191,8 +193,7 @@ static void refuse(struct block_job *job, const char *words)
               "QEMU cannot flush what was copied: %s; once that disk is sound, "
               "delete the snapshot again",
               error_sanitise(shown, sizeof(shown), words));
-    job->cancelling = true;
-    qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
+    send_cancel(job);
 }
 
 static void on_flushed(struct json_object *ret, const struct error *err,
@@ -232,33 +233,57 @@ static void flush(struct block_job *job)
     free(line);
 }
 
-/* QEMU lets the guest's requests wait as long as a commit is pending. */
+static void send_finalize(struct block_job *job)
+{
+    job->look_ms = FIRST_LOOK_MS;
+    qmp_execute(job->qmp, "job-finalize", id_argument(job), 0, on_sent, job);
+}
+
+static bool switches(const struct block_job *job)
+{
+    return job->where.before_switch != NULL && !job->vanishes;
+}
+
+/* QEMU lets the guest's requests wait as long as a commit of the active image
+ * is pending, so the session is kept. */
 static void finalize(struct block_job *job)
 {
-    bool may = job->where.before_switch == NULL ||
-               job->where.before_switch(job->arg, &job->error);
+    if (switches(job)) {
+        job->where.before_switch(job, job->arg);
+    } else {
+        send_finalize(job);
+    }
+}
 
-    job->look_ms = FIRST_LOOK_MS;
-    job->cancelling = !may;
-    qmp_execute(job->qmp, may ? "job-finalize" : "job-cancel", id_argument(job),
-                0, on_sent, job);
+static void act_on_pending(struct block_job *job)
+{
+    if (job->flush != NULL && !job->flushed) {
+        flush(job);
+    } else {
+        finalize(job);
+    }
+}
+
+static void send_cancel(struct block_job *job)
+{
+    job->cancelling = true;
+    qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
 }
 
 static void act_on(struct block_job *job, struct json_object *entry)
 {
     const char *status = string_in(entry, "status");
+    bool pending = strcmp(status, "pending") == 0;
 
     if (is_concluded(entry)) {
         conclude(job, string_in(entry, "error"));
+    } else if (pending && switches(job) && !job->cancelling) {
+        /* Not cancelled any more: others may have been told of the switch. */
+        act_on_pending(job);
     } else if (job->cancel && !job->cancelling && !job->completing) {
-        job->cancelling = true;
-        qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
-    } else if (strcmp(status, "pending") == 0 && !job->cancelling) {
-        if (job->flush != NULL && !job->flushed) {
-            flush(job);
-        } else {
-            finalize(job);
-        }
+        send_cancel(job);
+    } else if (pending && !job->cancelling) {
+        act_on_pending(job);
     } else if (strcmp(status, "ready") == 0 && !job->completing &&
                !job->cancelling) {
         job->completing = true;
@@ -310,7 +335,11 @@ static void on_leftover_dismissed(struct json_object *ret,
  * says nothing about this one. */
 static void start_job(struct block_job *job, bool leftover)
 {
-    if (leftover) {
+    if (job->where.before_start != NULL && !job->may_start) {
+        qmp_close(job->qmp);
+        job->qmp = NULL;
+        job->where.before_start(job, job->arg);
+    } else if (leftover) {
         qmp_execute(job->qmp, "job-dismiss", id_argument(job), 0,
                     on_leftover_dismissed, job);
     } else {
@@ -445,6 +474,22 @@ struct block_job *block_job_stream(const struct block_job_where *where,
     add_string(start, "backing-file", base_path);
     return begin(where, id, "block-stream", start, true, node, on_progress,
                  on_done, arg);
+}
+
+/* Before the start it may have taken its time: QEMU is looked at once more. */
+void block_job_go_on(struct block_job *job, const struct error *err)
+{
+    if (job->start != NULL && err != NULL) {
+        end(job, err);
+    } else if (job->start != NULL) {
+        job->may_start = true;
+        look_later(job);
+    } else if (err != NULL) {
+        job->error = *err;
+        send_cancel(job);
+    } else {
+        send_finalize(job);
+    }
 }
 
 void block_job_cancel(struct block_job *job)

@@ -23,12 +23,15 @@ typedef void block_job_on_done(const struct error *err, void *arg);
 typedef void block_job_on_progress(uint64_t done, uint64_t total, void *arg);
 
 /*
- * Everything is copied and on disk, and the device is about to go on with the
- * other image; the guest's requests wait until this returns.  May be called
- * again if QEMU did not get the word.  False with `err` set: the job is given
- * up for that reason, and the device stays where it is.
+ * The job waits for block_job_go_on(), which may be called at once.
+ *
+ * `before_start`: QEMU knows no such job yet.
+ *
+ * `before_switch`, of a commit: everything is copied and on disk, and the
+ * device is about to go on with the other image; the guest's requests wait as
+ * well. Comes again if QEMU did not get the word.
  */
-typedef bool block_job_before_switch(void *arg, struct error *err);
+typedef void block_job_await(struct block_job *job, void *arg);
 
 struct block_job_where {
     struct event_base *loop;
@@ -36,7 +39,9 @@ struct block_job_where {
     uint32_t domid;
     const char *uuid;
     bool *began; /* set once QEMU has taken the job; NULL: not of interest */
-    block_job_before_switch *before_switch; /* NULL: none; with the job's arg */
+    /* NULL: none; called with the job's arg */
+    block_job_await *before_start;
+    block_job_await *before_switch;
 };
 
 /*
@@ -67,7 +72,14 @@ struct block_job *block_job_stream(const struct block_job_where *where,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg);
 
-/* Asks QEMU to give it up; the callback still comes. */
+/*
+ * `err` NULL: on with it.  Else the job is given up for that reason, and the
+ * device stays where it is.
+ */
+void block_job_go_on(struct block_job *job, const struct error *err);
+
+/* Asks QEMU to give it up, if it has not come to its switch; the callback still
+ * comes. */
 void block_job_cancel(struct block_job *job);
 
 #endif

@@ -11,6 +11,7 @@
  */
 #include "agent/disk/delete_plan.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -120,41 +121,83 @@ static bool check_offline(const struct snapshot_disk *disk,
 }
 
 /*
+ * Of two images that held the same until the domain ended, and of which a
+ * domain has written to one at most since: whether that is the state.
+ */
+static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
+                           bool *ret_newer, struct error *err)
+{
+    struct stat below, above;
+
+    if (stat(disk->path, &below) != 0 || stat(over, &above) != 0) {
+        return error_set_errno(err, ERR_CHAIN_BROKEN, errno,
+                               "disk %s: cannot look at %s and %s", disk->vdev,
+                               disk->path, over);
+    }
+    if (!S_ISREG(below.st_mode) || !S_ISREG(above.st_mode)) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: %s is merged into %s, and the domain ended "
+                         "at that instant: if it ran again since, nobody but "
+                         "you can tell on which of them; start it on that one "
+                         "and delete the snapshot again",
+                         disk->vdev, over, disk->path);
+    }
+    *ret_newer = below.st_mtim.tv_sec != above.st_mtim.tv_sec
+                     ? below.st_mtim.tv_sec > above.st_mtim.tv_sec
+                     : below.st_mtim.tv_nsec > above.st_mtim.tv_nsec;
+    return true;
+}
+
+/*
  * The image that a delete has merged already, before it failed or the agent
- * ended; NULL if there is none.  It is still there, and
+ * ended, in `*ret_over`; NULL if there is none.  It is still there, and
  *
  * - the record says so, and no QEMU has it open: the domain may have written to
  *   the state since, which merging once more would overwrite.  Where one has it
  *   open, it was started on it anew, or had not switched yet;
- * - QEMU has the state open without it, which only the merge brings about.  But
- *   only in the domain in which the merge began: for one started since, it may
- *   be that somebody put it back on the base;
+ * - or the record says that it was copied, no more: then QEMU may have gone on
+ *   with either, and what it has open tells.  If it has ended since, the one
+ *   that was written to last was the one;
+ * - or QEMU has the state open without it, which only the merge brings about.
+ *   But only in the domain in which the merge began: for one started since, it
+ *   may be that somebody put it back on the base;
  * - or another image lies over the state: it was over the merged one, since
- * with two over the state no merge would have begun.
+ *   with two over the state no merge would have begun.
  */
-static const char *find_merged(const struct snapshot *snapshot,
-                               const struct block_disk *open,
-                               const struct snapshot_disk *disk)
+static bool find_merged(const struct snapshot *snapshot,
+                        const struct block_disk *open,
+                        const struct snapshot_disk *disk, const char **ret_over,
+                        struct error *err)
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
     const struct record *record = records_find(records, uuid, snapshot->name);
-    const char *merging = tree_disk(record, disk->vdev)->merging;
+    const struct record_disk *noted = tree_disk(record, disk->vdev);
+    const char *merging = noted->merging;
     int place = place_in_chain(open, disk->path);
     bool merged;
 
+    *ret_over = NULL;
     if (merging == NULL || access(merging, F_OK) != 0) {
-        return NULL;
+        return true;
     }
-    if (tree_disk(record, disk->vdev)->merged != NULL) {
-        merged = place_in_chain(open, merging) < 0;
+    if (place_in_chain(open, merging) >= 0) {
+        merged = false;
+    } else if (noted->merged != NULL) {
+        merged = true;
+    } else if (noted->copied != NULL && place >= 0) {
+        merged = true;
+    } else if (noted->copied != NULL) {
+        if (!state_is_newer(disk, merging, &merged, err)) {
+            return false;
+        }
     } else if (place >= 0) {
-        merged = record->deleting_domid == snapshot->guest.domid &&
-                 place_in_chain(open, merging) < 0;
+        merged = record->deleting_domid == snapshot->guest.domid;
     } else {
         merged = tree_image_over(records, uuid, disk->path, merging) != NULL;
     }
-    return merged ? merging : NULL;
+    *ret_over = merged ? merging : NULL;
+    return true;
 }
 
 /* What xl restored the domain on holds its writes. */
@@ -239,7 +282,9 @@ static bool plan_external(const struct snapshot *snapshot,
     if (!check_restore_overlay(disk, open, err)) {
         return false;
     }
-    over = find_merged(snapshot, open, disk);
+    if (!find_merged(snapshot, open, disk, &over, err)) {
+        return false;
+    }
     if (over != NULL) {
         plan_merge(disk, over, MERGE_FINISH);
         return true;

@@ -12,7 +12,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
-#include "agent/guest/stored_config.h"
+#include "agent/disk/merge_switch.h"
 #include "agent/snapshot_tree.h"
 
 /* libxl's lock may be held for long: the configuration must be right in the
@@ -90,9 +90,7 @@ static void on_adjusted(const struct error *err, void *arg)
     struct snapshot *snapshot = arg;
     struct error own;
 
-    free(snapshot->locations);
-    snapshot->locations = NULL;
-    snapshot->change = NULL;
+    merge_image_is_named(snapshot);
     if (err == NULL) {
         finish(snapshot);
     } else if (err->code == ERR_BUSY && snapshot->patience > 0) {
@@ -106,18 +104,11 @@ static void on_adjusted(const struct error *err, void *arg)
 
 static void adjust(struct snapshot *snapshot)
 {
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
     const struct block_disk *open =
-        block_graph_find(snapshot->graph, disk->vdev, false);
-    struct disk_location *location = xcalloc(1, sizeof(*location));
+        block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev, false);
 
-    snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
-    location->path = open->chain[0].path;
-    location->format = format_libxl_name(open->chain[0].format);
-    snapshot->locations = location;
-    snapshot->change = stored_config_set_disks(
-        snapshot->agent->guests, &snapshot->guest, location, 1,
-        snapshot->agent->config.timeouts.lock_ms, on_adjusted, snapshot);
+    merge_name_image(snapshot, &open->chain[0],
+                     snapshot->agent->config.timeouts.lock_ms, on_adjusted);
 }
 
 /* What QEMU has open is what must be opened next. */

@@ -21,8 +21,8 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image.h"
 #include "agent/disk/merge_end.h"
+#include "agent/disk/merge_switch.h"
 #include "agent/disk/plug_node.h"
-#include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
@@ -39,115 +39,6 @@ static void look_again(struct snapshot *snapshot, const struct error *err);
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 {
     return &snapshot->disks[snapshot->merge_disk];
-}
-
-/* ---- planning ---- */
-
-static void list_disks(struct snapshot *snapshot)
-{
-    const struct record *record = records_find(
-        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
-
-    snapshot->disks = xcalloc(record->disk_count, sizeof(*snapshot->disks));
-    for (size_t i = 0; i < record->disk_count; i++) {
-        const struct record_disk *from = &record->disks[i];
-        struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
-
-        snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
-        disk->path = xstrdup(from->path);
-        disk->format = xstrdup(from->format);
-        disk->external = from->external;
-        if (from->snapshot != NULL) {
-            disk->internal_name = xstrdup(from->snapshot);
-        }
-        if (from->restore_overlay != NULL) {
-            disk->restore_overlay = xstrdup(from->restore_overlay);
-        }
-    }
-}
-
-/* One that cannot be read may be of a snapshot that needs any of the images. */
-static bool check_records(const struct snapshot *snapshot, struct error *err)
-{
-    const char *unreadable = records_unreadable(snapshot->agent->records,
-                                                snapshot->guest.uuid, NULL);
-
-    return unreadable == NULL || snapshot->request.keep_files ||
-           error_set(err, ERR_STORE,
-                     "the record of snapshot \"%s\" is damaged, and that may "
-                     "need the same images; the log of xensnapd's start tells "
-                     "what to do",
-                     unreadable);
-}
-
-/* Behind a merge the configuration has to name another image, and must not be
- * overridden then. */
-static void check_override(const struct snapshot *snapshot, struct error *err)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (snapshot->disks[i].merge == MERGE_LIVE &&
-            stored_config_is_overridden(&snapshot->guest)) {
-            error_set(err, ERR_LIBXL,
-                      "domain \"%s\" has a configuration pending from `xl "
-                      "config-update`; reboot it first",
-                      snapshot->guest.name);
-        }
-    }
-}
-
-static void end_planning(struct snapshot *snapshot, const struct error *err)
-{
-    struct error own = {0};
-
-    if (err != NULL) {
-        own = *err;
-    } else {
-        delete_plan(snapshot, snapshot->graph, &own);
-    }
-    if (own.code == ERR_NONE && snapshot->running) {
-        check_override(snapshot, &own);
-    }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-    operation_step_done(&snapshot->operation, &own);
-}
-
-static void on_graph(struct block_graph *graph, const struct error *err,
-                     void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    snapshot->graph = graph;
-    end_planning(snapshot, err);
-}
-
-static void on_plan_open(struct qmp *qmp, const struct error *err, void *arg)
-{
-    if (err != NULL) {
-        end_planning(arg, err);
-    } else {
-        block_graph_query(qmp, on_graph, arg);
-    }
-}
-
-void delete_plan_disks(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct agent *agent = snapshot->agent;
-    struct error err;
-
-    list_disks(snapshot);
-    if (!check_records(snapshot, &err)) {
-        operation_step_done(operation, &err);
-    } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
-        operation_step_done(operation, NULL);
-    } else if (snapshot->running) {
-        snapshot->qmp =
-            qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
-                     snapshot->guest.uuid, on_plan_open, snapshot);
-    } else {
-        end_planning(snapshot, NULL);
-    }
 }
 
 static void end_step(struct snapshot *snapshot, const struct error *err)
@@ -216,6 +107,19 @@ static void see_which_way(struct snapshot_disk *disk,
     }
 }
 
+static void on_switched_back(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        error_set(&snapshot->undo_error, err->code, "%s", err->message);
+        error_prefix(&snapshot->undo_error, "%.300s; ",
+                     snapshot->merge_error.message);
+        snapshot->undo_error.code = snapshot->merge_error.code;
+        end_step(snapshot, &snapshot->undo_error);
+    } else {
+        end_step(snapshot, &snapshot->merge_error);
+    }
+}
+
 /* What QEMU has open now decides, not what the job said: a file that is still
  * in use must never be removed. */
 static void on_graph_after(struct block_graph *graph, const struct error *err,
@@ -237,7 +141,9 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
     open = open_disk(snapshot);
     see_which_way(disk, open);
     if (uses(open, merge_remains(disk))) {
-        if (snapshot->merge_stop) {
+        if (snapshot->merge_error.code != ERR_NONE) {
+            own = snapshot->merge_error;
+        } else if (snapshot->merge_stop) {
             error_set(&own, ERR_CANCELLED, "disk %s: given up while merging %s",
                       disk->vdev, merge_remains(disk));
         } else {
@@ -246,7 +152,8 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
                       "or the room left beside %s; delete the snapshot again",
                       disk->vdev, merge_remains(disk), disk->over);
         }
-        end_step(snapshot, &own);
+        snapshot->merge_error = own;
+        merge_switch_undo(snapshot, on_switched_back);
     } else {
         finish_disk(snapshot);
     }
@@ -306,7 +213,9 @@ static void look_again(struct snapshot *snapshot, const struct error *err)
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
     if (snapshot->patience == 0) {
-        end_step(snapshot, &own);
+        end_step(snapshot, snapshot->merge_error.code == ERR_NONE
+                               ? &own
+                               : &snapshot->merge_error);
         return;
     }
     snapshot->patience--;
@@ -320,19 +229,22 @@ static void look_after_merge(struct snapshot *snapshot)
     look(snapshot);
 }
 
+/* Whoever was told of the switch must be told if it did not happen. */
 static void on_merged(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
-    struct error own;
 
     snapshot->merge_job = NULL;
     snapshot->bytes_total = 0;
+    snapshot->merge_error = (struct error){0};
     if (err != NULL) {
-        own = *err;
-        error_prefix(&own,
+        snapshot->merge_error = *err;
+        error_prefix(&snapshot->merge_error,
                      "disk %s: merging %s: ", disk_at_work(snapshot)->vdev,
                      merge_remains(disk_at_work(snapshot)));
-        end_step(snapshot, &own);
+    }
+    if (err != NULL && !merge_is_noted(snapshot)) {
+        end_step(snapshot, &snapshot->merge_error);
     } else {
         look_after_merge(snapshot);
     }
@@ -361,18 +273,23 @@ static size_t place_of(const struct block_disk *open, const char *path)
     return i;
 }
 
-/*
- * From here on the guest may write to the state, and what it then overwrites is
- * still in the image that was merged.  If the domain ends before the records
- * say more, nobody could tell which of the two is newer.
- */
-static bool note_merged(void *arg, struct error *err)
+static void on_pending(struct block_job *job, void *arg)
 {
-    const struct snapshot *snapshot = arg;
+    (void)job;
+    merge_switch(arg);
+}
 
-    return tree_note_merged(snapshot->agent->records, snapshot->guest.uuid,
-                            snapshot->name,
-                            snapshot->disks[snapshot->merge_disk].vdev, err);
+static void on_put_right(struct snapshot *snapshot, const struct error *err)
+{
+    block_job_go_on(snapshot->merge_job, err->code == ERR_NONE ? NULL : err);
+}
+
+/* An earlier merge came to its switch, and not over it: until the next one
+ * does, the domain goes on where it is. */
+static void on_new_job(struct block_job *job, void *arg)
+{
+    (void)job;
+    merge_switch_undo(arg, on_put_right);
 }
 
 static void merge_live(struct snapshot *snapshot)
@@ -386,9 +303,13 @@ static void merge_live(struct snapshot *snapshot)
 
     name_job(snapshot, id);
     where.began = &snapshot->merge_begun;
-    /* What lies below the active image no guest writes to. */
-    if (disk->merge == MERGE_LIVE && over == open->chain) {
-        where.before_switch = note_merged;
+    /* What lies below the active image no guest writes to.  (What is planned as
+     * a stream may be the commit that an earlier agent began.) */
+    if (over == open->chain) {
+        where.before_switch = on_pending;
+    }
+    if (merge_is_noted(snapshot)) {
+        where.before_start = on_new_job;
     }
     if (disk->merge == STREAM_LIVE) {
         snapshot->merge_job =
@@ -516,14 +437,23 @@ static void delete_offline(struct snapshot *snapshot)
 /* ---- all disks ---- */
 
 /* The records first: whatever interrupts the merge, the image that stays is
- * known to be ours, and to be what the domain went on with. */
-static bool list_what_stays(struct snapshot *snapshot, struct error *err)
+ * known to be ours, and to be what the domain went on with; and what an earlier
+ * merge came to is no longer so. */
+static bool prepare_records(struct snapshot *snapshot, struct error *err)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    bool offline =
+        disk->merge == MERGE_OFFLINE || disk->merge == STREAM_OFFLINE;
 
-    return (disk->merge != STREAM_LIVE && disk->merge != STREAM_OFFLINE) ||
-           tree_list_beside(snapshot->agent->records, snapshot->guest.uuid,
-                            disk->vdev, disk->path, disk->over, err);
+    if ((disk->merge == STREAM_LIVE || disk->merge == STREAM_OFFLINE) &&
+        !tree_list_beside(records, uuid, disk->vdev, disk->path, disk->over,
+                          err)) {
+        return false;
+    }
+    return !offline ||
+           tree_note_unmerged(records, uuid, snapshot->name, disk->vdev, err);
 }
 
 static void next_disk(struct snapshot *snapshot)
@@ -539,7 +469,7 @@ static void next_disk(struct snapshot *snapshot)
         end_step(snapshot, &err);
         return;
     }
-    if (!list_what_stays(snapshot, &err)) {
+    if (!prepare_records(snapshot, &err)) {
         end_step(snapshot, &err);
         return;
     }

@@ -36,8 +36,11 @@ struct record_disk {
                               `xl restore`; made by us; NULL: none */
     char *merging; /* the image over `path` that a delete merges into it; NULL:
                       none */
-    char *merged;  /* the same, once `path` holds all of it and the domain may
-                      go on there: it is older from then on; NULL: not yet */
+    char *copied;  /* the same, once `path` holds all of it, and whoever opens
+                      the disk next may be told to open that; NULL: not yet */
+    char *merged;  /* the same, once the stored configuration names `path` and
+                      the domain may go on there: it is older from then on;
+                      NULL: not yet */
     uint64_t virtual_bytes;
 };
 

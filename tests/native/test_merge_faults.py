@@ -2,11 +2,14 @@
 """Faults at the end of a live merge, when all is copied and the image that it was
 copied from is about to be let go."""
 
+import fcntl
 import os
+import subprocess
+import zlib
 
 import pytest
 
-from native.expect import assert_disk_is_on, assert_failed, assert_works
+from native.expect import assert_disk_is_on, assert_failed, assert_works, named_images
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
 
@@ -70,3 +73,162 @@ def test_a_flush_that_fails_is_noticed(world, agent, name, written):
     finally:
         os.unlink(UNFLUSHABLE)
     assert_as_before(domain, images)
+
+
+# -- the switch -------------------------------------------------------------
+
+def two(world, agent):
+    """On an image over its base, with newer data in it."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"0" * 4096)
+    reply = agent.request("create", domain="alice", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    for place in (0, 65536):
+        domain.write("xvda", place, b"1" * 4096)
+    domain.disks["xvda"].front.flush()
+    return domain, *chain(domain)
+
+
+def kill_at(agent, domain, command, kind):
+    fault = domain.interpose().fault(command, kind)
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    agent.kill()
+    fault.release()
+    domain.relay.close()
+    domain.relay = None
+    return request
+
+
+def write(domain, byte):
+    domain.write("xvda", 0, byte * 4096)
+    domain.disks["xvda"].front.flush()
+
+
+def reboot(world, domain, path=None):
+    """As `on_reboot` does it: on what the stored configuration names."""
+    path = path or domain.stored_config()["disks"][0]["pdev_path"]
+    world.remove_domain(domain)
+    return world.add_domain("alice", uuid=domain.uuid,
+                            disks=[{"vdev": "xvda", "format": "qcow2", "path": path}])
+
+
+def content(path, offset):
+    raw = f"{path}.raw"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw], check=True)
+    with open(raw, "rb") as file:
+        file.seek(offset)
+        data = file.read(4096)
+    os.unlink(raw)
+    return data
+
+
+def record_path(agent, domain):
+    return f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}/s1.yaml"
+
+
+def forget_merged(agent, domain):
+    """The record as it is when all is copied, and the configuration not yet changed,
+    or that not yet noted."""
+    with open(record_path(agent, domain), "rb") as file:
+        text = file.read().split(b"# crc32 ")[0]
+    kept = [line for line in text.splitlines(True) if b"merged: " not in line]
+    assert any(b"copied: " in line for line in kept)
+    text = b"".join(kept)
+    with open(record_path(agent, domain), "wb") as file:
+        file.write(text + b"# crc32 %08x\n" % zlib.crc32(text.removesuffix(b"\n")))
+
+
+@pytest.mark.parametrize("kind", ["hold-before", "hold-after"])
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_domain_that_reboots_without_an_agent_finds_what_it_wrote(world, agent, kind, stays):
+    domain, over, base = two(world, agent)
+    request = kill_at(agent, domain, "job-finalize", kind)
+    newest = b"1"
+    if kind == "hold-after":
+        world.eventually(lambda: chain(domain) == [base])
+        write(domain, newest := b"2")
+    domain = reboot(world, domain)
+    assert domain.read("xvda", 0, 4096) == newest * 4096
+    write(domain, b"3")
+    if not stays:
+        world.remove_domain(domain)
+    agent.start()
+    assert request.wait()["state"] == "done"
+    assert not os.path.exists(over)
+    if stays:
+        assert_disk_is_on(domain, "xvda", base)
+        world.remove_domain(domain)
+    assert content(base, 0) == b"3" * 4096
+    assert content(base, 65536) == b"1" * 4096
+
+
+@pytest.mark.parametrize("goes_on_with_base", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
+def test_of_two_images_the_one_that_was_used_since_is_the_newer(world, agent, goes_on_with_base,
+                                                               stays):
+    """The agent dies just before or just after it changes the configuration."""
+    domain, over, base = two(world, agent)
+    request = kill_at(agent, domain, "job-finalize", "hold-before")
+    forget_merged(agent, domain)
+    domain = reboot(world, domain, base if goes_on_with_base else over)
+    write(domain, b"3")
+    if not stays:
+        world.remove_domain(domain)
+    agent.start()
+    assert request.wait()["state"] == "done"
+    assert not os.path.exists(over)
+    if stays:
+        assert_disk_is_on(domain, "xvda", base)
+        world.remove_domain(domain)
+    assert content(base, 0) == b"3" * 4096
+    assert content(base, 65536) == b"1" * 4096
+
+
+def test_a_switch_that_fails_leaves_everything_on_the_old_image(world, agent):
+    domain, over, base = two(world, agent)
+    fault = domain.interpose().fault("job-finalize", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    assert named_images(domain, "xvda") == {f"qcow2:{base}"}
+    domain.qmp("job-cancel", id="xensnapd-delete-xvda")
+    fault.release()
+    assert_failed(request.wait(), "qmp-error", over)
+    assert_disk_is_on(domain, "xvda", over)
+    assert domain.qmp("query-jobs") == []
+    with open(record_path(agent, domain), "rb") as file:
+        assert b"copied: " not in file.read()
+    write(domain, b"2")
+    assert delete(agent, "s1")["state"] == "done"
+    assert_disk_is_on(domain, "xvda", base)
+    assert domain.read("xvda", 0, 4096) == b"2" * 4096
+
+
+def test_a_switch_that_failed_while_no_agent_looked_is_put_right_first(world, agent):
+    """Until the next merge is through, a reboot must find the image in use."""
+    domain, over, base = two(world, agent)
+    request = kill_at(agent, domain, "job-finalize", "hold-before")
+    domain.qmp("job-cancel", id="xensnapd-delete-xvda")
+    write(domain, b"2")
+    fault = domain.interpose().fault("block-commit", "hold-before")
+    agent.start()
+    fault.wait_reached()
+    assert_disk_is_on(domain, "xvda", over)
+    fault.release()
+    assert request.wait()["state"] == "done"
+    assert_disk_is_on(domain, "xvda", base)
+    assert domain.read("xvda", 0, 4096) == b"2" * 4096
+
+
+def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(world, agent):
+    domain, over, base = two(world, agent)
+    lock_path = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.domain-userdata-lock"
+    with open(lock_path, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_failed(delete(agent, "s1"), "busy", "libxl's lock")
+    assert_disk_is_on(domain, "xvda", over)
+    assert domain.qmp("query-jobs") == []
+    write(domain, b"2")
+    assert delete(agent, "s1")["state"] == "done"
+    assert_disk_is_on(domain, "xvda", base)
+    assert domain.read("xvda", 0, 4096) == b"2" * 4096

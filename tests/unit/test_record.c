@@ -31,6 +31,7 @@ static void fill_disks(struct record *record)
     record_disk_add_overlay(&disks[0], "/images/web.before.1.qcow2");
     disks[0].restore_overlay = xstrdup("/images/web.before.restore.qcow2");
     disks[0].merging = xstrdup("/images/web.before.qcow2");
+    disks[0].copied = xstrdup("/images/web.before.qcow2");
     disks[0].merged = xstrdup("/images/web.before.qcow2");
     disks[0].virtual_bytes = 10737418240;
     disks[1].vdev = xstrdup("xvdb");
@@ -94,6 +95,7 @@ static void assert_disk_equal(const struct record_disk *a,
     assert_text_equal(a->snapshot, b->snapshot);
     assert_text_equal(a->restore_overlay, b->restore_overlay);
     assert_text_equal(a->merging, b->merging);
+    assert_text_equal(a->copied, b->copied);
     assert_text_equal(a->merged, b->merged);
     assert_true(a->virtual_bytes == b->virtual_bytes);
     assert_int_equal(a->overlay_count, b->overlay_count);

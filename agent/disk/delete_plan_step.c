@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Planning a delete: what the record and QEMU say of the snapshot's disks. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/disk/delete_plan.h"
+#include "agent/disk/disk_steps.h"
+#include "agent/guest/stored_config.h"
+#include "agent/snapshot.h"
+
+static void list_disks(struct snapshot *snapshot)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
+    snapshot->disks = xcalloc(record->disk_count, sizeof(*snapshot->disks));
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *from = &record->disks[i];
+        struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
+
+        snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
+        disk->path = xstrdup(from->path);
+        disk->format = xstrdup(from->format);
+        disk->external = from->external;
+        if (from->snapshot != NULL) {
+            disk->internal_name = xstrdup(from->snapshot);
+        }
+        if (from->restore_overlay != NULL) {
+            disk->restore_overlay = xstrdup(from->restore_overlay);
+        }
+    }
+}
+
+/* One that cannot be read may be of a snapshot that needs any of the images. */
+static bool check_records(const struct snapshot *snapshot, struct error *err)
+{
+    const char *unreadable = records_unreadable(snapshot->agent->records,
+                                                snapshot->guest.uuid, NULL);
+
+    return unreadable == NULL || snapshot->request.keep_files ||
+           error_set(err, ERR_STORE,
+                     "the record of snapshot \"%s\" is damaged, and that may "
+                     "need the same images; the log of xensnapd's start tells "
+                     "what to do",
+                     unreadable);
+}
+
+/* Behind a merge the configuration has to name another image, and must not be
+ * overridden then. */
+static void check_override(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (snapshot->disks[i].merge == MERGE_LIVE &&
+            stored_config_is_overridden(&snapshot->guest)) {
+            error_set(err, ERR_LIBXL,
+                      "domain \"%s\" has a configuration pending from `xl "
+                      "config-update`; reboot it first",
+                      snapshot->guest.name);
+        }
+    }
+}
+
+static void end_planning(struct snapshot *snapshot, const struct error *err)
+{
+    struct error own = {0};
+
+    if (err != NULL) {
+        own = *err;
+    } else {
+        delete_plan(snapshot, snapshot->graph, &own);
+    }
+    if (own.code == ERR_NONE && snapshot->running) {
+        check_override(snapshot, &own);
+    }
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    operation_step_done(&snapshot->operation, &own);
+}
+
+static void on_graph(struct block_graph *graph, const struct error *err,
+                     void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->graph = graph;
+    end_planning(snapshot, err);
+}
+
+static void on_plan_open(struct qmp *qmp, const struct error *err, void *arg)
+{
+    if (err != NULL) {
+        end_planning(arg, err);
+    } else {
+        block_graph_query(qmp, on_graph, arg);
+    }
+}
+
+void delete_plan_disks(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    struct error err;
+
+    list_disks(snapshot);
+    if (!check_records(snapshot, &err)) {
+        operation_step_done(operation, &err);
+    } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
+        operation_step_done(operation, NULL);
+    } else if (snapshot->running) {
+        snapshot->qmp =
+            qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                     snapshot->guest.uuid, on_plan_open, snapshot);
+    } else {
+        end_planning(snapshot, NULL);
+    }
+}
