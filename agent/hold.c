@@ -239,6 +239,7 @@ struct hold *hold_new(struct holds *holds, const struct guest *guest)
     hold->domid = guest->domid;
     hold->was_paused = guest->paused;
     hold->state = HOLD_TAKING;
+    clock_boot(hold->boot);
     return add(holds, hold);
 }
 
@@ -312,6 +313,17 @@ static bool read_note(const char *path, struct hold *hold, struct error *err)
                      "%s is damaged, or of another version of xensnapd", path);
 }
 
+/* Where the run folder outlives the boot: the domain that was held is gone, its
+ * domid may be another's, and its deadline means nothing. */
+static bool is_of_another_boot(const struct hold *hold)
+{
+    char boot[CLOCK_BOOT_LENGTH + 1];
+
+    clock_boot(boot);
+    return hold->boot[0] != '\0' && boot[0] != '\0' &&
+           strcmp(hold->boot, boot) != 0;
+}
+
 static void take_up(struct holds *holds, const char *path)
 {
     struct hold *hold = xcalloc(1, sizeof(*hold));
@@ -330,6 +342,13 @@ static void take_up(struct holds *holds, const char *path)
     }
     wait = hold->state == HOLD_HELD && hold->deadline_ms > now;
     add(holds, hold);
+    if (is_of_another_boot(hold)) {
+        LOG_NOTICE("domain %u (%s) was held before the host was started anew: "
+                   "that is over",
+                   hold->domid, hold->uuid);
+        hold_forget(hold);
+        return;
+    }
     if (hold->state != HOLD_EXPIRED) {
         LOG_NOTICE("domain %u (%s) is held: it is let go %s", hold->domid,
                    hold->uuid, wait ? "at its deadline" : "now");

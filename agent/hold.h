@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "agent/agent.h"
+#include "agent/base/clock.h"
 #include "agent/disk/root_swap.h"
 
 enum hold_state { HOLD_TAKING, HOLD_HELD, HOLD_RELEASING, HOLD_EXPIRED };
@@ -58,10 +59,12 @@ struct hold {
     char uuid[GUEST_UUID_LENGTH + 1];
     uint32_t domid;
     enum hold_state state;
-    bool paused;          /* by us: once, to be undone once */
-    bool was_paused;      /* by somebody else before */
-    uint64_t began_ms;    /* when the domain stopped, monotonic */
-    uint64_t deadline_ms; /* monotonic */
+    bool paused;     /* by us: once, to be undone once */
+    bool was_paused; /* by somebody else before */
+    char
+        boot[CLOCK_BOOT_LENGTH + 1]; /* of which its times are; "": not known */
+    uint64_t began_ms;               /* when the domain stopped, monotonic */
+    uint64_t deadline_ms;            /* monotonic */
     struct hold_disk *disks;
     size_t disk_count;
     bool in_use; /* an operation is at work on it */

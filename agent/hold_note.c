@@ -80,6 +80,7 @@ char *hold_note_encode(const struct hold *hold)
     add_number(object, "state", hold->state);
     add_flag(object, "paused", hold->paused);
     add_flag(object, "was-paused", hold->was_paused);
+    add_text(object, "boot", hold->boot);
     add_number(object, "began", hold->began_ms);
     add_number(object, "deadline", hold->deadline_ms);
     json_object_object_add(object, "disks", disks);
@@ -168,6 +169,13 @@ static bool read_disks(struct json_object *list, struct hold *hold)
     return count > 0;
 }
 
+/* Notes of earlier versions do not have it. */
+static bool read_boot(struct json_object *object, struct hold *hold)
+{
+    return json_member(object, "boot") == NULL ||
+           read_chars(object, "boot", hold->boot, sizeof(hold->boot));
+}
+
 static bool read_hold(struct json_object *object, struct hold *hold)
 {
     uint64_t state = json_unsigned(object, "state");
@@ -179,7 +187,7 @@ static bool read_hold(struct json_object *object, struct hold *hold)
     hold->began_ms = json_unsigned(object, "began");
     hold->deadline_ms = json_unsigned(object, "deadline");
     return json_unsigned(object, "version") == VERSION &&
-           state <= HOLD_EXPIRED &&
+           state <= HOLD_EXPIRED && read_boot(object, hold) &&
            read_chars(object, "uuid", hold->uuid, sizeof(hold->uuid)) &&
            read_disks(json_array(object, "disks"), hold);
 }

@@ -2,9 +2,11 @@
 /* Reading the clocks. */
 #include "agent/base/clock.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 uint64_t clock_monotonic_ns(void)
 {
@@ -17,6 +19,17 @@ uint64_t clock_monotonic_ns(void)
 uint64_t clock_monotonic_ms(void)
 {
     return clock_monotonic_ns() / 1000000u;
+}
+
+void clock_boot(char buffer[CLOCK_BOOT_LENGTH + 1])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, buffer, CLOCK_BOOT_LENGTH);
+
+    buffer[length < 0 ? 0 : length] = '\0';
+    if (fd >= 0) {
+        close(fd);
+    }
 }
 
 void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1])

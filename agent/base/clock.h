@@ -16,6 +16,10 @@
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_monotonic_ms(void);
 
+/* Of which boot the monotonic clock is: "" if the kernel does not tell. */
+#define CLOCK_BOOT_LENGTH 36
+void clock_boot(char buffer[CLOCK_BOOT_LENGTH + 1]);
+
 /* Now, in UTC, RFC 3339 with milliseconds. */
 void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1]);
 

@@ -48,6 +48,7 @@ static struct hold make(void)
                         .domid = 7,
                         .state = HOLD_HELD,
                         .paused = true,
+                        .boot = "0c7b6a51-3d5e-4c39-8f0a-5a1b2c3d4e5f",
                         .began_ms = 1000,
                         .deadline_ms = UINT64_C(1) << 40};
     struct hold_disk *disk = xcalloc(1, sizeof(*disk));
@@ -82,6 +83,7 @@ static void a_hold_comes_back_as_it_was_written(void **state)
     assert_true(read.paused);
     assert_false(read.was_paused);
     assert_true(read.deadline_ms == hold.deadline_ms);
+    assert_string_equal(read.boot, hold.boot);
     assert_int_equal(read.disk_count, 1);
     disk = &read.disks[0];
     assert_string_equal(disk->path, hold.disks[0].path);
