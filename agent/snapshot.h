@@ -67,6 +67,7 @@ struct snapshot_disk {
     enum merge_kind merge;
     char plug_node[32]; /* see plug_node.h */
     char *over;         /* the image over `path`: one goes into the other */
+    bool stream_again;  /* an earlier stream may have been cut short */
 
     /* revert: where the disk was before, NULL if not known; it stays if
      * something still needs it */

@@ -270,6 +270,44 @@ static bool streams(const struct snapshot *snapshot,
            allocated_bytes(over, &above) && below < above;
 }
 
+/*
+ * The image that qemu-img was to copy the state into, in `*ret_over`, if it no
+ * longer names the state; NULL if that is not so.  qemu-img may have been
+ * killed when it had changed the header, and not yet written where the copies
+ * are.  As long as the state is there, nothing is lost: with it under that
+ * image again, all is to be seen as before, whatever was copied.
+ */
+static bool find_streamed(const struct snapshot *snapshot,
+                          const struct block_disk *open,
+                          const struct snapshot_disk *disk,
+                          const char **ret_over, struct error *err)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+    const struct record_disk *noted = tree_disk(record, disk->vdev);
+    struct image_info state, over;
+    struct error ignored;
+
+    *ret_over = NULL;
+    if (noted->merging == NULL || record->deleting_domid != 0 ||
+        tree_is_copied(noted) ||
+        !image_inspect(disk->path, disk->format, &state, &ignored) ||
+        !image_inspect(noted->merging, "qcow2", &over, &ignored) ||
+        state.backing_path[0] == '\0' ||
+        strcmp(over.backing_path, state.backing_path) != 0) {
+        return true;
+    }
+    if (place_in_chain(open, noted->merging) >= 0) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: copying %s into %s was interrupted, and the "
+                         "domain runs on that, which may lack some of it; shut "
+                         "the domain down and delete the snapshot again",
+                         disk->vdev, disk->path, noted->merging);
+    }
+    *ret_over = noted->merging;
+    return true;
+}
+
 static bool plan_external(const struct snapshot *snapshot,
                           struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
@@ -287,6 +325,14 @@ static bool plan_external(const struct snapshot *snapshot,
     }
     if (over != NULL) {
         plan_merge(disk, over, MERGE_FINISH);
+        return true;
+    }
+    if (!find_streamed(snapshot, open, disk, &over, err)) {
+        return false;
+    }
+    if (over != NULL) {
+        plan_merge(disk, over, STREAM_OFFLINE);
+        disk->stream_again = true;
         return true;
     }
     disk->merge = MERGE_NOTHING;

@@ -401,7 +401,7 @@ static void merge_offline(struct snapshot *snapshot)
 }
 
 /* A rebase that reads both ways' data and copies what differs. */
-static void stream_offline(struct snapshot *snapshot)
+static void copy_offline(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     struct image_info state;
@@ -422,6 +422,32 @@ static void stream_offline(struct snapshot *snapshot)
         run_program(snapshot, argv, on_program_ended);
     } else {
         end_step(snapshot, &err);
+    }
+}
+
+static void on_state_put_back(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    if (err != NULL) {
+        on_program_ended(err, snapshot);
+    } else {
+        copy_offline(snapshot);
+    }
+}
+
+static void stream_offline(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const char *format = format_qemu_name(disk->format);
+    const char *argv[] = {"qemu-img", "rebase", "-q",       "-u",
+                          "-f",       "qcow2",  "-b",       disk->path,
+                          "-F",       format,   disk->over, NULL};
+
+    if (disk->stream_again) {
+        run_program(snapshot, argv, on_state_put_back);
+    } else {
+        copy_offline(snapshot);
     }
 }
 

@@ -232,3 +232,43 @@ def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(world, agent):
     assert delete(agent, "s1")["state"] == "done"
     assert_disk_is_on(domain, "xvda", base)
     assert domain.read("xvda", 0, 4096) == b"2" * 4096
+
+
+# -- without QEMU -----------------------------------------------------------
+
+@pytest.fixture(name="deadly")
+def fixture_deadly(world, agent_stopped, monkeypatch):
+    """Makes the next `qemu-img rebase` die when it has changed the header, and not
+    yet written where the copied data are."""
+    folder, flag = f"{world.folder}/bin", f"{world.folder}/deadly"
+    os.makedirs(folder)
+    with open(f"{folder}/qemu-img", "w", encoding="ascii") as file:
+        file.write(f"""#!/bin/sh
+if [ "$1" = rebase ] && rm "{flag}" 2>/dev/null; then
+    export LD_PRELOAD={world.shims}/header_shim.so
+fi
+PATH=${{PATH#*:}} exec qemu-img "$@"
+""")
+    os.chmod(f"{folder}/qemu-img", 0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    agent_stopped.start()
+    return flag
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_qemu_img_that_is_killed_behind_the_header_loses_nothing(world, deadly, agent_stopped,
+                                                                  killed):
+    agent = agent_stopped
+    domain = three(world, agent)
+    active, small = chain(domain)[:2]
+    world.remove_domain(domain)
+    if killed:
+        with open(deadly, "w", encoding="ascii"):
+            pass
+        assert_failed(delete(agent, "s3"), "store-error", "qemu-img")
+        assert not os.path.exists(deadly) and os.path.exists(small)
+    assert delete(agent, "s3")["state"] == "done"
+    assert not os.path.exists(small)
+    for n in range(4):
+        assert content(active, n * 65536) == str(n).encode() * 4096
+    assert content(active, 8 << 20) == b"x" * 4096
