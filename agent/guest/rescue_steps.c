@@ -97,6 +97,16 @@ static bool open_file(struct snapshot *snapshot, struct error *err)
     return write_head(snapshot, err);
 }
 
+/* It stays if memory files are in it. */
+static void remove_folder(struct snapshot *snapshot)
+{
+    char *folder = xstrdup(snapshot->rescue_path);
+
+    *strrchr(folder, '/') = '\0';
+    beneath_remove_folder(&snapshot->folders, folder);
+    free(folder);
+}
+
 static void remove_file(struct snapshot *snapshot)
 {
     if (snapshot->memory_fd >= 0) {
@@ -105,6 +115,7 @@ static void remove_file(struct snapshot *snapshot)
     }
     if (snapshot->rescue_path != NULL) {
         beneath_remove(&snapshot->folders, snapshot->rescue_path);
+        remove_folder(snapshot);
     }
     snapshot->rescued = false;
 }
@@ -255,18 +266,12 @@ void rescue_undo(struct operation *operation)
 void rescue_drop(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
-    char *folder =
-        xasprintf("%s/%s", snapshot->agent->config.store.memory_folder,
-                  snapshot->guest.uuid);
 
     if (!snapshot->rescued) {
         /* Not known here only if another agent came to that. */
         note_why(snapshot, "the log says why, before the agent's restart");
     }
     remove_file(snapshot);
-    /* It stays if memory files are in it. */
-    beneath_remove_folder(&snapshot->folders, folder);
-    free(folder);
     operation_step_done(operation, NULL);
 }
 

@@ -285,7 +285,8 @@ class RevertByBooting(Revert):
 
     keys = {"name": "s1", "start": "boot"}
     memory = 0
-    always = ()
+    # The folder for the running state is made for that alone.
+    always = ("make .rescue",)
 
 
 class StartFromSnapshot(Recipe):
