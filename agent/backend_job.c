@@ -45,8 +45,7 @@ static void answer(const struct backend_job *job, const char *state, bool files,
 
 /* ---- the recipe ---- */
 
-/* QEMU would refuse its socket to nobody else; where there is none, no wrapper
- * is in place. */
+/* Where there is none, no wrapper is in QEMU's place. */
 static void find_socket(struct operation *operation)
 {
     const struct snapshot *snapshot = snapshot_of(operation);

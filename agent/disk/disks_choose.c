@@ -55,8 +55,26 @@ static struct snapshot_disk *find_disk(struct snapshot *snapshot,
     return NULL;
 }
 
+/* What nobody here can switch together with the rest. */
+static bool refuse_foreign(const struct snapshot *snapshot,
+                           const struct snapshot_disk *disk, struct error *err)
+{
+    struct guest server;
+    struct error unknown;
+    bool found = guests_find_domid(snapshot->agent->guests, disk->backend_domid,
+                                   &server, &unknown);
+
+    return error_set(err, ERR_UNSUPPORTED_DISK,
+                     "disk %s is served by domain %u (%.80s), and this version "
+                     "takes those that domain 0 serves; leave it out by naming "
+                     "the others in disks",
+                     disk->vdev, disk->backend_domid,
+                     found ? server.name : "which is gone");
+}
+
 /* Whether the disk can be taken the way that is asked; if not, why. */
-static bool can_take(struct snapshot_disk *disk, struct error *err)
+static bool can_take(const struct snapshot *snapshot,
+                     struct snapshot_disk *disk, struct error *err)
 {
     if (disk->cdrom) {
         return error_set(err, ERR_UNSUPPORTED_DISK,
@@ -69,10 +87,7 @@ static bool can_take(struct snapshot_disk *disk, struct error *err)
                          disk->vdev);
     }
     if (disk->backend_domid != 0) {
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "disk %s is served by domain %u, where no agent "
-                         "takes part",
-                         disk->vdev, disk->backend_domid);
+        return refuse_foreign(snapshot, disk, err);
     }
     if (disk->path[0] != '/') {
         return error_set(err, ERR_UNSUPPORTED_DISK,
@@ -129,7 +144,7 @@ static bool apply_wanted(struct snapshot *snapshot,
         disk->internal_name =
             xstrdup(wanted->name[0] != '\0' ? wanted->name : snapshot->name);
     }
-    return can_take(disk, err) &&
+    return can_take(snapshot, disk, err) &&
            (snapshot->request.operation == REQUEST_RESCAN ||
             format_fits(wanted, disk, err));
 }
@@ -157,7 +172,7 @@ static void decide_unnamed(struct snapshot *snapshot,
     }
     if (request->disks_named) {
         leave_out(disk, "not among the disks that the request names");
-    } else if (!can_take(disk, &why)) {
+    } else if (!can_take(snapshot, disk, &why)) {
         leave_out(disk, why.message);
     }
 }

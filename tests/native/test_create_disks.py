@@ -306,3 +306,22 @@ def test_libxl_itself_gives_the_overlay_to_the_next_boot(world, agent):
     assert named_images(domain, "xvda") == {f"qcow2:{overlay}"}
     # The rest of the configuration is untouched.
     assert domain.stored_config()["c_info"]["name"] == "web"
+
+
+def test_a_disk_of_a_driver_domain_is_left_out_unless_it_is_named(world, agent):
+    storage = world.add_domain("storage", disks=[])
+    domain = world.add_domain("web", disks=[
+        ("xvda", "qcow2"), {"vdev": "xvdb", "driver": storage}])
+    reply = create(agent, domain)
+    assert "xvda/path" in " ".join(reply)
+    assert "domain 1 (storage)" in reply["result/disks/xvdb/skipped"]
+    for operation in ("create", "rescan"):
+        keys = {"disks": "xvdb"} | (
+            {"memory": 0} if operation == "create" else {})
+        reply = agent.request(operation, keys, domain="web")
+        assert reply["state"] == "failed"
+        assert reply["error/code"] == "unsupported-disk"
+        assert "domain 1 (storage)" in reply["error/message"]
+    world.remove_domain(storage)
+    reply = create(agent, domain, name="s2")
+    assert "domain 1 (which is gone)" in reply["result/disks/xvdb/skipped"]

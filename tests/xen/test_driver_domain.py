@@ -80,3 +80,21 @@ def test_its_agent_takes_a_disk_s_part_and_undoes_it(driver, guests, store):
     guest.wait_tick(more=2)
     first, last = guest.complete_records()["xvdb"]
     assert first == 1 and last > 1
+
+
+def test_a_checkpoint_leaves_its_disks_as_they_are(driver, guests, agent):
+    guest = guests("both", disks=(Disk("xvda"), Disk("xvdb", driver=driver)))
+    guest.write_key(1, "before")
+    reply = agent.request("create", domain="both", name="s1")
+    assert reply["state"] == "done", reply
+    assert f"domain {driver.domid} (driver)" in reply["result/disks/xvdb/skipped"]
+    guest.write_key(1, "after")
+    refused = agent.request("create", domain="both", disks="xvdb")
+    assert refused["error/code"] == "unsupported-disk"
+    # The domain is made anew, and the driver domain serves it again.
+    mark = guest.console.size()
+    reply = agent.request("revert", domain="both", name="s1")
+    assert reply["state"] == "done", reply
+    guest.wait_tick(more=2)
+    assert "error" not in guest.console.text(mark)
+    assert guest.read_key(1) == {"xvda": "before", "xvdb": "after"}

@@ -38,6 +38,7 @@ class Disk:
     readonly: bool = False
     cdrom: bool = False     # without a path: an empty drive
     backend: str = "qdisk"  # or "phy": no QEMU
+    driver: object = None   # the Domain that serves it: no QEMU either
 
     def __post_init__(self):
         self.front = None
@@ -75,7 +76,17 @@ class Disk:
             parts.append("devtype=cdrom")
         if self.block:
             parts.append(f"backendtype={self.backend}")
+        if self.driver:
+            parts.append(f"backendtype=qdisk,backend={self.driver.name}")
         return ",".join([*parts, f"target={self.path or ''}"])
+
+    @property
+    def backend_domid(self):
+        return self.driver.domid if self.driver else 0
+
+    @property
+    def in_qemu(self):
+        return self.backend == "qdisk" and not self.driver
 
     def params(self):
         if self.backend == "phy":
@@ -129,7 +140,8 @@ class Domain:
     def backend_path(self, vdev):
         disk = self.disks[vdev]
         kind = "vbd" if disk.backend == "phy" else "qdisk"
-        return f"/local/domain/0/backend/{kind}/{self.domid}/{disk.devid}"
+        return (f"/local/domain/{disk.backend_domid}/backend/{kind}/"
+                f"{self.domid}/{disk.devid}")
 
     def libxl_path(self, vdev):
         return f"/libxl/{self.domid}/device/vbd/{self.disks[vdev].devid}"
@@ -155,7 +167,7 @@ class Domain:
         self.world.store.transact(self._write_nodes)
         self.world.store.introduce(self.domid, 1, STORE_PORT)
         self._store_config()
-        if any(disk.backend == "qdisk" for disk in self.disks.values()):
+        if any(disk.in_qemu for disk in self.disks.values()):
             self._start_qemu()
         for vdev in self.disks:
             self._plug(vdev)
@@ -312,7 +324,7 @@ class Domain:
         if disk.backend == "phy":
             backend["script"] = "/etc/xen/scripts/block"
         frontend = {
-            "backend": back, "backend-id": 0, "state": state,
+            "backend": back, "backend-id": disk.backend_domid, "state": state,
             "virtual-device": disk.devid, "device-type": device_type,
             "trusted": 1}
         for path, permissions, values in (
@@ -330,7 +342,7 @@ class Domain:
     def _plug(self, vdev):
         """Makes the device known, connects its frontend like the guest."""
         disk, store = self.disks[vdev], self.world.store
-        if disk.backend == "phy":
+        if not disk.in_qemu:
             store.transact(lambda: self._write_disk(vdev, 4))
             return
         store.transact(lambda: self._write_disk(vdev, 1))
