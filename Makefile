@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# make            build/xensnapd and build/xensnap
+# make            build/xensnapd, build/xensnap, and build/xensnap-guest for guests
 # make demo       a real Xen host under emulation, a guest, a checkpoint, shown
 # make check      everything: unit, native and Xen tests, format, lint
 # make install    into DESTDIR, below prefix (/usr/local); make uninstall
+# make install-guest    the same for what runs in guests; make uninstall-guest
 # make deb        Debian packages, in build/deb
 #
 # SANITIZE=1 builds with ASan and UBSan into build/asan; WERROR=1 makes
@@ -50,13 +51,20 @@ pkg = $(shell pkg-config $(1) $(2) 2>/dev/null)
 AGENT_CFLAGS := $(filter-out -I.,$(call pkg,--cflags,$(AGENT_LIBS)))
 AGENT_LDLIBS := $(call pkg,--libs,$(AGENT_LIBS))
 CLIENT_LDLIBS := $(call pkg,--libs,xenstore)
+# A guest has no libraries of Xen's: its helper brings them. Sanitizers cannot be
+# linked like that.
+ifneq ($(SANITIZE),1)
+GUEST_LDFLAGS := -static
+endif
+GUEST_LDLIBS := $(call pkg,--static --libs,xenevtchn)
 
 AGENT_SOURCES  := $(sort $(wildcard agent/*.c agent/*/*.c))
 CLIENT_SOURCES := $(sort $(wildcard client/*.c))
+GUEST_SOURCES  := $(sort $(wildcard guest/*.c))
 UNIT_SOURCES   := $(sort $(wildcard tests/unit/test_*.c))
-HEADERS        := $(sort $(wildcard agent/*.h agent/*/*.h client/*.h))
+HEADERS        := $(sort $(wildcard agent/*.h agent/*/*.h client/*.h guest/*.h))
 FUZZ_SOURCES   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-FORMATTED      := $(AGENT_SOURCES) $(CLIENT_SOURCES) $(HEADERS) \
+FORMATTED      := $(AGENT_SOURCES) $(CLIENT_SOURCES) $(GUEST_SOURCES) $(HEADERS) \
                   $(FUZZ_SOURCES) \
                   $(wildcard tests/unit/*.[ch] tests/native/shim/*.[ch] \
                              tests/xen/guest/*.[ch] bench/*.c)
@@ -67,7 +75,7 @@ UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SOURCES))
 FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SOURCES))
 
 .PHONY: all
-all: $(BUILD)/xensnapd $(BUILD)/xensnap
+all: $(BUILD)/xensnapd $(BUILD)/xensnap $(BUILD)/xensnap-guest
 
 # ---- building ----
 
@@ -90,10 +98,17 @@ $(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 
-# The pure part of the client is tested like the agent's modules.
-CLIENT_PURE := $(call objects,client/human.c client/json.c client/prune_choose.c)
+$(BUILD)/xensnap-guest: $(call objects,$(GUEST_SOURCES))
+	@echo "  LD      $@"
+	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(GUEST_LDFLAGS) -o $@ $^ \
+	    $(GUEST_LDLIBS)
 
-$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(CLIENT_PURE) $(LIBRARY)
+# The pure parts of the client and of the guest's helper are tested like the
+# agent's modules.
+OTHER_PURE := $(call objects,client/human.c client/json.c client/prune_choose.c \
+                guest/mountinfo.c)
+
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OTHER_PURE) $(LIBRARY)
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
@@ -121,7 +136,8 @@ tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 initdir ?= /etc/init.d
 confdir := /etc/xensnapd
 
-MAN_PAGES := $(sort $(wildcard docs/man/*.[1-8]))
+GUEST_PAGE := docs/man/xensnap-guest.8
+MAN_PAGES := $(filter-out $(GUEST_PAGE),$(sort $(wildcard docs/man/*.[1-8])))
 DOCUMENTS := README.md SECURITY.md CHANGELOG.md schema/xenstore-paths.md conf/agent.yaml \
              install/grafana-xensnapd.json
 
@@ -183,6 +199,24 @@ uninstall:
 .PHONY: deb
 deb:
 	packaging/build-deb $(BUILD)/deb
+
+# What runs in guests: also for a package of its own, or into a guest's disk that is
+# mounted somewhere.
+.PHONY: install-guest
+install-guest: $(BUILD)/xensnap-guest
+	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(unitdir)'
+	install -m 755 $(BUILD)/xensnap-guest '$(DESTDIR)$(sbindir)'
+	install -D -m 644 $(GUEST_PAGE) \
+	    '$(DESTDIR)$(mandir)/man8/xensnap-guest.8'
+	sed 's,@sbindir@,$(sbindir),' install/xensnap-guest.service.in \
+	    >'$(DESTDIR)$(unitdir)/xensnap-guest.service'
+	chmod 644 '$(DESTDIR)$(unitdir)/xensnap-guest.service'
+
+.PHONY: uninstall-guest
+uninstall-guest:
+	rm -f '$(DESTDIR)$(sbindir)/xensnap-guest' \
+	    '$(DESTDIR)$(mandir)/man8/xensnap-guest.8' \
+	    '$(DESTDIR)$(unitdir)/xensnap-guest.service'
 
 # ---- testing ----
 
@@ -285,7 +319,7 @@ check-lint:
 	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
 	    tests/xen/driver/start packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
-	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) | \
+	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) $(GUEST_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \
 	    'clang-tidy --quiet "$$@" -- $(STD) -I. -D_GNU_SOURCE \
 	         -DXENSNAPD_VERSION=\"$(VERSION)\" $(AGENT_CFLAGS)' tidy

@@ -312,6 +312,14 @@ static void leave_alone(struct snapshot *snapshot)
     operation_recover_undo(&snapshot->operation, 0, &why);
 }
 
+static const char *consistency_of(const struct record *record)
+{
+    if (strcmp(record->consistency, "quiesced") == 0) {
+        return "quiesced";
+    }
+    return strcmp(record->consistency, "full") == 0 ? "full" : "crash";
+}
+
 /* The record is the commit; of that name there may be an older one. */
 static void recover_create(struct snapshot *snapshot)
 {
@@ -320,7 +328,7 @@ static void recover_create(struct snapshot *snapshot)
 
     if (record != NULL &&
         strcmp(record->created_at, snapshot->created_at) == 0) {
-        snapshot->consistency = snapshot->request.memory ? "full" : "crash";
+        snapshot->consistency = consistency_of(record);
         snapshot->memory_bytes = record->memory_bytes;
         go_forward(snapshot, "publish");
     } else if (record == NULL && record_is_unreadable(snapshot)) {

@@ -51,6 +51,12 @@ enum request_operation {
 
 enum request_live { REQUEST_LIVE_AUTO, REQUEST_LIVE_YES, REQUEST_LIVE_NO };
 
+enum request_quiesce {
+    REQUEST_QUIESCE_NO,
+    REQUEST_QUIESCE_YES,
+    REQUEST_QUIESCE_TRY
+};
+
 enum request_start {
     REQUEST_START_AS_SAVED,
     REQUEST_START_RUNNING,
@@ -93,7 +99,7 @@ struct request {
     bool memory;
     char memory_path[PATH_MAX]; /* "" = default */
     enum request_live live;
-    bool quiesce;
+    enum request_quiesce quiesce;
     char description[REQUEST_DESCRIPTION_MAX + 1];
     char schedule[SNAPSHOT_NAME_MAX + 1]; /* "" = not given */
     struct request_expiry expires;

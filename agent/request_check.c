@@ -17,10 +17,6 @@ static bool check_create(const struct request *request, struct error *err)
         return contradiction(err, "memory-path", "memory=0");
     if (!request->memory && request->live == REQUEST_LIVE_YES)
         return contradiction(err, "live=1", "memory=0");
-    if (request->quiesce)
-        return error_set(err, ERR_UNSUPPORTED_OPERATION,
-                         "quiesce: this version cannot ask a guest to freeze "
-                         "its file systems; leave the key out");
     return true;
 }
 

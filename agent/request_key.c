@@ -37,6 +37,13 @@ static const struct request_choice live_choices[] = {
     {"no", REQUEST_LIVE_NO},     {NULL, 0},
 };
 
+static const struct request_choice quiesce_choices[] = {
+    {"0", REQUEST_QUIESCE_NO},     {"1", REQUEST_QUIESCE_YES},
+    {"try", REQUEST_QUIESCE_TRY},  {"true", REQUEST_QUIESCE_YES},
+    {"false", REQUEST_QUIESCE_NO}, {"yes", REQUEST_QUIESCE_YES},
+    {"no", REQUEST_QUIESCE_NO},    {NULL, 0},
+};
+
 static const struct request_choice starts[] = {
     {"as-saved", REQUEST_START_AS_SAVED},
     {"running", REQUEST_START_RUNNING},
@@ -236,7 +243,7 @@ const struct request_key request_keys[] = {
     {"memory",       CREATE, parse_choice, TO(memory), booleans},
     {"memory-path",  CREATE, parse_path, TO(memory_path), NULL},
     {"live",         CREATE, parse_choice, TO(live), live_choices},
-    {"quiesce",      CREATE, parse_choice, TO(quiesce), booleans},
+    {"quiesce",      CREATE, parse_choice, TO(quiesce), quiesce_choices},
     {"description",  CREATE, parse_description, TO(description), NULL},
     {"schedule",     CREATE, parse_schedule, TO(schedule), NULL},
     {"expires",      CREATE, parse_expires, TO(expires), NULL},

@@ -118,6 +118,9 @@ static void add_create_result(struct keys *keys,
 {
     keys_add(keys, "result/name", "%s", snapshot->name);
     keys_add(keys, "result/consistency", "%s", snapshot->consistency);
+    if (snapshot->not_quiesced != NULL) {
+        keys_add(keys, "result/not-quiesced", "%s", snapshot->not_quiesced);
+    }
     keys_add(keys, "result/downtime-ms", "%" PRIu64, snapshot->downtime_ms);
     if (snapshot->request.memory) {
         keys_add(keys, "result/memory-path", "%s", snapshot->memory_path);

@@ -11,6 +11,7 @@
 #include "agent/backend.h"
 #include "agent/base/alloc.h"
 #include "agent/guest/guard.h"
+#include "agent/quiesce/quiesce.h"
 #include "agent/watch.h"
 
 static void disk_dispose(struct snapshot_disk *disk)
@@ -74,6 +75,8 @@ void snapshot_free(struct snapshot *snapshot)
     }
     free(snapshot->rescue_path);
     free(snapshot->unrescued);
+    quiesce_free(snapshot->quiesce);
+    free(snapshot->not_quiesced);
     free(snapshot->memory_path);
     free(snapshot->memory_temporary);
     event_free_if(snapshot->timer);

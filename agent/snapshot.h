@@ -31,6 +31,7 @@ struct child;
 struct guard;
 struct guest_call;
 struct hold;
+struct quiesce;
 struct stored_config_change;
 struct disk_location;
 
@@ -149,8 +150,12 @@ struct snapshot {
     char created_at[CLOCK_UTC_LENGTH + 1];
     struct snapshot_disk *disks;
     size_t disk_count;
-    const char *consistency; /* "full", "crash"; static */
+    const char *consistency; /* "full", "quiesced", "crash"; static */
     bool adjust_failed;      /* the configuration is as it was */
+
+    /* quiesce */
+    struct quiesce *quiesce; /* the guest is frozen, or may be; else NULL */
+    char *not_quiesced;      /* why it was not; NULL: it was, or not asked */
 
     /* memory */
     bool live;

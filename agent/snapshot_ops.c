@@ -16,6 +16,12 @@
  * after.  guard-guest comes before any suspend: its guardian lets the guest go
  * if this process cannot.
  *
+ * A guest that is to be quiesced is frozen for the switch alone.  With memory
+ * it is thawed before it is suspended: a frozen one cannot be (tasks that wait
+ * for a file system do not follow Linux's freezer), and would come up frozen
+ * when it is restored.  Its disks are flushed then, for whoever boots from
+ * them.
+ *
  * The record commits: until it is on disk the snapshot does not exist, and
  * everything can still be put back, by merging the overlays live if need be.
  */
@@ -24,6 +30,7 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/limit_steps.h"
+#include "agent/quiesce_steps.h"
 #include "agent/record_steps.h"
 #include "agent/rescan_steps.h"
 
@@ -52,6 +59,11 @@ static const struct step checkpoint[] = {
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
           SECONDS(60), 10, 0 },
+    { "freeze-guest", "asking the guest to freeze its file systems",
+          quiesce_freeze_guest, quiesce_let_go, quiesce_freeze_abort,
+          0, 10, 0 },
+    { "thaw-guest", "letting the guest thaw its file systems",
+          quiesce_thaw_guest, NULL, NULL, 0, 10, 0 },
     { "guard-guest", "setting a guardian by the guest",
           guard_begin, guard_end, guard_begin_abort, SECONDS(60), 11, 0 },
     { "save-memory", "saving memory",
@@ -86,8 +98,13 @@ static const struct step disk_snapshot[] = {
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
           SECONDS(60), 60, 0 },
+    { "freeze-guest", "asking the guest to freeze its file systems",
+          quiesce_freeze_guest, quiesce_let_go, quiesce_freeze_abort,
+          0, 60, 0 },
     { "switch-disks", "switching the disks",
-          disks_switch, disks_switch_back, NULL, SECONDS(120), 80, 0 },
+          disks_switch, quiesce_then_switch_back, NULL, SECONDS(120), 80, 0 },
+    { "thaw-guest", "letting the guest thaw its file systems",
+          quiesce_thaw_guest, NULL, NULL, 0, 85, 0 },
     { "write-record", "writing the snapshot's record",
           record_write, NULL, NULL, SECONDS(60), 95, STEP_COMMITS },
     { "publish", "publishing the snapshot",

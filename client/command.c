@@ -56,6 +56,8 @@ const struct command commands[] = {
      "      --memory-path PATH    where the memory file goes\n"
      "      --live                live or not at all\n"
      "      --no-live             suspend the guest for the whole save\n"
+     "      --quiesce[=try]       the guest freezes its file systems for it;\n"
+     "                            try: goes on where it cannot\n"
      "      --disk VDEV           only this disk; may be repeated\n"
      "      --internal            inside the qcow2 images; needs --disk\n"
      "      --description TEXT    words to keep with it\n"
@@ -67,7 +69,7 @@ const struct command commands[] = {
      "                            this many are left\n"
      "      --keep-for AGE        then remove those that are older: 12h, 30d, "
      "8w\n" COMMON,
-     1, 1, "nMmlLdiDSENAwtqj"},
+     1, 1, "nMmlLQdiDSENAwtqj"},
     {"revert",
      "Usage: xensnap revert DOMAIN NAME [OPTION]...\n"
      "Ends the domain and makes it anew from a snapshot.\n"

@@ -34,6 +34,8 @@ static void offer_options(const char *typed, const struct command *command)
 
     for (size_t i = 0; (name = options_name(command, i)); i++) {
         offer(typed, name);
+        if (strcmp(name, "--quiesce") == 0)
+            offer(typed, "--quiesce=try");
         free(name);
     }
 }

@@ -46,6 +46,7 @@ static const struct option all_options[] = {
     {"description", required_argument, NULL, 'D'},
     {"schedule", required_argument, NULL, 'S'},
     {"expires", required_argument, NULL, 'E'},
+    {"quiesce", optional_argument, NULL, 'Q'},
     {"keep", required_argument, NULL, 'N'},
     {"keep-for", required_argument, NULL, 'A'},
     {"start", required_argument, NULL, 's'},
@@ -307,6 +308,9 @@ static void take_option(const struct command *command, int letter,
         break;
     case 'E':
         add_expires(command, request);
+        break;
+    case 'Q':
+        add_key(command, request, "quiesce", optarg ? optarg : "1");
         break;
     case 'N':
         read_keep(command, request);

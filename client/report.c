@@ -97,6 +97,7 @@ void report_result(struct xs_handle *xs, const char *id)
     } rows[] = {
         {"name", "name", as_it_is},
         {"consistency", "consistency", as_it_is},
+        {"not-quiesced", "not quiesced", as_it_is},
         {"memory-path", "memory", as_it_is},
         {"memory-bytes", "", as_bytes},
         {"live", "live", as_live},

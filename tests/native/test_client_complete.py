@@ -50,6 +50,8 @@ def test_commands_options_and_values(offered):
     assert "create" in offered("") and "--version" in offered("--")
     assert offered("create", "web", "--no-") == ["--no-live", "--no-memory",
                                                  "--no-wait"]
+    assert offered("create", "web", "--quie") == ["--quiesce", "--quiesce=try",
+                                                  "--quiet"]
     assert offered("list", "--no-") == []
     assert offered("revert", "web", "s1", "--start", "") == [
         "as-saved", "boot", "paused", "running"]

@@ -74,7 +74,7 @@ static void a_create_with_nothing_else_means_all_disks_and_memory(void **state)
     assert_string_equal(request.domain, "web");
     assert_true(request.memory);
     assert_int_equal(request.live, REQUEST_LIVE_AUTO);
-    assert_false(request.quiesce);
+    assert_int_equal(request.quiesce, REQUEST_QUIESCE_NO);
     assert_false(request.disks_named);
     assert_int_equal(request.disk_count, 0);
     assert_string_equal(request.name, "");
@@ -87,14 +87,14 @@ static void every_key_of_create_is_read(void **state)
     (void)state;
     assert_true(CREATE(
         "web", "name", "nightly", "memory-path", "/srv/m.save", "live", "1",
-        "quiesce", "0", "description", "vor dem \xc3\x9c", "schedule", "daily",
-        "timeout", "90", "notify-port", "17", "cancel", "x", "disks",
+        "quiesce", "try", "description", "vor dem \xc3\x9c", "schedule",
+        "daily", "timeout", "90", "notify-port", "17", "cancel", "x", "disks",
         "xvda  xvdb ", "disks/xvda/format", "qcow2", "disks/xvda/path",
         "/srv/a.qcow2", "disks/xvdb/external", "no", "disks/xvdb/name", "tag"));
     assert_string_equal(request.name, "nightly");
     assert_string_equal(request.memory_path, "/srv/m.save");
     assert_int_equal(request.live, REQUEST_LIVE_YES);
-    assert_false(request.quiesce);
+    assert_int_equal(request.quiesce, REQUEST_QUIESCE_TRY);
     assert_string_equal(request.description, "vor dem \xc3\x9c");
     assert_string_equal(request.schedule, "daily");
     assert_int_equal(request.timeout_ms, 90000);
@@ -110,13 +110,17 @@ static void every_key_of_create_is_read(void **state)
     assert_string_equal(request.disks[1].name, "tag");
 }
 
-static void what_no_guest_can_be_asked_is_refused(void **state)
+static void a_guest_is_quiesced_as_it_is_asked(void **state)
 {
     (void)state;
-    assert_false(CREATE("web", "quiesce", "1"));
-    assert_refusal(ERR_UNSUPPORTED_OPERATION,
-                   "quiesce: this version cannot ask a guest to freeze its "
-                   "file systems; leave the key out");
+    assert_true(CREATE("web", "quiesce", "1"));
+    assert_int_equal(request.quiesce, REQUEST_QUIESCE_YES);
+    assert_true(CREATE("web", "quiesce", "no", "memory", "0"));
+    assert_int_equal(request.quiesce, REQUEST_QUIESCE_NO);
+    assert_false(CREATE("web", "quiesce", "auto"));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "quiesce: \"auto\" is not one of 0, 1, try, true, false, "
+                   "yes, no");
 }
 
 static void delete_and_revert_are_read(void **state)
@@ -561,7 +565,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_may_be_anothers_is_refused),
         cmocka_unit_test(a_create_with_nothing_else_means_all_disks_and_memory),
         cmocka_unit_test(every_key_of_create_is_read),
-        cmocka_unit_test(what_no_guest_can_be_asked_is_refused),
+        cmocka_unit_test(a_guest_is_quiesced_as_it_is_asked),
         cmocka_unit_test(delete_and_revert_are_read),
         cmocka_unit_test(rescan_and_its_phases_are_read),
         cmocka_unit_test(the_booleans_are_the_documented_ones),

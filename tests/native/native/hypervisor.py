@@ -156,6 +156,9 @@ class GuestPorts:
         os.close(self._fd)
         os.unlink(f"{self._hypervisor.folder}/evtchn/{self._fifo}")
 
+    def fileno(self):
+        return self._fd
+
     def offer(self, port, remote=0):
         """Lets domain `remote` bind to `port`."""
         self._hypervisor.offer_port(self._domid, port, self._fifo, remote)

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is asked of a guest, and what comes of it, by whichever way. */
+#include "agent/quiesce/quiesce.h"
+
+#include <stdlib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/clock.h"
+#include "agent/quiesce/quiesce_method.h"
+
+enum state { FREEZING, FROZEN, THAWING, OVER };
+
+struct quiesce {
+    struct quiesce_target target;
+    const struct quiesce_method *method; /* NULL: the guest has none */
+    void *own;
+    enum state state;
+    struct error outcome; /* once it is over */
+    quiesce_done *done;   /* NULL: nobody waits */
+    void *arg;
+    struct event *timer;
+    struct event *deferred;
+};
+
+static const struct quiesce_method *const methods[] = {
+    &quiesce_by_helper,
+};
+
+/* Last of all: whoever is told may free it. */
+static void tell(struct quiesce *quiesce)
+{
+    quiesce_done *done = quiesce->done;
+    struct error outcome = quiesce->outcome;
+
+    event_del(quiesce->timer);
+    quiesce->done = NULL;
+    if (done != NULL) {
+        done(outcome.code == ERR_NONE ? NULL : &outcome, quiesce->arg);
+    }
+}
+
+static void end(struct quiesce *quiesce)
+{
+    quiesce->state = OVER;
+    tell(quiesce);
+}
+
+static void on_deferred(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    tell(arg);
+}
+
+static void tell_later(struct quiesce *quiesce)
+{
+    event_active(quiesce->deferred, EV_TIMEOUT, 0);
+}
+
+/* ---- failures ---- */
+
+static void note_silence(struct quiesce *quiesce)
+{
+    const struct quiesce_target *target = &quiesce->target;
+
+    error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
+              "the guest \"%s\" did not acknowledge %s of its file systems "
+              "within timeouts.freeze (%g s); see that xensnap-guest runs in "
+              "it, or leave quiesce out",
+              target->name,
+              quiesce->state == FREEZING ? "the freeze" : "the thaw",
+              target->freeze_ms / 1000.0);
+}
+
+static void note_refusal(struct quiesce *quiesce, const char *words)
+{
+    char shown[200];
+
+    error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
+              "the guest \"%s\" did not freeze its file systems: %s",
+              quiesce->target.name,
+              error_sanitise(shown, sizeof(shown), words));
+}
+
+static void note_expiry(struct quiesce *quiesce)
+{
+    error_set(&quiesce->outcome, ERR_TIMEOUT,
+              "the guest \"%s\" has thawed its file systems by itself before "
+              "the disks were switched; timeouts.max-freeze (%g s) is how long "
+              "it may be",
+              quiesce->target.name, quiesce->target.max_freeze_ms / 1000.0);
+}
+
+static void note_no_method(struct quiesce *quiesce)
+{
+    error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
+              "nothing in the guest \"%s\" can be asked to freeze its file "
+              "systems; run xensnap-guest in it, or leave quiesce out",
+              quiesce->target.name);
+}
+
+/* ---- what is heard ---- */
+
+static void on_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct quiesce *quiesce = arg;
+
+    (void)fd;
+    (void)events;
+    note_silence(quiesce);
+    end(quiesce);
+}
+
+void quiesce_answer(struct quiesce *quiesce, enum quiesce_answer answer,
+                    const char *words)
+{
+    bool ends = quiesce->state == FROZEN || quiesce->state == THAWING;
+
+    if (answer == QUIESCE_FROZEN && quiesce->state == FREEZING) {
+        quiesce->state = FROZEN;
+        tell(quiesce);
+    } else if (answer == QUIESCE_FAILED && quiesce->state == FREEZING) {
+        note_refusal(quiesce, words);
+        end(quiesce);
+    } else if (answer == QUIESCE_THAWED && quiesce->state == THAWING) {
+        end(quiesce);
+    } else if ((answer == QUIESCE_EXPIRED || answer == QUIESCE_THAWED) &&
+               ends) {
+        note_expiry(quiesce);
+        end(quiesce);
+    } else if (answer == QUIESCE_EXPIRED && quiesce->state == FREEZING) {
+        note_silence(quiesce);
+        end(quiesce);
+    }
+}
+
+static void wait_for_answer(struct quiesce *quiesce)
+{
+    struct timeval limit = clock_timeval(quiesce->target.freeze_ms);
+
+    event_add(quiesce->timer, &limit);
+}
+
+/* ---- what is asked ---- */
+
+static void choose_method(struct quiesce *quiesce)
+{
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (methods[i]->open(&quiesce->target, quiesce, &quiesce->own)) {
+            quiesce->method = methods[i];
+            return;
+        }
+    }
+}
+
+struct quiesce *quiesce_freeze(const struct quiesce_target *target,
+                               quiesce_done *done, void *arg)
+{
+    struct quiesce *quiesce = xcalloc(1, sizeof(*quiesce));
+
+    quiesce->target = *target;
+    quiesce->done = done;
+    quiesce->arg = arg;
+    quiesce->timer = evtimer_new(target->loop, on_timer, quiesce);
+    quiesce->deferred = evtimer_new(target->loop, on_deferred, quiesce);
+    choose_method(quiesce);
+    if (quiesce->method == NULL) {
+        note_no_method(quiesce);
+    } else if (quiesce->method->freeze(quiesce->own, &quiesce->outcome)) {
+        wait_for_answer(quiesce);
+        return quiesce;
+    }
+    quiesce->state = OVER;
+    tell_later(quiesce);
+    return quiesce;
+}
+
+/* One that has been silent may freeze yet: it is asked in any case. */
+void quiesce_ask_thaw(struct quiesce *quiesce)
+{
+    if (quiesce->method == NULL || quiesce->state == THAWING) {
+        return;
+    }
+    quiesce->method->thaw(quiesce->own);
+    if (quiesce->state == FROZEN) {
+        quiesce->state = THAWING;
+        wait_for_answer(quiesce);
+    } else {
+        quiesce->state = OVER;
+    }
+}
+
+void quiesce_thaw(struct quiesce *quiesce, quiesce_done *done, void *arg)
+{
+    quiesce->done = done;
+    quiesce->arg = arg;
+    quiesce_ask_thaw(quiesce);
+    if (quiesce->state == OVER) {
+        tell_later(quiesce);
+    }
+}
+
+void quiesce_free(struct quiesce *quiesce)
+{
+    if (quiesce == NULL) {
+        return;
+    }
+    if (quiesce->method != NULL) {
+        quiesce->method->close(quiesce->own);
+    }
+    event_free(quiesce->timer);
+    event_free(quiesce->deferred);
+    free(quiesce);
+}

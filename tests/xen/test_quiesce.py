@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A real guest with a real file system is frozen for a snapshot, and never stays
+so."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent import BUILD
+from guest import ARTIFACTS
+from xenhost import Disk, xl
+
+HERE = Path(__file__).resolve().parent
+MODULES = ("ext4", "xen-evtchn")
+MAX_FREEZE = 6
+LIMIT = 120
+
+
+def run(*command, **options):
+    return subprocess.run(list(map(str, command)), check=True, text=True,
+                          stdout=subprocess.PIPE, **options).stdout
+
+
+def module_files():
+    found = []
+    for name in MODULES:
+        for line in run("modprobe", "--show-depends", name).splitlines():
+            if line.startswith("insmod ") and line.split()[1] not in found:
+                found.append(line.split()[1])
+    return found
+
+
+def make_ramdisk(folder):
+    """The usual one, and what is laid over it."""
+    more = folder / "more"
+    (more / "sbin").mkdir(parents=True)
+    (more / "more-modules").mkdir()
+    shutil.copy(HERE / "guest/quiesce-init", more / "init")
+    shutil.copy(BUILD / "xensnap-guest", more / "sbin/xensnap-guest")
+    files = module_files()
+    for path in files:
+        shutil.copy(path, more / "more-modules")
+    (more / "more-modules/modules.order").write_text(
+        "".join(f"{Path(path).name}\n" for path in files))
+    names = "\n".join(str(path.relative_to(more)) for path in sorted(more.rglob("*")))
+    ramdisk = folder / "initrd.cpio"
+    shutil.copy(ARTIFACTS / "guest-initrd.cpio", ramdisk)
+    with open(ramdisk, "ab") as file:
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=more,
+                       check=True, input=names.encode(), stdout=file)
+    return ramdisk
+
+
+@pytest.fixture
+def guest(guests, tmp_path):
+    """It counts in a file of the ext4 on its disk."""
+    one = guests("quiet", kind="pv", disks=[Disk("xvda", "raw")], paused=True,
+                 ramdisk=str(make_ramdisk(tmp_path)))
+    # What a mounted ext4 has as a mark of its being mounted, a frozen one has not.
+    run("mkfs.ext4", "-q", "-O", "^metadata_csum", one.image("xvda"))
+    xl("unpause", one.name)
+    wait_writes(one)
+    return one
+
+
+def wait_writes(guest, more=2):
+    """Waits for more numbers; gives the last."""
+    text = guest.console.wait(
+        lambda text: len(re.findall(r"^wrote \d+$", text, re.M)) >= more and text,
+        LIMIT, f"{more} more writes", since=guest.console.size())
+    return int(re.findall(r"^wrote (\d+)$", text, re.M)[-1])
+
+
+class State:
+    """The file system in a snapshot's disk."""
+
+    def __init__(self, reply, folder):
+        self.image = folder / "state.raw"
+        run("qemu-img", "convert", "-U", "-O", "raw", reply["result/disks/xvda/base"],
+            self.image)
+
+    def features(self):
+        header = run("dumpe2fs", "-h", self.image, stderr=subprocess.DEVNULL)
+        return re.search(r"^Filesystem features: *(.*)$", header, re.M)[1].split()
+
+    def count(self):
+        return int(run("debugfs", "-R", "cat /count", self.image,
+                       stderr=subprocess.DEVNULL))
+
+    def is_sound(self):
+        """Without a replay of the journal."""
+        return subprocess.run(["e2fsck", "-fn", self.image], check=False,
+                              stdout=subprocess.DEVNULL).returncode == 0
+
+
+def create(agent, guest, name, **keys):
+    reply = agent.request("create", domain=guest.name, name=name, **keys)
+    assert reply["state"] == "done", reply
+    return reply
+
+
+def assert_quiesced(agent, guest, name, folder):
+    written = wait_writes(guest)
+    reply = create(agent, guest, name, memory=False, quiesce=1)
+    assert reply["result/consistency"] == "quiesced", reply
+    state = State(reply, folder)
+    assert "needs_recovery" not in state.features()
+    assert state.is_sound()
+    assert state.count() >= written
+    wait_writes(guest)
+
+
+def test_a_guest_with_a_file_system(agent, guest, tmp_path):
+    agent.config = tmp_path / "agent.yaml"
+    agent.config.write_text("log:\n  level: debug\n"
+                            f"timeouts:\n  max-freeze: {MAX_FREEZE}s\n")
+    agent.restart()
+
+    # Without being asked it is as after a power cut: the journal is needed.
+    reply = create(agent, guest, "crash", memory=False)
+    assert reply["result/consistency"] == "crash"
+    assert "needs_recovery" in State(reply, tmp_path).features()
+
+    assert_quiesced(agent, guest, "quiesced", tmp_path)
+    assert "the guest has rung" in agent.log.text()
+
+    # The agent is stopped when it has asked, and dies when the guest is frozen.
+    helper = f"{guest.path}/data/xensnap-guest"
+    mark = guest.console.size()
+    request = agent.submit("create", domain=guest.name, name="killed", memory=False,
+                           quiesce=1)
+    guest.store.wait(f"{helper}/request", bool, LIMIT)
+    os.kill(agent.pid, signal.SIGSTOP)
+    guest.store.wait(f"{helper}/state", lambda state: (state or "").startswith("frozen"),
+                     LIMIT)
+    agent.kill9()
+    guest.store.wait(f"{helper}/state", lambda state: state.startswith("expired"), LIMIT)
+    wait_writes(guest)
+    assert "error" not in guest.console.text(mark)
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+
+    # With memory it is thawed when it is suspended, and so is what is restored.
+    reply = create(agent, guest, "memory", quiesce=1)
+    assert reply["result/consistency"] == "full"
+    wait_writes(guest)
+    reply = agent.request("revert", domain=guest.name, name="memory")
+    assert reply["state"] == "done", reply
+    wait_writes(guest)
+    guest.store.wait(f"{guest.path}/data/xensnap-guest/version", "1", LIMIT)
+    assert_quiesced(agent, guest, "restored", tmp_path)
