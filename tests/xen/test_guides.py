@@ -37,11 +37,11 @@ def test_a_host_with_xl_alone(agent, guests):
     config.unlink(missing_ok=True)
     config.symlink_to(web.config_path)
 
-    def boots(command, text=None):
+    def boots(command, text=""):
         mark = web.console.size()
         run(command)
         found = web.wait_boot(since=mark)
-        assert web.read_key(1).get("xvda") == text
+        assert web.read_key(1)["xvda"] == text
         return found
 
     boots(guide["xl create"])
