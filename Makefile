@@ -29,8 +29,8 @@ JOBS     := $(shell nproc)
 CC       ?= gcc
 PYTHON   := /usr/bin/python3
 
-AGENT_LIBS  := xenstore xenlight xenevtchn xengnttab xentoollog libevent_core json-c \
-               yaml-0.1 libsystemd uuid zlib
+AGENT_LIBS  := xenstore xenlight xencontrol xenguest xenevtchn xengnttab \
+               xentoollog libevent_core json-c yaml-0.1 libsystemd uuid zlib
 
 CPPFLAGS += -I. -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
             -DXENSNAPD_VERSION='"$(VERSION)"'

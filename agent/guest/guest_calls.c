@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/container_of.h"
 #include "agent/base/log.h"
+#include "agent/guest/bare_resume.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
 #include "agent/guest/savefile.h"
@@ -220,20 +221,39 @@ struct resume_call {
     struct userdata_lock *lock;
 };
 
+/* Without it libxl cannot tell PVH from HVM. */
+static bool type_is_lost(const struct guest_call *call)
+{
+    char path[64];
+    char *type;
+
+    snprintf(path, sizeof(path), "/libxl/%u/type", call->domid);
+    type = xs_read(call->guests->context.xs, XBT_NULL, path, NULL);
+    free(type);
+    return !type;
+}
+
 /* What counts is that it is not suspended, whoever resumed it. */
+static bool is_resumed(const struct guest_call *call)
+{
+    libxl_dominfo info;
+    bool known = !guest_look(call->guests, call->domid, &info);
+    bool suspended = known && is_suspended(&info);
+
+    libxl_dominfo_dispose(&info);
+    if (!suspended)
+        return known;
+    return type_is_lost(call) && bare_resume(call->domid);
+}
+
 static void on_resume_ended(struct guest_call *call)
 {
     struct resume_call *resume =
         container_of(call, struct resume_call, plain.call);
-    libxl_dominfo info;
 
+    if (call->rc && is_resumed(call))
+        call->rc = 0;
     userdata_lock_release(resume->lock);
-    if (call->rc) {
-        if (!guest_look(call->guests, call->domid, &info) &&
-            !is_suspended(&info))
-            call->rc = 0;
-        libxl_dominfo_dispose(&info);
-    }
     on_plain_ended(call);
 }
 

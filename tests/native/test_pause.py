@@ -309,3 +309,29 @@ def test_a_revert_keeps_the_running_state_in_time(world, save, agent):
     assert "its memory is in" in reply["error/message"]
     assert "result/running-state-not-kept" not in reply
     wait_no_guardian(world, domain)
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+@pytest.mark.parametrize("agent_dies", [False, True])
+def test_a_guest_goes_on_without_xenstored(world, save, agent, kind, agent_dies):
+    """Once xenstored has died, libxl cannot tell which type a guest is of."""
+    domain = world.add_domain("web", kind, disks=DISKS)
+    save.hold()
+    create(agent)
+    wait_suspended(world, domain)
+    world.kill_xenstored()
+    if agent_dies:
+        agent.kill()
+    else:
+        save.release()
+    wait_running(world, domain)
+    wait_no_guardian(world, domain)
+    save.release()
+    world.start_xenstored()
+    if agent_dies:
+        agent.start()
+    else:
+        agent.wait_ready()
+    world.eventually(lambda: not [name for name in agent.records()
+                                  if name.startswith("journal/")], 20, "no note is left")
+    assert running(world, domain)

@@ -94,6 +94,13 @@ static bool parse_uuid(const char *text, uint8_t uuid[16])
     return true;
 }
 
+static const char *type_name(const struct fake_domain *domain)
+{
+    if (domain->emulated)
+        return "hvm";
+    return domain->hvm ? "pvh" : "pv";
+}
+
 static void domain_set(struct fake_domain *domain, const char *key,
                        const char *value)
 {
@@ -104,6 +111,7 @@ static void domain_set(struct fake_domain *domain, const char *key,
         }
     } else if (!strcmp(key, "type")) {
         domain->hvm = strcmp(value, "pv") != 0;
+        domain->emulated = strcmp(value, "hvm") == 0;
     } else if (!strcmp(key, "dying")) {
         domain->dying = atoi(value) != 0;
     } else if (!strcmp(key, "paused")) {
@@ -177,9 +185,9 @@ void fake_domain_store(const struct fake_domain *domain)
     fprintf(file,
             "\ntype=%s\ndying=%d\npaused=%d\nshutdown=%d\nmemory-kb=%llu\n"
             "max-kb=%llu\nvcpus=%u\n",
-            domain->hvm ? "hvm" : "pv", domain->dying, domain->paused,
-            domain->shutdown, (unsigned long long)domain->kb,
-            (unsigned long long)domain->max_kb, domain->vcpus);
+            type_name(domain), domain->dying, domain->paused, domain->shutdown,
+            (unsigned long long)domain->kb, (unsigned long long)domain->max_kb,
+            domain->vcpus);
     if (fclose(file) != 0 || rename(temporary, path) != 0)
         die("writing", path);
 }

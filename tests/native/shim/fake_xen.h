@@ -31,6 +31,7 @@ struct fake_domain {
     uint32_t domid;
     uint8_t uuid[16];
     bool hvm;        /* type=pvh and type=hvm */
+    bool emulated;   /* type=hvm */
     bool dying;      /* dying=1 */
     int paused;      /* paused=N, Xen counts pauses */
     int shutdown;    /* shutdown=-1, or a SHUTDOWN_* reason */

@@ -43,8 +43,11 @@ static void fill_domain_info(const struct fake_domain *domain,
 {
     memset(info, 0, sizeof(*info));
     info->domain = (domid_t)domain->domid;
-    if (domain->hvm)
+    if (domain->hvm) {
         info->flags |= XEN_DOMINF_hvm_guest | XEN_DOMINF_hap;
+        info->arch_config.emulation_flags =
+            domain->emulated ? XEN_X86_EMU_ALL : XEN_X86_EMU_LAPIC;
+    }
     if (domain->dying)
         info->flags |= XEN_DOMINF_dying;
     if (domain->paused)
