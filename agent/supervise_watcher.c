@@ -13,6 +13,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/guest/xen_paths.h"
+#include "agent/store/socket.h"
 
 /* As much of a log's end as is read; each restart of a domain adds a few
  * lines. */
@@ -207,7 +208,7 @@ static bool has_libvirt(const struct watcher_view *view,
 static bool has_xapi(const struct guest *guest)
 {
     char *path = xasprintf("/xapi/%s", guest->uuid);
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
     unsigned int count;
     char **entries = xs ? xs_directory(xs, XBT_NULL, path, &count) : NULL;
     bool there = entries != NULL;

@@ -20,6 +20,7 @@
 #include "agent/guest/guests.h"
 #include "agent/guest/save_helper.h"
 #include "agent/guest/suspend_request.h"
+#include "agent/store/socket.h"
 
 #define LOOK_MS       100u
 #define LOOK_ALONE_MS 20u   /* once the agent has left */
@@ -76,7 +77,7 @@ static bool agent_is_dead(const struct guard_program *guard, int wait_ms)
 /* The guest must not follow a request to suspend that nobody awaits. */
 static void withdraw_request(const struct guard_program *guard)
 {
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
 
     if (xs) {
         suspend_request_withdraw(xs, guard->domid);

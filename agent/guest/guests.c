@@ -14,6 +14,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/guest/guests_private.h"
+#include "agent/store/socket.h"
 
 /* ---- delivery ---- */
 
@@ -113,9 +114,15 @@ static bool open_context(struct guests *guests,
     struct guests_context context = {0};
     const char *complaint;
 
+    /* First, for libxl would wait for a dead xenstored for ever. */
+    context.xs = store_socket_open();
+    if (!context.xs)
+        return error_set_errno(err, ERR_STORE, errno,
+                               "cannot connect to xenstored");
     log_forget_complaint();
     if (libxl_ctx_alloc(&context.libxl, LIBXL_VERSION, 0, log_xentoollog())) {
         complaint = log_first_complaint();
+        xs_close(context.xs);
         return error_set(err, ERR_LIBXL, "cannot use libxl: %s",
                          complaint ? complaint : "it gave no reason");
     }
@@ -125,12 +132,6 @@ static bool open_context(struct guests *guests,
         return false;
     }
     libxl_event_register_callbacks(context.libxl, &event_hooks, guests);
-    context.xs = xs_open(0);
-    if (!context.xs) {
-        error_set_errno(err, ERR_STORE, errno, "cannot connect to xenstored");
-        close_context(&context);
-        return false;
-    }
     *ret_context = context;
     return true;
 }

@@ -14,6 +14,7 @@
 #include "agent/guest/userdata_lock.h"
 #include "agent/guest/whole_file.h"
 #include "agent/guest/xen_paths.h"
+#include "agent/store/socket.h"
 
 struct stored_config_change {
     struct guests *guests;
@@ -148,7 +149,7 @@ static bool commit_staged(struct stored_config_change *change,
                           const char *staged_path, const char *stored_path,
                           struct error *err)
 {
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
     struct disk_nodes nodes;
     bool done;
 

@@ -13,6 +13,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/store/socket.h"
 
 #define RECONNECT_FIRST_MS 50u
 
@@ -122,7 +123,7 @@ static bool store_open(struct store *store)
     /* The second connection first: should xenstored die in between, it is
      * this one that tells. */
     second = connect_to_socket();
-    store->xs = xs_open(0);
+    store->xs = store_socket_open();
     if (store->xs == NULL) {
         if (second >= 0) {
             close(second);
