@@ -94,7 +94,7 @@ $(BUILD)/xensnapd: $(call objects,agent/main.c) $(LIBRARY)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LDLIBS)
 
-$(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c)
+$(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c agent/store/socket.c)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 

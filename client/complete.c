@@ -3,6 +3,7 @@
 #include "client/complete.h"
 
 #include "agent/base/alloc.h"
+#include "agent/store/socket.h"
 #include "client/command.h"
 #include "client/domains.h"
 #include "client/snapshots.h"
@@ -205,7 +206,7 @@ enum exit_status complete(int n, char **words)
         if (position++ == 0)
             domain = words[i];
     }
-    xs = xs_open(0);
+    xs = store_socket_open();
     if (has_value(option))
         offer_value(xs, typed, option, domain);
     else if (typed[0] == '-')

@@ -3,6 +3,7 @@
 #include "client/store.h"
 
 #include "agent/base/alloc.h"
+#include "agent/store/socket.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,7 +26,7 @@ void complain(const char *format, ...)
 
 struct xs_handle *store_open(void)
 {
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
 
     if (!xs) {
         complain("cannot reach xenstore: %s; is this domain 0 of a Xen host, "
