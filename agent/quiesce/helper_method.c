@@ -20,6 +20,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/quiesce/quiesce_method.h"
+#include "agent/store/socket.h"
 
 #define FOLDER   "/local/domain/%" PRIu32 "/data/xensnap-guest"
 #define PROTOCOL "1"
@@ -173,7 +174,7 @@ static bool speaks_to(struct xs_handle *xs, const char *folder)
 static bool helper_open(const struct quiesce_target *target,
                         struct quiesce *quiesce, void **ret_own)
 {
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
     char *folder = helper_folder(target->domid);
     struct helper *helper;
 
@@ -243,7 +244,7 @@ static void helper_thaw(void *own)
 
 void quiesce_take_back(uint32_t domid)
 {
-    struct xs_handle *xs = xs_open(0);
+    struct xs_handle *xs = store_socket_open();
     char *folder = helper_folder(domid);
 
     if (xs != NULL) {
