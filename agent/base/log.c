@@ -123,6 +123,7 @@ void log_write(xentoollog_level level, const char *format, ...)
     va_list args;
 
     va_start(args, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started above */
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     emit(level, error_sanitise(clean, sizeof(clean), text));

@@ -109,15 +109,13 @@ static void see_which_way(struct snapshot_disk *disk,
 
 static void on_switched_back(struct snapshot *snapshot, const struct error *err)
 {
+    struct error why = snapshot->merge_error;
+
     if (err->code != ERR_NONE) {
-        error_set(&snapshot->undo_error, err->code, "%s", err->message);
-        error_prefix(&snapshot->undo_error, "%.300s; ",
-                     snapshot->merge_error.message);
-        snapshot->undo_error.code = snapshot->merge_error.code;
-        end_step(snapshot, &snapshot->undo_error);
-    } else {
-        end_step(snapshot, &snapshot->merge_error);
+        error_set(&why, why.code, "%.300s; %s", snapshot->merge_error.message,
+                  err->message);
     }
+    end_step(snapshot, &why);
 }
 
 /* What QEMU has open now decides, not what the job said: a file that is still
