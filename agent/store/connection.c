@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <xenstore_lib.h>
 
@@ -94,35 +92,13 @@ static void on_readable(evutil_socket_t fd, short events, void *arg)
     }
 }
 
-/* -1 where xenstored has no socket. */
-static int connect_to_socket(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = xs_daemon_socket();
-    int fd;
-
-    if (path == NULL || strlen(path) >= sizeof(address.sun_path)) {
-        return -1;
-    }
-    strcpy(address.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
-    }
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static bool store_open(struct store *store)
 {
     int second;
 
     /* The second connection first: should xenstored die in between, it is
      * this one that tells. */
-    second = connect_to_socket();
+    second = store_socket_connect();
     store->xs = store_socket_open();
     if (store->xs == NULL) {
         if (second >= 0) {

@@ -233,8 +233,9 @@ static enum outcome fail(struct error *err, const char *what,
 static enum outcome judge(const struct batch *batch, const char *folder,
                           struct error *err)
 {
-    if (batch->guarded && batch->requests[0].errnum == ENOENT) {
-        return GONE;
+    if (batch->guarded && (batch->requests[0].errnum == ENOENT ||
+                           batch->requests[0].errnum == EINVAL)) {
+        return GONE; /* EINVAL: xenstore can hold nothing of that name */
     }
     errno = batch_errnum(batch);
     if (errno == 0 && batch->guarded) {

@@ -15,4 +15,8 @@
 /* NULL, with errno set, if xenstored cannot be reached. */
 struct xs_handle *store_socket_open(void);
 
+/* A connection to xenstored's socket that is the caller's to close; -1 with
+ * errno where it does not answer or there is none. */
+int store_socket_connect(void);
+
 #endif
