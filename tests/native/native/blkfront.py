@@ -33,9 +33,11 @@ class BlkFront:
         self._ports = GuestPorts(world.xen, domid, vdev)
         with open(f"{world.xen.folder}/grants/{domid}", "r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
+        self._words = memoryview(self._memory).cast("I")
 
     def close(self):
         self._ports.close()
+        self._words.release()
         self._memory.close()
 
     def announce(self, path):
@@ -57,13 +59,12 @@ class BlkFront:
         self._store.write(f"{self._path}/state", 4)
 
     def _word(self, index, value=None):
-        # QEMU polls the ring meanwhile: native "I" is stored in one piece,
-        # "=I" byte by byte.
-        offset = self._ring_ref * PAGE + 4 * index
-        if value is None:
-            return struct.unpack_from("I", self._memory, offset)[0]
-        struct.pack_into("I", self._memory, offset, value)
-        return value
+        # QEMU polls the ring meanwhile. struct.pack_into clears a word before it
+        # writes it; an element of a memoryview is stored in one piece.
+        place = self._ring_ref * PAGE // 4 + index
+        if value is not None:
+            self._words[place] = value
+        return self._words[place]
 
     def _request(self, operation, sector, length):
         produced = self._word(0)

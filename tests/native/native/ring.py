@@ -35,6 +35,10 @@ class GuestXenstore:
         self._ports.take_over(STORE_PORT)
         with open(f"{xen.folder}/grants/{domid}", "r+b") as file:
             self._page = mmap.mmap(file.fileno(), PAGE, offset=PAGE)
+        # xenstored reads the indices meanwhile, and ignores a guest whose are
+        # wrong for ever. struct.pack_into clears a word before it writes it; an
+        # element of a memoryview is stored in one piece.
+        self._words = memoryview(self._page).cast("I")
         self._serial = 0
         self._transaction = 0
         self._received = b""
@@ -42,16 +46,16 @@ class GuestXenstore:
 
     def close(self):
         self._ports.close()
+        self._words.release()
         self._page.close()
 
     # -- the ring ---------------------------------------------------------
 
     def _word(self, index, value=None):
-        offset = 2 * _RING + 4 * index
-        if value is None:
-            return struct.unpack_from("I", self._page, offset)[0]
-        struct.pack_into("I", self._page, offset, value)
-        return value
+        place = 2 * _RING // 4 + index
+        if value is not None:
+            self._words[place] = value
+        return self._words[place]
 
     def send_raw(self, data):
         """Any bytes at all, for hostile guests."""
