@@ -17,6 +17,7 @@ IN_DOM0 = os.path.exists("/proc/xen/capabilities")
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "hvm: has a guest with emulated devices")
+    config.addinivalue_line("markers", "slow: left out by tests/xen/all")
 
 
 def pytest_collection_modifyitems(items):

@@ -4,7 +4,9 @@ has become of it."""
 
 import os
 import re
+import select
 import shutil
+import signal
 import stat
 import subprocess
 import uuid
@@ -216,6 +218,14 @@ class Guest:
     def qemu_pid(self):
         pid = self.store.read(f"{self.path}/image/device-model-pid")
         return int(pid) if pid else None
+
+    def kill_qemu(self):
+        """As a crash of it would; its disks do not answer any more then."""
+        qemu = os.pidfd_open(self.qemu_pid)
+        signal.pidfd_send_signal(qemu, signal.SIGKILL)
+        ended = select.select([qemu], [], [], LIMIT)[0]
+        os.close(qemu)
+        assert ended, "QEMU does not end"
 
     def open_files(self):
         """The images that its QEMU has open."""
