@@ -384,6 +384,17 @@ static const char *command_in(const struct iovec *parts, int count)
     return command;
 }
 
+/* Room that is there already does not run out: the agent makes some for what
+ * libxl writes first, since libxl crashes where it cannot. */
+static bool is_over_old(int fd, size_t size)
+{
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    struct stat status;
+
+    return at >= 0 && fstat(fd, &status) == 0 &&
+           at + (off_t)size <= status.st_size;
+}
+
 ssize_t write(int fd, const void *data, size_t size)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
@@ -391,7 +402,9 @@ ssize_t write(int fd, const void *data, size_t size)
 
     POINT(ssize_t, monitor || is_file(fd), monitor ? "qmp" : "write",
           monitor ? command_in(&part, 1) : path_of(fd),
-          REAL(write)(fd, data, size), fail_with(monitor ? EPIPE : ENOSPC));
+          REAL(write)(fd, data, size),
+          is_over_old(fd, size) ? REAL(write)(fd, data, size)
+                                : fail_with(monitor ? EPIPE : ENOSPC));
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
