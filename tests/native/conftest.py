@@ -19,11 +19,11 @@ LOG_TAIL = 60
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--faults", default="0/16", metavar="PART/OF",
+        "--faults", default="0/32", metavar="PART/OF",
         help="of the runs of test_faults.py every OF-th, beginning with PART; "
              "0/1 is all of them")
     parser.addoption(
-        "--second-kill", type=int, default=64, metavar="N",
+        "--second-kill", type=int, default=96, metavar="N",
         help="after these runs, of the points of each way to recover every "
              "N-th is one at which the agent is killed again; 0: none")
     parser.addoption(

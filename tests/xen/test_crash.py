@@ -117,7 +117,8 @@ def test_the_agent_killed_in_a_live_merge(stoppable, guests):
 
 
 # One disk: of two, only one may have got the last tick.
-@pytest.mark.parametrize("who", ["qemu", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["qemu", "both"])
 def test_qemu_killed(stoppable, guests, who):
     agent = stoppable
     guest = guests("killed", kind="pv")
