@@ -14,6 +14,8 @@
 
 #define BAR_COLUMNS 20
 
+#define READ_ATTEMPTS 5
+
 /* A rate from less than this is a guess. */
 #define RATE_AFTER_MS 500
 
@@ -33,26 +35,42 @@ void progress_init(struct progress *progress, bool quiet)
 
 /* ---- what there is to say ---- */
 
-static uint64_t read_number(struct xs_handle *xs, const char *id,
-                            const char *key)
+static uint64_t read_number(struct xs_handle *xs, xs_transaction_t transaction,
+                            const char *id, const char *key)
 {
-    char *value = store_read(xs, XBT_NULL, ROOT "/requests/%s/%s", id, key);
+    char *value = store_read(xs, transaction, ROOT "/requests/%s/%s", id, key);
     uint64_t number = value ? strtoull(value, NULL, 10) : 0;
 
     free(value);
     return number;
 }
 
+static void read_keys(struct xs_handle *xs, xs_transaction_t transaction,
+                      const char *id, struct reading *reading)
+{
+    uint64_t percent = read_number(xs, transaction, id, "progress");
+
+    free(reading->step);
+    reading->step = store_read(xs, transaction, ROOT "/requests/%s/step", id);
+    reading->percent = percent > 100 ? 100 : (unsigned int)percent;
+    reading->bytes = read_number(xs, transaction, id, "bytes-done");
+    reading->total = read_number(xs, transaction, id, "bytes-total");
+}
+
+/* Of one moment: the agent may go on to the next step meanwhile. */
 static void read_all(struct xs_handle *xs, const char *id, const char *state,
                      struct reading *reading)
 {
-    uint64_t percent = read_number(xs, id, "progress");
-
     reading->state = state;
-    reading->step = store_read(xs, XBT_NULL, ROOT "/requests/%s/step", id);
-    reading->percent = percent > 100 ? 100 : (unsigned int)percent;
-    reading->bytes = read_number(xs, id, "bytes-done");
-    reading->total = read_number(xs, id, "bytes-total");
+    reading->step = NULL;
+    for (int attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+        xs_transaction_t transaction = xs_transaction_start(xs);
+
+        read_keys(xs, transaction, id, reading);
+        if (transaction == XBT_NULL ||
+            xs_transaction_end(xs, transaction, false))
+            break;
+    }
 }
 
 static uint64_t now_ms(void)
