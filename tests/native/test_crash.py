@@ -41,9 +41,7 @@ def kill_at(agent, domain, command, kind, operation, until=None, **keys):
     if until:
         agent.world.eventually(until)
     agent.kill()
-    fault.release()
-    domain.relay.close()
-    domain.relay = None
+    domain.uninterpose()
     return request
 
 

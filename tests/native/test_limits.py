@@ -116,10 +116,8 @@ def test_what_a_killed_agent_left_is_put_right_whatever_the_limits(world, agent)
     for fault in faults:
         fault.wait_reached()
     agent.kill()
-    for fault, domain in zip(faults, domains):
-        fault.release()
-        domain.relay.close()
-        domain.relay = None
+    for domain in domains:
+        domain.uninterpose()
     agent.configure("limits", total=1, per_owner=1, per_domain=1)
     agent.start()
     for request in requests:

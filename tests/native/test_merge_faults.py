@@ -94,9 +94,7 @@ def kill_at(agent, domain, command, kind):
     request = agent.submit("delete", domain="alice", name="s1")
     fault.wait_reached()
     agent.kill()
-    fault.release()
-    domain.relay.close()
-    domain.relay = None
+    domain.uninterpose()
     return request
 
 

@@ -197,9 +197,7 @@ def test_a_killed_agent_leaves_no_guest_suspended(world, save, agent, held):
     wait_running(world, domain)
     wait_no_guardian(world, domain)
     if held == "switch":
-        fault.release()
-        domain.relay.close()
-        domain.relay = None
+        domain.uninterpose()
     agent.start()
     assert request.wait()["error/code"] == "interrupted"
     picture.assert_same()

@@ -215,8 +215,7 @@ def test_an_agent_that_dies_leaves_no_guest_frozen(
     agent.kill()
     guest.wait_thawed()
     assert guest.done() == ["freeze data", "freeze root", "thaw root", "thaw data"]
-    domain.relay.close()
-    domain.relay = None
+    domain.uninterpose()
     agent.start()
     assert request.wait()["error/code"] == "interrupted"
     before.assert_same()
@@ -232,8 +231,7 @@ def test_the_next_agent_thaws_at_once(world, agent_stopped, domain, guest):
     switch.wait_reached()
     agent.kill()
     assert guest.frozen() == ["data", "root"]
-    domain.relay.close()
-    domain.relay = None
+    domain.uninterpose()
     agent.start()
     assert request.wait()["error/code"] == "interrupted"
     guest.wait_thawed()

@@ -748,9 +748,7 @@ def test_an_agent_killed_in_the_middle_lets_go_after_its_restart(
                            **({} if phase == "none" else {"phase": phase}))
     fault.wait_reached()
     agent.kill()
-    fault.release()
-    alice.relay.close()
-    alice.relay = None
+    alice.uninterpose()
     agent.start()
     reply = request.wait()
     assert reply["error/code"] == "interrupted", reply

@@ -302,6 +302,11 @@ class Domain:
             self.relay = Relay(self.qmp_path, self.kill_qemu)
         return self.relay
 
+    def uninterpose(self):
+        """Takes the relay away; QEMU never sees what it held back."""
+        self.relay.close()
+        self.relay = None
+
     def kill_qemu(self):
         self.qemu.kill()
         self.qemu.wait()
@@ -458,8 +463,7 @@ class Domain:
 
     def close(self):
         if self.relay:
-            self.relay.close()
-            self.relay = None
+            self.uninterpose()
         if self._xenstore:
             self._xenstore.close()
             self._xenstore = None

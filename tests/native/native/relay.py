@@ -49,6 +49,7 @@ class Fault:
         self.details = details
         self.reached = threading.Event()
         self.released = threading.Event()
+        self.dropped = False
 
     def wait_reached(self, timeout=30):
         """Waits until the command has met the fault."""
@@ -58,6 +59,12 @@ class Fault:
     def release(self):
         """Lets a held command or reply go on."""
         self.released.set()
+
+    def drop(self):
+        """Forgets what is held, and closes the connection."""
+        if not self.released.is_set():
+            self.dropped = True
+            self.released.set()
 
 
 class Relay:
@@ -69,7 +76,8 @@ class Relay:
     For the next command of a name, by fault(command, kind):
       drop-before      closes the connection, QEMU never sees the command
       drop-after       QEMU carries the command out, its reply is lost
-      hold-before      keeps the command back until the fault's release()
+      hold-before      keeps the command back until the fault's release(); after
+                       its drop() QEMU never sees the command
       hold-after       keeps QEMU's reply back until release()
       kill-before      kills QEMU when the command arrives
       kill-after       kills QEMU when it has replied; the reply is lost
@@ -101,12 +109,11 @@ class Relay:
         self._thread.start()
 
     def close(self):
-        """Gives the path back to QEMU."""
+        """Gives the path back to QEMU. What is held is dropped."""
         self._closing = True
         with self._lock:
-            # A test that failed midway has not released what it holds.
             for fault in [*self._faults.values(), *self._met]:
-                fault.release()
+                fault.drop()
         os.write(self._wake_write, b"x")
         self._thread.join()
         self._listener.close()
@@ -189,8 +196,10 @@ class _Session:
                 return
 
     def _hold(self, fault):
+        """Whether what was held is to go on."""
         fault.reached.set()
         fault.released.wait()
+        return not fault.dropped
 
     def _pass_commands(self):
         data, fds, _, _ = socket.recv_fds(self._client, 65536, _MAX_FDS)
@@ -215,9 +224,9 @@ class _Session:
         fault = self._relay._take_fault(name)
         self._relay.commands.append(message)
         kind = fault.kind if fault else ""
-        if kind == "hold-before":
-            self._hold(fault)
-        elif kind == "kill-before":
+        if kind == "hold-before" and not self._hold(fault):
+            return False
+        if kind == "kill-before":
             self._relay.end_qemu()
         elif kind in ("error", "garbage"):
             self._answer(fault, message)
@@ -263,12 +272,12 @@ class _Session:
 
     def _meet_reply(self, fault):
         if fault.kind == "hold-after":
-            self._hold(fault)
-        elif fault.kind == "kill-after":
+            return self._hold(fault)
+        if fault.kind == "kill-after":
             self._relay.end_qemu()
             fault.reached.set()
             return False
-        elif fault.kind == "drop-after":
+        if fault.kind == "drop-after":
             fault.reached.set()
             return False
         return True
