@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "disk.h"
+#include "store.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -262,6 +263,7 @@ static void obey(char *line)
     /* The last word takes the rest of the line, so that texts may have spaces.
      */
     char *verb = strsep(&line, " ");
+    char *whole = strdup(line != NULL ? line : "");
     char *first = line != NULL ? strsep(&line, " ") : "";
     char *rest = line != NULL ? line : "";
 
@@ -283,10 +285,15 @@ static void obey(char *line)
         print_sums(first, rest);
     else if (strcmp(verb, "verify") == 0)
         verify();
+    else if (strcmp(verb, "store-read") == 0)
+        store_read(first);
+    else if (strcmp(verb, "store-write") == 0)
+        store_write(whole);
     else if (strcmp(verb, "hz") == 0)
         set_rate(strtod(first, NULL));
     else
         printf("error command %s\n", verb);
+    free(whole);
 }
 
 /* ---- events ------------------------------------------------------------ */

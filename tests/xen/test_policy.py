@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest asks by its own xenstore alone, on a real xenstored (C or OCaml)."""
+
+import json
+
+import pytest
+
+import xenhost
+from xenhost import Disk
+
+FOLDER = "snapshot/requests"
+POLICY = [{"who": "domid 0", "operations": "all", "targets": "any",
+           "folders": "any"},
+          {"who": "asker*", "operations": ["create", "delete", "revert"],
+           "open": 2}]
+
+
+@pytest.fixture(name="agent")
+def _agent(request, tmp_path):
+    """With a policy that lets some guests ask for themselves."""
+    config = tmp_path / "agent.yaml"
+    config.write_text(json.dumps({"policy": POLICY}))
+    one = xenhost.Agent(config)
+    request.node.reporters = [*getattr(request.node, "reporters", []),
+                              lambda: [("agent's log", one.log.tail(60))]]
+    yield one.start()
+    one.close()
+
+
+def ask(agent, guest, request_id, /, **keys):
+    """The guest writes a request; gives {key: what the guest reads of it}."""
+    path = f"{FOLDER}/{request_id}"
+    keys = {key.replace("__", "/").replace("_", "-"): value for key, value in keys.items()}
+    guest.command("store-write " + " ".join(
+        f"{path}/{key} {value}" for key, value in keys.items()), r"stored")
+    agent.wait_node(f"{guest.path}/{path}/state", xenhost.FINAL)
+    return {key: read(guest, f"{path}/{key}")
+            for key in ("state", "error/code", "result/name", "result/domid")}
+
+
+def read(guest, path):
+    return guest.command(f"store-read {path}", rf"store {path}[= ](.*)").group(1)
+
+
+def test_a_guest_asks_for_itself_and_for_nothing_else(agent, guests, store):
+    other = guests("other", kind="pv", disks=[Disk("xvda")])
+    guest = guests("asker", kind="pv", disks=[Disk("xvda"), Disk("xvdb", "raw")])
+    other.wait_tick()
+    guest.wait_tick()
+    store.wait(f"{guest.path}/{FOLDER}", "")
+    assert store.permissions(f"{guest.path}/{FOLDER}") == [f"n{guest.domid}"]
+    assert store.ls(f"{other.path}/snapshot") == []
+
+    reply = ask(agent, guest, "r1", name="s1", memory=0, operation="create")
+    assert reply["state"] == "done", reply
+    assert reply["result/name"] == "s1"
+    assert guest.wait_tick(more=2)
+    # To be read, and not to be forged.
+    for key in ("state", "result", "result/name"):
+        assert store.permissions(f"{guest.path}/{FOLDER}/r1/{key}") == [
+            "n0", f"r{guest.domid}"]
+        guest.command(f"store-write {FOLDER}/r1/{key} forged", "EACCES")
+    guest.command("store-write snapshot/x y", "EACCES")
+
+    for index, keys in enumerate((
+            {"domain": "other", "memory": 0, "operation": "create"},
+            {"domain": "nobody", "memory": 0, "operation": "create"},
+            {"operation": "rescan"})):
+        assert ask(agent, guest, f"r2-{index}", **keys)["error/code"] == "permission-denied"
+    assert ask(agent, guest, "r3", memory_path="/etc/x.save",
+               operation="create")["error/code"] == "path-not-allowed"
+    assert other.wait_tick(more=2)
+    assert agent.request("create", domain="other", memory=False)["state"] == "done"
+
+    # It goes back; its new domain finds a new folder, and can ask again.
+    reply = ask(agent, guest, "r4", name="s2", operation="create")
+    assert reply["state"] == "done", reply
+    old = guest.domid
+    guest.command(f"store-write {FOLDER}/r5/name s2 {FOLDER}/r5/operation revert", r"stored")
+    store.wait("@introduceDomain", lambda _: guest.domid not in (None, old))
+    store.wait(f"{guest.path}/{FOLDER}", "")
+    guest.wait_tick(more=2)
+    reply = ask(agent, guest, "r6", name="s1", operation="delete")
+    assert reply["state"] == "done", reply
