@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +22,6 @@
 #define SETTLE_MS 100u
 
 struct vm_chains {
-    LIST_ENTRY(vm_chains) link;
     char uuid[GUEST_UUID_LENGTH + 1];
     struct metrics_disk *disks;
     size_t count;
@@ -37,7 +36,7 @@ struct metrics {
     int64_t started;
     size_t leftovers;
     struct metrics_counts counts;
-    LIST_HEAD(, vm_chains) chains;
+    void *chains; /* tsearch(3) tree of struct vm_chains * */
 };
 
 /* ---- collecting ---- */
@@ -76,22 +75,27 @@ void metrics_count_end(struct metrics *metrics, const struct end_facts *facts)
     }
 }
 
+static int compare(const void *a, const void *b)
+{
+    const struct vm_chains *x = a, *y = b;
+
+    return strcmp(x->uuid, y->uuid);
+}
+
 static struct vm_chains *find_chains(const struct metrics *metrics,
                                      const char *vm_uuid)
 {
-    struct vm_chains *chains;
+    struct vm_chains wanted, **node;
 
-    LIST_FOREACH(chains, &metrics->chains, link)
-    {
-        if (strcmp(chains->uuid, vm_uuid) == 0) {
-            return chains;
-        }
-    }
-    return NULL;
+    snprintf(wanted.uuid, sizeof(wanted.uuid), "%s", vm_uuid);
+    node = tfind(&wanted, &metrics->chains, compare);
+    return node == NULL ? NULL : *node;
 }
 
-static void free_chains(struct vm_chains *chains)
+static void free_chains(void *arg)
 {
+    struct vm_chains *chains = arg;
+
     free(chains->disks);
     free(chains);
 }
@@ -102,7 +106,7 @@ void metrics_set_chains(struct metrics *metrics, const char *vm_uuid,
     struct vm_chains *vm = find_chains(metrics, vm_uuid);
 
     if (vm != NULL) {
-        LIST_REMOVE(vm, link);
+        tdelete(vm, &metrics->chains, compare);
         free_chains(vm);
     }
     metrics_changed(metrics);
@@ -118,7 +122,7 @@ void metrics_set_chains(struct metrics *metrics, const char *vm_uuid,
         vm->disks[i].depth = chains[i].depth;
         vm->disks[i].bytes = chains[i].bytes;
     }
-    LIST_INSERT_HEAD(&metrics->chains, vm, link);
+    tsearch(vm, &metrics->chains, compare);
 }
 
 void metrics_set_leftovers(struct metrics *metrics, size_t count)
@@ -274,7 +278,6 @@ struct metrics *metrics_new(struct agent *agent)
     metrics->agent = agent;
     metrics->started = (int64_t)time(NULL);
     metrics->timer = evtimer_new(agent->loop, on_timer, metrics);
-    LIST_INIT(&metrics->chains);
     metrics_changed(metrics);
     return metrics;
 }
@@ -285,12 +288,7 @@ void metrics_free(struct metrics *metrics)
         return;
     }
     remove_written(metrics);
-    while (!LIST_EMPTY(&metrics->chains)) {
-        struct vm_chains *chains = LIST_FIRST(&metrics->chains);
-
-        LIST_REMOVE(chains, link);
-        free_chains(chains);
-    }
+    tdestroy(metrics->chains, free_chains);
     event_free(metrics->timer);
     free(metrics);
 }

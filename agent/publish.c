@@ -28,8 +28,8 @@ static void add(struct keys *keys, const char *name, const char *key,
     if (value == NULL) {
         return;
     }
-    path = xasprintf("%s/%s", name, key);
-    keys_add(keys, path, "%s", value);
+    path = xjoin(name, key);
+    keys_add_text(keys, path, value);
     free(path);
 }
 
@@ -39,7 +39,7 @@ static void add_overlays(struct keys *keys, const char *below,
     for (size_t i = 0; i < disk->overlay_count; i++) {
         char *path = xasprintf("%s/overlays/%zu", below, i);
 
-        keys_add(keys, path, "%s", disk->overlays[i]);
+        keys_add_text(keys, path, disk->overlays[i]);
         free(path);
     }
 }
@@ -50,7 +50,7 @@ static void add_foreign(struct keys *keys, const char *below,
     for (size_t i = 0; i < disk->foreign_count; i++) {
         char *path = xasprintf("%s/foreign/%zu", below, i);
 
-        keys_add(keys, path, "%s", disk->foreign[i]);
+        keys_add_text(keys, path, disk->foreign[i]);
         free(path);
     }
 }
@@ -111,8 +111,7 @@ static void add_current(struct composition *composition, const char *current)
     char *path = path_vm_snapshot(composition->vm_uuid, "current");
 
     if (current != NULL) {
-        keys_add(published_node(&composition->nodes, path), path, "%s",
-                 current);
+        keys_add_text(published_node(&composition->nodes, path), path, current);
     }
     free(path);
 }
@@ -143,7 +142,12 @@ static void add_chains(struct agent *agent, struct composition *composition)
     free(chains);
 }
 
-bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+typedef bool publish_nodes(struct published *published, const struct wire *wire,
+                           const char *root, const char *vm_uuid,
+                           struct published_nodes *nodes, struct error *err);
+
+static bool publish(struct agent *agent, const char *vm_uuid,
+                    publish_nodes *nodes, struct error *err)
 {
     struct composition composition = {.vm_uuid = vm_uuid};
     bool ok;
@@ -151,11 +155,15 @@ bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
     records_each_of_vm(agent->records, vm_uuid, add_record, &composition);
     add_current(&composition, records_current(agent->records, vm_uuid));
     add_chains(agent, &composition);
-    ok = published_update(agent->published, watch_wire(agent->watch),
-                          agent->config.xenstore.root, vm_uuid,
-                          &composition.nodes, err);
+    ok = nodes(agent->published, watch_wire(agent->watch),
+               agent->config.xenstore.root, vm_uuid, &composition.nodes, err);
     published_nodes_dispose(&composition.nodes);
     return ok;
+}
+
+bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+{
+    return publish(agent, vm_uuid, published_update, err);
 }
 
 struct all_vms {
@@ -172,7 +180,7 @@ static void publish_next_vm(const struct record *record, void *arg)
         return;
     }
     all->last = record->vm_uuid;
-    if (!publish_vm(all->agent, record->vm_uuid, &err)) {
+    if (!publish(all->agent, record->vm_uuid, published_begin, &err)) {
         LOG_ERROR("cannot publish the snapshots of %s: %s", record->vm_uuid,
                   err.message);
     }

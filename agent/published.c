@@ -108,7 +108,7 @@ static void free_marks(struct mark *marks, size_t count)
 static void copy_keys(struct keys *to, const struct keys *from)
 {
     for (size_t i = 0; i < from->count; i++) {
-        keys_add(to, from->items[i].path, "%s", from->items[i].value);
+        keys_add_text(to, from->items[i].path, from->items[i].value);
     }
 }
 
@@ -233,9 +233,19 @@ void published_free(struct published *published)
     }
 }
 
-bool published_update(struct published *published, const struct wire *wire,
-                      const char *root, const char *vm_uuid,
-                      struct published_nodes *nodes, struct error *err)
+typedef bool write_changes(const struct wire *wire, const char *root,
+                           const struct keys *changes, struct error *err);
+
+static bool write_together(const struct wire *wire, const char *root,
+                           const struct keys *changes, struct error *err)
+{
+    return keys_commit_together(wire, root, changes, NULL, NULL, err);
+}
+
+static bool update(struct published *published, const struct wire *wire,
+                   const char *root, const char *vm_uuid,
+                   struct published_nodes *nodes, write_changes *write,
+                   struct error *err)
 {
     struct vm *vm = find_vm(published, vm_uuid);
     struct keys changes = {0};
@@ -247,8 +257,7 @@ bool published_update(struct published *published, const struct wire *wire,
     }
     marks = mark_all(nodes);
     find_changes(vm, nodes, marks, &changes);
-    ok = changes.count == 0 ||
-         keys_commit_together(wire, root, &changes, NULL, NULL, err);
+    ok = changes.count == 0 || write(wire, root, &changes, err);
     keys_dispose(&changes);
     if (ok) {
         free_marks(vm->marks, vm->count);
@@ -259,4 +268,18 @@ bool published_update(struct published *published, const struct wire *wire,
     }
     drop_if_empty(published, vm);
     return ok;
+}
+
+bool published_begin(struct published *published, const struct wire *wire,
+                     const char *root, const char *vm_uuid,
+                     struct published_nodes *nodes, struct error *err)
+{
+    return update(published, wire, root, vm_uuid, nodes, keys_write_each, err);
+}
+
+bool published_update(struct published *published, const struct wire *wire,
+                      const char *root, const char *vm_uuid,
+                      struct published_nodes *nodes, struct error *err)
+{
+    return update(published, wire, root, vm_uuid, nodes, write_together, err);
 }

@@ -37,6 +37,13 @@ void published_free(struct published *published);
 /* Nothing stands there any more. */
 void published_clear(struct published *published);
 
+/* Of a VM of which nothing stands there yet, while the status says that the
+ * agent is only starting: not in one transaction, which costs xenstored the
+ * more the more it holds.  After a failure some of it may be there. */
+bool published_begin(struct published *published, const struct wire *wire,
+                     const char *root, const char *vm_uuid,
+                     struct published_nodes *nodes, struct error *err);
+
 /* Makes xenstore hold these nodes of the VM and no others, in one transaction.
  * After a failure it holds what it held. */
 bool published_update(struct published *published, const struct wire *wire,

@@ -62,6 +62,17 @@ char *xvasprintf(const char *format, va_list args)
     return text;
 }
 
+char *xjoin(const char *folder, const char *name)
+{
+    size_t above = strlen(folder), below = strlen(name);
+    char *path = xcalloc(above + 1 + below + 1, 1);
+
+    memcpy(path, folder, above);
+    path[above] = '/';
+    memcpy(path + above + 1, name, below);
+    return path;
+}
+
 char *xasprintf(const char *format, ...)
 {
     va_list args;

@@ -24,6 +24,10 @@ char *xstrdup(const char *text) __attribute__((returns_nonnull));
 char *xstrndup(const char *text, size_t length)
     __attribute__((returns_nonnull));
 
+/* "<folder>/<name>"; what is made most of all is not worth a format. */
+char *xjoin(const char *folder, const char *name)
+    __attribute__((returns_nonnull));
+
 char *xasprintf(const char *format, ...)
     __attribute__((returns_nonnull, format(printf, 1, 2)));
 char *xvasprintf(const char *format, va_list args)

@@ -12,9 +12,89 @@
 struct reader {
     yaml_parser_t yaml;
     yaml_event_t event; /* the one being looked at */
-    const char *text;   /* all of it */
+    const char *text;   /* all of it that libyaml is given */
+    char *config;       /* read ahead of it; NULL: libyaml does */
     struct error *err;
 };
+
+/* ---- the configuration ---- */
+
+/*
+ * Nine tenths of a record are its last value, the domain's configuration, and
+ * libyaml turns over each byte of it some dozens of times.  As it is written,
+ * a block of plain lines up to the end, it is read here; of any other form it
+ * is libyaml's.
+ */
+#define CONFIG_HEAD   "\nconfig: |\n"
+#define CONFIG_INDENT "  "
+#define CONFIG_BEGIN  CONFIG_HEAD CONFIG_INDENT "{"
+#define RECORD_END    "...\n"
+
+static bool is_plain_text(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] != '\n' && (text[i] < ' ' || text[i] > '~'))
+            return false;
+    }
+    return true;
+}
+
+/* The line without its indent, or NULL if it has none.  An empty line needs
+ * none. */
+static const char *line_text(const char *line, const char *line_end)
+{
+    size_t indent = strlen(CONFIG_INDENT);
+
+    if (*line == '\n')
+        return line;
+    return line_end - line > (ptrdiff_t)indent &&
+                   memcmp(line, CONFIG_INDENT, indent) == 0
+               ? line + indent
+               : NULL;
+}
+
+/* The text of a block of `length` bytes; NULL if it is not a plain one.  Empty
+ * lines at its end would not be part of it. */
+static char *block_text(const char *block, size_t length)
+{
+    const char *end = block + length;
+    char *text = xcalloc(length + 1, 1);
+    char *at = text;
+
+    while (block < end) {
+        const char *line_end = memchr(block, '\n', (size_t)(end - block)) + 1;
+        const char *line = line_text(block, line_end);
+
+        if (!line || (line_end == end && *line == '\n')) {
+            free(text);
+            return NULL;
+        }
+        at = mempcpy(at, line, (size_t)(line_end - line));
+        block = line_end;
+    }
+    return text;
+}
+
+/* Gives what libyaml is left with, the caller's to free(); NULL: all of it. */
+static char *read_config_ahead(struct reader *reader, const char *text,
+                               size_t length)
+{
+    size_t end = strlen(RECORD_END), head = strlen(CONFIG_HEAD);
+    const char *begin =
+        memmem(text, length, CONFIG_BEGIN, strlen(CONFIG_BEGIN));
+    const char *block = begin ? begin + head : NULL;
+    size_t block_length;
+
+    if (!block || length < end || memcmp(text + length - end, RECORD_END, end))
+        return NULL;
+    block_length = (size_t)(text + length - end - block);
+    if (!is_plain_text(block, block_length))
+        return NULL;
+    reader->config = block_text(block, block_length);
+    return reader->config
+               ? xasprintf("%.*s" RECORD_END, (int)(block - text), text)
+               : NULL;
+}
 
 /* Puts the line where `mark` is in front of the message; returns false. */
 static bool at_line(struct reader *reader, yaml_mark_t mark)
@@ -133,6 +213,8 @@ static bool read_value(struct reader *reader, const struct record_field *field,
 
     if (!next(reader) || !(text = scalar(reader, "a value")))
         return false;
+    if (reader->config && !strcmp(field->key, "config"))
+        text = reader->config;
     return store(field, text, structure, reader->err) ||
            at_line(reader, reader->event.start_mark);
 }
@@ -316,21 +398,34 @@ static bool read_record(struct reader *reader, struct record *record)
     return expect(reader, YAML_STREAM_END_EVENT, "the file's end");
 }
 
+static bool decode(struct reader *reader, const char *text, size_t length,
+                   struct record *record)
+{
+    bool ok;
+
+    if (!yaml_parser_initialize(&reader->yaml))
+        return error_set(reader->err, ERR_STORE, "out of memory");
+    reader->text = text;
+    yaml_parser_set_encoding(&reader->yaml, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&reader->yaml, (const unsigned char *)text,
+                                 length);
+    ok = read_record(reader, record);
+    yaml_event_delete(&reader->event);
+    yaml_parser_delete(&reader->yaml);
+    return ok;
+}
+
 bool record_decode(const char *text, size_t length, const char *path,
                    struct record *ret_record, struct error *err)
 {
-    struct reader reader = {.text = text, .err = err};
+    struct reader reader = {.err = err};
     struct record record = {0};
-    bool ok;
+    char *rest = read_config_ahead(&reader, text, length);
+    bool ok = rest ? decode(&reader, rest, strlen(rest), &record)
+                   : decode(&reader, text, length, &record);
 
-    if (!yaml_parser_initialize(&reader.yaml))
-        return error_set(err, ERR_STORE, "%s: out of memory", path);
-    yaml_parser_set_encoding(&reader.yaml, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&reader.yaml, (const unsigned char *)text,
-                                 length);
-    ok = read_record(&reader, &record);
-    yaml_event_delete(&reader.event);
-    yaml_parser_delete(&reader.yaml);
+    free(rest);
+    free(reader.config);
     if (!ok) {
         record_dispose(&record);
         return error_prefix(err, "%s: ", path);

@@ -31,6 +31,13 @@ static struct key *add(struct keys *keys, const char *path)
     return key;
 }
 
+static void cut(char *value)
+{
+    if (strnlen(value, KEYS_VALUE_MAX + 1) > KEYS_VALUE_MAX) {
+        value[KEYS_VALUE_MAX] = '\0';
+    }
+}
+
 void keys_add(struct keys *keys, const char *path, const char *format, ...)
 {
     struct key *key = add(keys, path);
@@ -39,9 +46,15 @@ void keys_add(struct keys *keys, const char *path, const char *format, ...)
     va_start(args, format);
     key->value = xvasprintf(format, args);
     va_end(args);
-    if (strlen(key->value) > KEYS_VALUE_MAX) {
-        key->value[KEYS_VALUE_MAX] = '\0';
-    }
+    cut(key->value);
+}
+
+void keys_add_text(struct keys *keys, const char *path, const char *value)
+{
+    struct key *key = add(keys, path);
+
+    key->value = xstrdup(value);
+    cut(key->value);
 }
 
 void keys_remove(struct keys *keys, const char *path)
@@ -166,7 +179,7 @@ static void batch_add(struct batch *batch, uint32_t type, const char *folder,
 {
     batch->requests[batch->count++] = (struct wire_request){
         .type = type,
-        .path = xasprintf("%s/%s", folder, path),
+        .path = xjoin(folder, path),
         .value = value,
     };
 }
@@ -273,6 +286,11 @@ static enum outcome attempt(const struct wire *wire, struct batch *batch,
                            : fail(err, "commit what was written", folder);
 }
 
+static bool no_connection(struct error *err)
+{
+    return error_set(err, ERR_STORE, "no connection to xenstored");
+}
+
 bool keys_commit_together(const struct wire *wire, const char *folder,
                           const struct keys *keys, const char *guard,
                           bool *ret_gone, struct error *err)
@@ -287,7 +305,7 @@ bool keys_commit_together(const struct wire *wire, const char *folder,
         *ret_gone = false;
     }
     if (wire == NULL) {
-        return error_set(err, ERR_STORE, "no connection to xenstored");
+        return no_connection(err);
     }
     /* A domain's own folder is looked through on the way, by libxenstore, whose
      * transactions are its own. */
@@ -309,6 +327,23 @@ bool keys_commit_together(const struct wire *wire, const char *folder,
         *ret_gone = outcome == GONE;
     }
     return outcome != FAILED;
+}
+
+bool keys_write_each(const struct wire *wire, const char *folder,
+                     const struct keys *keys, struct error *err)
+{
+    struct batch batch = {0};
+    bool ok;
+
+    if (wire == NULL) {
+        return no_connection(err);
+    }
+    batch_fill(&batch, folder, keys, NULL);
+    ok = wire_run(wire, XBT_NULL, batch.requests, batch.count)
+             ? judge(&batch, folder, err) == COMMITTED
+             : fail(err, "write", folder) == COMMITTED;
+    batch_dispose(&batch);
+    return ok;
 }
 
 bool keys_commit(struct xs_handle *xs, const char *folder,

@@ -29,6 +29,7 @@ struct keys {
 
 void keys_add(struct keys *keys, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void keys_add_text(struct keys *keys, const char *path, const char *value);
 void keys_remove(struct keys *keys, const char *path);
 void keys_dispose(struct keys *keys);
 
@@ -46,7 +47,13 @@ bool keys_commit_together(const struct wire *wire, const char *folder,
                           const struct keys *keys, const char *guard,
                           bool *ret_gone, struct error *err);
 
-/* The same by libxenstore alone, one round trip after the other. */
+/* Each by itself and in their order; `reader` must be 0.  After a failure some
+ * may be there. */
+bool keys_write_each(const struct wire *wire, const char *folder,
+                     const struct keys *keys, struct error *err);
+
+/* As keys_commit_together(), by libxenstore alone, one round trip after the
+ * other. */
 bool keys_commit(struct xs_handle *xs, const char *folder,
                  const struct keys *keys, const char *guard, bool *ret_gone,
                  struct error *err);

@@ -14,6 +14,9 @@
  * the other to read. */
 #define BURST_MAX ((size_t)32 * 1024)
 
+/* Taken from the socket at once. */
+#define ANSWERS_MAX ((size_t)8 * 1024)
+
 struct burst {
     char data[BURST_MAX];
     size_t length;
@@ -87,20 +90,44 @@ static bool send_burst(const struct wire *wire, const struct burst *burst)
 
 /* ---- receiving ---- */
 
-static bool receive(const struct wire *wire, void *data, size_t length)
+/* What has come of the answers.  Nothing comes unasked on this connection, so
+ * all that is there may be taken: it belongs to the requests just sent. */
+struct answers {
+    char data[ANSWERS_MAX];
+    size_t taken;
+    size_t length;
+};
+
+static bool receive_more(const struct wire *wire, struct answers *answers)
+{
+    ssize_t n;
+
+    do {
+        n = recv(wire->fd, answers->data, sizeof(answers->data), 0);
+    } while (n < 0 && errno == EINTR);
+    if (n <= 0) {
+        return give_up(wire, n == 0 ? EPIPE : errno);
+    }
+    answers->taken = 0;
+    answers->length = (size_t)n;
+    return true;
+}
+
+static bool take(const struct wire *wire, struct answers *answers, void *data,
+                 size_t length)
 {
     size_t got = 0;
 
     while (got < length) {
-        ssize_t n = recv(wire->fd, (char *)data + got, length - got, 0);
+        size_t there = answers->length - answers->taken;
+        size_t n = there < length - got ? there : length - got;
 
-        if (n < 0 && errno == EINTR) {
-            continue;
+        memcpy((char *)data + got, answers->data + answers->taken, n);
+        answers->taken += n;
+        got += n;
+        if (got < length && !receive_more(wire, answers)) {
+            return false;
         }
-        if (n <= 0) {
-            return give_up(wire, n == 0 ? EPIPE : errno);
-        }
-        got += (size_t)n;
     }
     return true;
 }
@@ -116,24 +143,25 @@ static int errnum_of(const char *name)
 }
 
 /* `*ret_answer` is the caller's; NULL where xenstored refused. */
-static bool receive_answer(const struct wire *wire, char **ret_answer,
-                           int *ret_errnum)
+static bool take_answer(const struct wire *wire, struct answers *answers,
+                        char **ret_answer, size_t *ret_length, int *ret_errnum)
 {
     struct xsd_sockmsg header;
     char *payload;
 
-    if (!receive(wire, &header, sizeof(header))) {
+    if (!take(wire, answers, &header, sizeof(header))) {
         return false;
     }
     if (header.len > XENSTORE_PAYLOAD_MAX) {
         return give_up(wire, EPROTO);
     }
     payload = xcalloc(header.len + 1u, 1);
-    if (!receive(wire, payload, header.len)) {
+    if (!take(wire, answers, payload, header.len)) {
         free(payload);
         return false;
     }
     *ret_errnum = 0;
+    *ret_length = header.len;
     if (header.type == XS_ERROR) {
         *ret_errnum = errnum_of(payload);
         free(payload);
@@ -145,16 +173,25 @@ static bool receive_answer(const struct wire *wire, char **ret_answer,
 
 /* ---- several ---- */
 
+static bool has_answer(uint32_t type)
+{
+    return type != XS_WRITE && type != XS_RM;
+}
+
 static bool receive_all(const struct wire *wire, struct wire_request *requests,
                         size_t count)
 {
+    struct answers answers;
+
+    answers.taken = answers.length = 0;
     for (size_t i = 0; i < count; i++) {
         struct wire_request *request = &requests[i];
 
-        if (!receive_answer(wire, &request->answer, &request->errnum)) {
+        if (!take_answer(wire, &answers, &request->answer, &request->length,
+                         &request->errnum)) {
             return false;
         }
-        if (request->type != XS_READ) {
+        if (!has_answer(request->type)) {
             free(request->answer);
             request->answer = NULL;
         }
@@ -232,12 +269,16 @@ static char *ask(const struct wire *wire, uint32_t type,
                  xs_transaction_t transaction, const char *text)
 {
     struct burst *burst = xcalloc(1, sizeof(*burst));
+    struct answers answers;
     char *answer = NULL;
+    size_t length;
     int errnum;
     bool ok;
 
+    answers.taken = answers.length = 0;
     append_message(burst, type, transaction, text, NULL);
-    ok = send_burst(wire, burst) && receive_answer(wire, &answer, &errnum);
+    ok = send_burst(wire, burst) &&
+         take_answer(wire, &answers, &answer, &length, &errnum);
     free(burst);
     if (ok && answer == NULL) {
         errno = errnum;

@@ -24,12 +24,14 @@ struct wire {
 };
 
 struct wire_request {
-    uint32_t type; /* XS_READ, XS_WRITE or XS_RM */
+    uint32_t type; /* XS_READ, XS_WRITE, XS_RM; without a transaction also
+                      XS_DIRECTORY and XS_GET_PERMS */
     char *path;    /* the caller's */
     char *value;   /* of XS_WRITE */
 
-    int errnum;   /* 0: done */
-    char *answer; /* of XS_READ, terminated; to be freed by the caller */
+    int errnum;    /* 0: done */
+    char *answer;  /* of what reads, terminated; to be freed by the caller */
+    size_t length; /* of the answer */
 };
 
 /*

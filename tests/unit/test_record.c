@@ -424,6 +424,48 @@ static void a_configuration_of_many_kilobytes_comes_back_exactly(void **state)
     record_dispose(&record);
 }
 
+/* Of the configuration the usual form is read past libyaml: whatever form it
+ * is written in, it is what YAML makes of it. */
+static void a_configuration_is_what_yaml_makes_of_it(void **state)
+{
+    static const char *const forms[][2] = {
+        {"|\n  {\n      \"a\": 1\n  }\n", "{\n    \"a\": 1\n}\n"},
+        {"|\n  {\n\n  }\n", "{\n\n}\n"},
+        {"|\n  {\n     \n  }\n", "{\n   \n}\n"},
+        {"|\n  {\n \n  }\n", "{\n\n}\n"},
+        {"|\n  {}\n\n\n", "{}\n"},
+        {"|\n  {}\n  \n", "{}\n"},
+        {"|\n   {\n   }\n", "{\n}\n"},
+        {"|\n  {\n\t}\n", NULL},
+        {"|\n  {\n  \xc3\xa9}\n", "{\n\xc3\xa9}\n"},
+        {"|\n  {}\n# by hand\n", "{}\n"},
+        {"|-\n  {}\n", "{}"},
+        {"\"{}\"\n", "{}"},
+        {"|\n  {\n }\n", NULL},
+        {"|\n  {}\nschedule: x\n", "{}\n"},
+    };
+    static const char head[] =
+        "version: 1\nvm-uuid: \"6a7f3a0e-9f3f-4f0e-8d8e-0d6f6a1f6b11\"\n"
+        "name: \"s1\"\ndomain-name: \"web\"\n"
+        "created-at: \"2026-01-02T03:04:05.678Z\"\nconsistency: \"crash\"\n"
+        "memory: false\nlive: false\ndeleting: false\nmemory-bytes: 0\n"
+        "disks: []\nconfig: ";
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        char *text = xasprintf("%s%s...\n", head, forms[i][0]);
+        struct record record = {0};
+        struct error err;
+        bool ok = record_decode(text, strlen(text), "here", &record, &err);
+
+        assert_int_equal(ok, forms[i][1] != NULL);
+        assert_text_equal(record.config, forms[i][1]);
+        record_dispose(&record);
+        free(text);
+    }
+}
+
 static void a_configuration_is_legible_in_the_file(void **state)
 {
     struct record record = full_record();
@@ -712,6 +754,7 @@ int main(void)
         cmocka_unit_test(any_utf8_description_comes_back_exactly),
         cmocka_unit_test(a_long_line_of_words_comes_back_exactly),
         cmocka_unit_test(a_configuration_of_many_kilobytes_comes_back_exactly),
+        cmocka_unit_test(a_configuration_is_what_yaml_makes_of_it),
         cmocka_unit_test(a_configuration_is_legible_in_the_file),
         cmocka_unit_test(a_copy_shares_nothing_with_its_original),
         cmocka_unit_test(disposing_of_an_empty_record_is_fine),
