@@ -32,6 +32,8 @@ struct expiry {
     struct event *due;
     struct event *soon;  /* a look, from the loop */
     struct event *again; /* the next retry */
+    int64_t next;        /* what the timer is set to; 0: none */
+    bool overdue;        /* some that are due are still there */
     LIST_HEAD(, failed) failed;
 };
 
@@ -142,6 +144,7 @@ static void arm(struct expiry *expiry, int64_t at)
 {
     struct itimerspec when = {.it_value = {.tv_sec = (time_t)at}};
 
+    expiry->next = at;
     if (timerfd_settime(expiry->fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET,
                         &when, NULL) != 0) {
         LOG_ERROR("cannot set the timer of expiring snapshots: %s",
@@ -185,6 +188,7 @@ static void look(struct expiry *expiry)
         forget_failures(expiry, NULL, NULL);
     }
     free(search.due);
+    expiry->overdue = search.count > 0;
     arm(expiry, search.next);
     arm_retry(expiry);
 }
@@ -216,17 +220,53 @@ void expiry_look_soon(struct expiry *expiry)
     event_active(expiry->soon, EV_TIMEOUT, 0);
 }
 
+/* A snapshot that was just made may be the first to go. */
+static void look_at_new(struct expiry *expiry, const struct snapshot *snapshot)
+{
+    const struct record *record;
+    struct search search = {.now = (int64_t)time(NULL)};
+
+    if (snapshot->request.operation != REQUEST_CREATE) {
+        return;
+    }
+    record = records_find(expiry->agent->records, snapshot->guest.uuid,
+                          snapshot->name);
+    if (record != NULL) {
+        look_at(record, &search);
+    }
+    if (search.next != 0 && (expiry->next == 0 || search.next < expiry->next)) {
+        arm(expiry, search.next);
+    }
+    expiry->overdue |= search.count > 0;
+    free(search.due);
+}
+
+/* What was deleted may be what the timer is for. */
+static bool may_end_the_wait(const struct expiry *expiry,
+                             const struct snapshot *snapshot)
+{
+    return expiry->next != 0 && snapshot->request.operation == REQUEST_DELETE;
+}
+
+/* All records are looked at only where that may change something: an end comes
+ * often, and there may be many of them. */
 void expiry_on_end(struct expiry *expiry, const struct snapshot *snapshot,
                    const struct error *err)
 {
     const char *uuid = snapshot->guest.uuid;
+    bool looks = false;
 
     if (err == NULL) {
         forget_failures(expiry, uuid, NULL);
+        look_at_new(expiry, snapshot);
+        looks = may_end_the_wait(expiry, snapshot);
     } else if (snapshot->expired) {
         note_failure(expiry, uuid, snapshot->request.name, err);
     }
-    expiry_look_soon(expiry);
+    if (looks || expiry->overdue ||
+        (expiry->next != 0 && expiry->next <= (int64_t)time(NULL))) {
+        expiry_look_soon(expiry);
+    }
 }
 
 struct expiry *expiry_new(struct agent *agent, struct error *err)

@@ -26,7 +26,8 @@ void expiry_free(struct expiry *expiry);
  */
 void expiry_look_soon(struct expiry *expiry);
 
-/* A request is over, one of ours or another; looks soon.  `err` NULL: done. */
+/* A request is over, one of ours or another; looks soon if need be.  `err`
+ * NULL: done. */
 void expiry_on_end(struct expiry *expiry, const struct snapshot *snapshot,
                    const struct error *err);
 

@@ -2,12 +2,17 @@
 /* Domains by name. */
 #include "agent/guest/guest_names.h"
 
+#include <inttypes.h>
 #include <libxl_utils.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <xenstore_lib.h>
 
 #include "agent/base/alloc.h"
+#include "agent/store/socket.h"
+#include "agent/store/wire.h"
 
 struct named {
     char *name;
@@ -68,29 +73,62 @@ static void add(struct guest_names *names, char *name, uint32_t domid)
     tsearch(named, &names->by_name, compare);
 }
 
-static void read_all(struct guest_names *names, libxl_ctx *ctx)
+/* Over a connection for that, where xenstored has a socket: a few round trips
+ * for all of them. */
+static bool read_names(struct xs_handle *xs, const libxl_dominfo *list,
+                       size_t count, struct wire_request *requests)
+{
+    struct wire wire = {.fd = store_socket_connect(), .xs = xs};
+    bool ok;
+
+    for (size_t i = 0; i < count; i++) {
+        requests[i].type = XS_READ;
+        requests[i].path =
+            xasprintf("/local/domain/%" PRIu32 "/name", list[i].domid);
+    }
+    ok = wire_run(&wire, XBT_NULL, requests, count);
+    if (wire.fd >= 0)
+        close(wire.fd);
+    return ok;
+}
+
+static void add_all(struct guest_names *names, struct xs_handle *xs,
+                    const libxl_dominfo *list, size_t count)
+{
+    struct wire_request *requests = xcalloc(count, sizeof(*requests));
+    bool ok = read_names(xs, list, count, requests);
+
+    for (size_t i = 0; i < count; i++) {
+        if (ok && requests[i].answer)
+            add(names, requests[i].answer, list[i].domid);
+        else
+            free(requests[i].answer);
+        free(requests[i].path);
+    }
+    free(requests);
+}
+
+static void read_all(struct guest_names *names, libxl_ctx *ctx,
+                     struct xs_handle *xs)
 {
     int count = 0;
     libxl_dominfo *list = libxl_list_domain(ctx, &count);
 
     guest_names_dispose(names);
-    for (int i = 0; list && i < count; i++) {
-        char *name = libxl_domid_to_name(ctx, list[i].domid);
-
-        if (name)
-            add(names, name, list[i].domid);
-    }
-    if (list)
-        libxl_dominfo_list_free(list, count);
+    if (!list)
+        return;
+    add_all(names, xs, list, (size_t)count);
+    libxl_dominfo_list_free(list, count);
 }
 
 bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
-                      const char *name, uint32_t *ret_domid)
+                      struct xs_handle *xs, const char *name,
+                      uint32_t *ret_domid)
 {
     const struct named *known = find(names, name);
 
     if (!known || !has_name(ctx, known->domid, name)) {
-        read_all(names, ctx);
+        read_all(names, ctx, xs);
         known = find(names, name);
     }
     if (!known)

@@ -5,13 +5,15 @@
  * libxl looks for a name by reading that of one domain after the other, a round
  * trip to xenstored for each.  Here what was read is remembered; it is only a
  * hint where to look first, for a domain may be renamed or go, and nobody
- * tells.
+ * tells.  What is not found is looked for among all, whose names are read
+ * together.
  */
 #ifndef XENSNAPD_GUEST_GUEST_NAMES_H
 #define XENSNAPD_GUEST_GUEST_NAMES_H
 
 #include <libxl.h>
 #include <stdbool.h>
+#include <xenstore.h>
 
 struct guest_names {
     void *by_name; /* tsearch(3) tree */
@@ -19,7 +21,8 @@ struct guest_names {
 
 /* Of several with the name the first, as for libxl. */
 bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
-                      const char *name, uint32_t *ret_domid);
+                      struct xs_handle *xs, const char *name,
+                      uint32_t *ret_domid);
 void guest_names_dispose(struct guest_names *names);
 
 #endif

@@ -330,7 +330,8 @@ bool guests_find(struct guests *guests, const char *spec,
     if (libxl_uuid_from_string(&uuid, spec) == 0)
         domid = domid_of_uuid(guests, &uuid);
     if (!domid && !parse_domid(spec, &domid) &&
-        !guest_names_find(&guests->names, guests->context.libxl, spec, &domid))
+        !guest_names_find(&guests->names, guests->context.libxl,
+                          guests->context.xs, spec, &domid))
         domid = 0;
     if (!domid && store_is_lost(guests))
         return error_set(err, ERR_STORE, "xenstored cannot be reached");

@@ -55,6 +55,7 @@ class Agent:
     def __init__(self, world, program):
         self.world = world
         self.program = os.path.abspath(program)
+        self.under = ()  # a program that runs it, such as callgrind
         self.process = None
         self.log = f"{world.folder}/agent.log"
         self.folder = f"{world.folder}/agent"
@@ -109,7 +110,7 @@ class Agent:
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")
         self.process = self.world.spawn(
-            [self.program, "--foreground", "--config", config, *arguments],
+            [*self.under, self.program, "--foreground", "--config", config, *arguments],
             "agent.log", env=environment)
         if ready:
             self.wait_ready()
