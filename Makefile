@@ -280,8 +280,8 @@ check-faults: all
 	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) \
 	    --second-kill 1 $(PYTEST_ARGS)
 
-# Measures; takes about ten minutes, and wants a machine that does nothing
-# else. BENCH_ARGS='--rounds 20' is a quick look.
+# Measures; takes about a quarter of an hour, and wants a machine that does
+# nothing else. BENCH_ARGS='--parts latency --rounds 20' is a quick look.
 .PHONY: bench
 bench: all
 	bench/run --json build/bench/results.json --table build/bench/results.md \

@@ -17,8 +17,8 @@ static bool find_domain_again(struct snapshot *snapshot, struct error *err)
 {
     struct guest guest;
 
-    if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
-                    err)) {
+    if (guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
+                          err)) {
         snapshot->guest = guest;
         return true;
     }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures, and writes what it found as JSON and as a table.
 
-    bench/run [--rounds N] [--disks 1,4] [--json FILE] [--table FILE]
+    bench/run [--parts latency,costs,scale,start] [--rounds N] [--disks 1,4]
+              [--requests N] [--json FILE] [--table FILE]
 
 Started by bench/run, which makes the pretended host."""
 
@@ -19,6 +20,9 @@ from native.costs import Costs
 from native.world import World
 
 import latency
+import scale
+
+PARTS = ("latency", "costs", "scale", "start")
 
 
 def first_line(*command):
@@ -41,51 +45,121 @@ def machine():
             "load": os.getloadavg()[0], "date": time.strftime("%Y-%m-%d")}
 
 
-def measure(folder, arguments):
-    tools = os.environ["BENCH_TOOLS"]
-    world = World(folder, os.environ["NATIVE_SHIMS"])
-    agent = Agent(world, f"{os.environ['NATIVE_BUILD']}/xensnapd")
-    agent.configure("log", level="info")
-    found = {"machine": machine(), "latency": {}, "costs": {}}
-    try:
-        world.start()
-        agent.start()
-        for disks in arguments.disks:
-            found["latency"][disks] = latency.latency(world, tools, disks,
-                                                      arguments.rounds)
-        # Writing the costs down takes time of its own: an agent for itself.
-        agent.stop()
-        agent.costs = Costs(world.folder)
-        agent.start()
-        for disks in arguments.disks:
-            for earlier in (0, 20):
-                found["costs"][f"{disks}/{earlier}"] = latency.costs(
-                    world, agent, disks, earlier)
-        agent.stop()
-    finally:
-        world.stop()
+def measure_latency(world, agent, arguments, tools):
+    agent.start()
+    found = {disks: latency.latency(world, tools, disks, arguments.rounds)
+             for disks in arguments.disks}
+    agent.stop()
     return found
 
 
-def tables(found):
-    host = found["machine"]
-    yield (f"{host['date']}, {host['cpus']} × {host['cpu']}, "
-           f"{host['memory_mib']} MiB, Linux {host['kernel']}, "
-           f"{host['file_system']}, {host['qemu']}; load at the start "
-           f"{host['load']:.1f}.")
-    for disks, rows in found["latency"].items():
+def measure_costs(world, agent, arguments, _tools):
+    # Writing the costs down takes time of its own: an agent for itself.
+    agent.costs = Costs(world.folder)
+    agent.start()
+    found = {f"{disks}/{earlier}": latency.costs(world, agent, disks, earlier)
+             for disks in arguments.disks for earlier in (0, 20)}
+    agent.stop()
+    agent.costs = None
+    return found
+
+
+def measure_scale(world, agent, arguments, tools):
+    agent.configure("log", level="error")
+    agent.start()
+    found = scale.scale(world, agent, tools, arguments.requests)
+    agent.stop()
+    return found
+
+
+def measure_start(world, agent, _arguments, _tools):
+    agent.start()
+    world.add_domain("model")
+    agent.request("create", domain="model", memory=0)
+    agent.stop()
+    found = scale.start(world, agent)
+    agent.stop()
+    return found
+
+
+MEASURES = {"latency": measure_latency, "costs": measure_costs,
+            "scale": measure_scale, "start": measure_start}
+
+
+def measure(folder, arguments):
+    """Each part on a host of its own."""
+    found = {"machine": machine()}
+    for part in arguments.parts:
+        world = World(f"{folder}/{part}", os.environ["NATIVE_SHIMS"])
+        agent = Agent(world, f"{os.environ['NATIVE_BUILD']}/xensnapd")
+        agent.configure("log", level="info")
+        try:
+            world.start()
+            found[part] = MEASURES[part](world, agent, arguments,
+                                         os.environ["BENCH_TOOLS"])
+        finally:
+            world.stop()
+    return found
+
+
+def machine_line(host):
+    return (f"{host['date']}, {host['cpus']} × {host['cpu']}, "
+            f"{host['memory_mib']} MiB, Linux {host['kernel']}, "
+            f"{host['file_system']}, {host['qemu']}; load at the start "
+            f"{host['load']:.1f}.")
+
+
+def latency_table(rows_by_disks):
+    for disks, rows in rows_by_disks.items():
         yield (f"\n## Request to result, disk-only, {disks} "
                f"{'disk' if disks == 1 else 'disks'}\n")
         yield "| | n | median, µs | p99, µs | × floor |\n| --- | --- | --- | --- | --- |"
         for name, row in rows.items():
             yield (f"| {name} | {row['n']} | {row['median_us']:.0f} | "
                    f"{row['p99_us']:.0f} | {row['ratio']:.2f} |")
+
+
+def costs_table(rows):
     yield "\n## What one create waits for\n"
-    kinds = list(next(iter(found["costs"].values())))
+    kinds = list(next(iter(rows.values())))
     yield (f"| disks / snapshots before | {' | '.join(kinds)} |\n"
            f"| --- |{' --- |' * len(kinds)}")
-    for name, row in found["costs"].items():
+    for name, row in rows.items():
         yield f"| {name} | {' | '.join(str(row[kind]) for kind in kinds)} |"
+
+
+def scale_table(rows):
+    yield "\n## Requests without disk work, on a host of many domains\n"
+    yield ("| domains / requesters | requests/s | × floor | median, µs | p99, µs"
+           " | slowest domain's mean × all domains' | processor, µs each | RSS,"
+           " KiB | descriptors |\n|" + " --- |" * 9)
+    for name, row in rows.items():
+        yield (f"| {name} | {row['per_s']:.0f} | {row['ratio']:.2f} | "
+               f"{row['median_us']:.0f} | {row['p99_us']:.0f} | "
+               f"{row['unfairness']:.2f} | {row['cpu_us']:.0f} | "
+               f"{row['rss_kib']} | {row['descriptors']} |")
+
+
+def start_table(row):
+    yield "\n## Start with 10,000 records and 1,000 requests that wait\n"
+    yield "| | |\n| --- | --- |"
+    yield f"| ready, s | {row['ready_s']:.2f} |"
+    yield f"| processor time until then, s | {row['cpu_s']:.2f} |"
+    yield f"| all answered, s | {row['answered_s']:.2f} |"
+    yield f"| processor time until then, s | {row['answered_cpu_s']:.2f} |"
+    yield f"| xenstored's, s | {row['xenstored_cpu_s']:.2f} |"
+    yield f"| resident, KiB | {row['rss_kib']} |"
+
+
+TABLES = {"latency": latency_table, "costs": costs_table, "scale": scale_table,
+          "start": start_table}
+
+
+def tables(found):
+    yield machine_line(found["machine"])
+    for part, table in TABLES.items():
+        if part in found:
+            yield from table(found[part])
 
 
 def main():
@@ -93,6 +167,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--disks", default="1,4", type=lambda text: [
         int(word) for word in text.split(",")])
+    parser.add_argument("--requests", type=int, default=4096)
+    parser.add_argument("--parts", default=",".join(PARTS), type=lambda text:
+                        [part for part in PARTS if part in text.split(",")])
     parser.add_argument("--json")
     parser.add_argument("--table")
     arguments = parser.parse_args()

@@ -165,6 +165,7 @@ void guests_free(struct guests *guests)
         return;
     assert(LIST_EMPTY(&guests->calls));
     guest_names_dispose(&guests->names);
+    guest_uuids_dispose(&guests->uuids);
     close_context(&guests->context);
     while ((occurred = TAILQ_FIRST(&guests->occurred))) {
         TAILQ_REMOVE(&guests->occurred, occurred, entry);
@@ -272,25 +273,15 @@ bool guests_find_domid(struct guests *guests, uint32_t domid,
     return true;
 }
 
-/* 0, which is no guest, if there is none.  A domain that is being destroyed
- * may share its uuid with the one that takes its place. */
-static uint32_t domid_of_uuid(struct guests *guests, const libxl_uuid *uuid)
+/* 0, which is no guest, if there is none. */
+static uint32_t domid_of_uuid(struct guests *guests, const char *uuid)
 {
-    uint32_t domid = 0;
-    bool dying = true;
-    int count;
-    libxl_dominfo *list = libxl_list_domain(guests->context.libxl, &count);
+    uint32_t domid = guest_uuids_find(&guests->uuids, uuid);
 
-    for (int i = 0; list && i < count; i++) {
-        if (libxl_uuid_compare(&list[i].uuid, uuid) != 0)
-            continue;
-        if (!domid || dying) {
-            domid = list[i].domid;
-            dying = list[i].dying;
-        }
+    if (!domid || guest_glance(guests, domid, uuid) == GUEST_IS_GONE) {
+        guest_uuids_read(&guests->uuids, guests->context.libxl);
+        domid = guest_uuids_find(&guests->uuids, uuid);
     }
-    if (list)
-        libxl_dominfo_list_free(list, count);
     return domid;
 }
 
@@ -328,7 +319,7 @@ bool guests_find(struct guests *guests, const char *spec,
     libxl_uuid uuid;
 
     if (libxl_uuid_from_string(&uuid, spec) == 0)
-        domid = domid_of_uuid(guests, &uuid);
+        domid = domid_of_uuid(guests, spec);
     if (!domid && !parse_domid(spec, &domid) &&
         !guest_names_find(&guests->names, guests->context.libxl,
                           guests->context.xs, spec, &domid))

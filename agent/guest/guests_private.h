@@ -19,6 +19,7 @@
 #include <xenstore.h>
 
 #include "agent/guest/guest_names.h"
+#include "agent/guest/guest_uuids.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/libxl_loop.h"
 
@@ -38,6 +39,7 @@ struct guests {
     struct event_base *base;
     struct guests_context context;
     struct guest_names names;
+    struct guest_uuids uuids;
     struct event *deliver;
     LIST_HEAD(, guest_call) calls;       /* all that have not been finished */
     TAILQ_HEAD(, guest_call) ended;      /* those with on_ended() to come */

@@ -10,7 +10,7 @@ import pytest
 
 from native import crowd
 from native.agent import ROOT
-from native.costs import Costs, costs_of, count
+from native.costs import LIST, Costs, costs_of, count
 
 IDLE_MAX_KIB = 8 * 1024
 
@@ -54,6 +54,24 @@ def test_a_name_that_nobody_has_costs_the_same_on_a_full_host(world, agent):
                              domain="idle2100", name="s1")
     assert {path for _, _, path in costs if "/local/domain/" in path} == {
         "/local/domain/2100/name"}
+
+
+def test_no_request_lists_all_domains_once_they_are_known(world, agent):
+    domain = world.add_domain("web")
+    for spec in ("web", domain.uuid):
+        costs_of(agent, "create", domain=spec, memory=0)  # they get known
+        costs = (costs_of(agent, "create", domain=spec, name="s1", memory=0) +
+                 costs_of(agent, "delete", domain=spec, name="s1") +
+                 costs_of(agent, "rescan", domain=spec))
+        assert LIST not in {what for _, what, _ in costs}
+    # A domain that came in another's place is found all the same.
+    world.remove_domain(domain)
+    assert LIST in {what for _, what, _ in costs_of_refusal(
+        agent, "domain-inactive", "create", domain=domain.uuid)}
+    again = world.add_domain("web", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": domain.disks["xvda"].path}])
+    costs_of(agent, "create", domain=domain.uuid, memory=0)
+    assert len(again.chain("xvda")) > 1
 
 
 def test_at_the_start_each_vm_is_published_in_one_round_trip(world, agent):

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Writes down what the agent waits for: each round trip to xenstored and each
- * flush, as a line of the file that COSTS names: who (agent or libxl), what,
- * and with which path.  The product itself knows nothing of this.
+ * Writes down what the agent waits for: each round trip to xenstored, each
+ * flush and each list of all domains, as a line of the file that COSTS names:
+ * who (agent or libxl), what, and with which path.  The product itself knows
+ * nothing of this.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <libxl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +166,14 @@ char *xs_get_domain_path(struct xs_handle *h, unsigned int domid)
 {
     note(CALLER, "xs_get_domain_path", "-");
     return REAL(xs_get_domain_path)(h, domid);
+}
+
+/* ---- a list of all domains: several hypercalls for each of them ---- */
+
+libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *count)
+{
+    note(CALLER, "libxl_list_domain", "-");
+    return REAL(libxl_list_domain)(ctx, count);
 }
 
 /* ---- several requests at once (agent/store/wire.h) ---- */
