@@ -49,9 +49,11 @@ static const struct named *find(const struct guest_names *names,
     return found ? *found : NULL;
 }
 
+/* A domain's name may outlive it in xenstore, if its end went wrong. */
 static bool has_name(libxl_ctx *ctx, uint32_t domid, const char *name)
 {
-    char *now = libxl_domid_to_name(ctx, domid);
+    bool exists = libxl_domain_info(ctx, NULL, domid) == 0;
+    char *now = exists ? libxl_domid_to_name(ctx, domid) : NULL;
     bool same = now && !strcmp(now, name);
 
     free(now);

@@ -336,6 +336,16 @@ def test_a_domain_that_goes_while_its_request_waits(world, agent):
 
 # -- cancelling -----------------------------------------------------------
 
+def test_a_name_that_outlives_its_domain_in_xenstore_is_not_taken_for_it(world, agent):
+    web = world.add_domain("web")
+    assert submit(agent, "s1").wait()["state"] == "done"
+    web.vanish()
+    world.store.write(f"{web.path}/name", "web")
+    world.add_domain("web")
+    reply = submit(agent, "s1").wait()
+    assert reply["state"] == "done", reply
+
+
 def test_what_waits_is_cancelled_at_once(world, agent):
     domain = world.add_domain("web")
     fault = hold(domain)
