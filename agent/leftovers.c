@@ -11,6 +11,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/journal/record_fields.h"
 
 #define MIB (1024 * 1024)
 
@@ -89,6 +90,10 @@ static size_t report_vm(DIR *above, const char *above_path, const char *name,
     }
     free(path);
     closedir(folder);
+    /* Empty where an agent was killed before it noted that it had made it. */
+    if (record_uuid_is_valid(name)) {
+        unlinkat(dirfd(above), name, AT_REMOVEDIR);
+    }
     return count;
 }
 

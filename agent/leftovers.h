@@ -16,7 +16,8 @@
 typedef bool leftovers_is_used(const char *path, void *arg);
 
 /* A log line for each file below `folder`, where memory files of every VM have
- * a folder, that neither a record nor `is_used` knows.  Returns how many. */
+ * a folder, that neither a record nor `is_used` knows.  Returns how many.  A
+ * VM's folder that is empty goes, so not while an operation is under way. */
 size_t leftovers_report(const char *folder, const struct records *records,
                         leftovers_is_used *is_used, void *arg);
 

@@ -17,11 +17,17 @@ def test_a_memory_file_that_no_snapshot_has_is_told_of_and_stays(agent_stopped):
     lost = put(folder, "0d5e0d5e-0000-4000-8000-000000000001", "s1.save.partial")
     aside = put(folder, "not-ours")
     os.symlink("/etc", os.path.join(folder, "link"))
+    empty = os.path.join(folder, "0d5e0d5e-0000-4000-8000-000000000002")
+    os.makedirs(empty)
+    os.makedirs(os.path.join(folder, "lost+found"))
     agent_stopped.start()
     lines = [line for line in agent_stopped.log_text().splitlines()
              if "no snapshot has" in line]
     assert len(lines) == 1 and f"{lost} (3 MiB)" in lines[0]
     assert os.path.exists(lost) and os.path.exists(aside)
+    # A killed agent's, who had not come to put a file there.
+    assert not os.path.exists(empty)
+    assert os.path.exists(os.path.join(folder, "lost+found"))
 
 
 def test_what_a_record_has_is_no_leftover(world, agent):
