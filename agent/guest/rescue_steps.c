@@ -232,6 +232,22 @@ bool rescue_give_up(struct snapshot *snapshot, const char *why)
     return true;
 }
 
+/* An earlier agent may have died when it no longer looked after the domain, in
+ * order to end it. */
+static void look_after(struct snapshot *snapshot)
+{
+    struct error err = {0};
+
+    if (snapshot->supervision_held) {
+        snapshot->supervision_held = false;
+        supervisor_release(snapshot->agent->supervisor, snapshot->guest.uuid);
+    } else if (!supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
+                                 &err)) {
+        LOG_ERROR("%s the domain is not looked after: %s", snapshot->label,
+                  err.message);
+    }
+}
+
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -242,10 +258,7 @@ static void on_let_go(const struct error *err, void *arg)
         own = *err;
     }
     remove_file(snapshot);
-    if (snapshot->supervision_held) {
-        snapshot->supervision_held = false;
-        supervisor_release(snapshot->agent->supervisor, snapshot->guest.uuid);
-    }
+    look_after(snapshot);
     operation_step_done(&snapshot->operation, &own);
 }
 

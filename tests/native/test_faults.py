@@ -49,6 +49,17 @@ def assert_domain_runs(recipe):
     assert recipe.domain.qmp("query-jobs") == []
 
 
+def looked_after(recipe):
+    """The domid of the domain that is restarted by the agent if it reboots: the xl
+    that did so has ended with its first suspend."""
+    folder = f"{recipe.agent.settings['store']['run-folder']}/supervised"
+    try:
+        with open(f"{folder}/{recipe.domain.uuid}", encoding="ascii") as note:
+            return int(note.readline())
+    except FileNotFoundError:
+        return None
+
+
 def assert_data(recipe):
     for (vdev, offset), data in recipe.data.items():
         assert recipe.domain.read(vdev, offset, len(data)) == data, \
@@ -161,6 +172,7 @@ class Run:
             recipe = self.recipe_class(self.world, self.agent)
             recipe.prepare()
             wait_settled(self.world, self.agent)
+            was_looked_after = looked_after(recipe) is not None
             request = self._operate(recipe, kind, number)
             if self.agent.process.poll() is not None:
                 self._recover(request, *again)
@@ -173,6 +185,8 @@ class Run:
                 self.world.eventually(lambda: self._is_free(recipe), 30,
                                       "the domain let go")
             wait_settled(self.world, self.agent)
+            if recipe.runs and was_looked_after:
+                assert looked_after(recipe) == recipe.domain.domid
             assert_invariants(recipe, request, reply)
             self.agent.check_end()
         finally:
