@@ -404,10 +404,11 @@ static bool run(const struct options *options)
 
 int main(int argc, char **argv)
 {
+    static const struct guardian_role *const roles[] = {&guard_role, NULL};
     struct options options = {.config = DEFAULT_CONFIG};
 
-    if (guard_program_is_meant(argv[0])) {
-        return guard_program_main(argc, argv);
+    if (guardian_is_meant(argv[0])) {
+        return guardian_main(argc, argv, roles);
     }
     parse_options(argc, argv, &options);
     return run(&options) ? 0 : 1;

@@ -4,7 +4,8 @@
 static bool is_stuck(const struct guard_state *state, uint64_t now_ms)
 {
     if (state->bound_ms == 0 || state->suspended_since_ms == 0 ||
-        now_ms < state->suspended_since_ms + state->bound_ms + GUARD_MARGIN_MS)
+        now_ms <
+            state->suspended_since_ms + state->bound_ms + GUARDIAN_MARGIN_MS)
         return false;
     return state->agent != GUARD_AGENT_RESUMES ||
            now_ms >= state->agent_since_ms + GUARD_RESUME_MS;

@@ -9,9 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* An agent that is well resumes the guest itself when the bound is passed; it
- * has this long for it. */
-#define GUARD_MARGIN_MS 2000u
+#include "agent/base/guardian_program.h"
 
 /* For QEMU's part in it libxl waits a minute (libxl__dm_resume(),
  * LIBXL_DEVICE_MODEL_START_TIMEOUT).  A guardian would wait for the same. */

@@ -32,8 +32,8 @@ class Guard:
         self.log = f"{world.folder}/guard.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["xensnap-guard", str(domain.domid), domain.uuid, str(bound_ms),
-                 str(theirs.fileno()), str(pidfd), "0", "1"],
+                ["xensnap-guard", "suspended", str(domain.domid), str(theirs.fileno()),
+                 str(pidfd), "0", "1", domain.uuid, str(bound_ms)],
                 executable=program, env=environment, stderr=log,
                 pass_fds=(theirs.fileno(), pidfd))
         theirs.close()

@@ -12,7 +12,7 @@
 #include "agent/guest/save_helper.h"
 
 #define BOUND 60000u
-#define LATE  (BOUND + GUARD_MARGIN_MS)
+#define LATE  (BOUND + GUARDIAN_MARGIN_MS)
 
 static enum guard_act decide(enum guard_agent agent, uint64_t agent_since,
                              uint64_t suspended_since, uint64_t now)
