@@ -16,6 +16,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/beneath.h"
 #include "agent/base/folder.h"
+#include "agent/disk/merge_guard_program.h"
 #include "agent/dispatch.h"
 #include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
@@ -270,10 +271,10 @@ static bool start_services(struct program *program, struct error *err)
     struct agent *agent = &program->agent;
 
     clock_utc(agent->started_at);
-    agent->qmp.socket_folder = "/var/run/xen";
-    agent->qmp.socket_name =
-        agent->config.role == ROLE_BACKEND ? "qmp-devd-" : "qmp-libxl-";
-    agent->qmp.lock_folder = "/var/lib/xen";
+    agent->qmp = qmp_of_libxl;
+    if (agent->config.role == ROLE_BACKEND) {
+        agent->qmp.socket_name = "qmp-devd-";
+    }
     apply_timeouts(agent);
     agent->loop = event_base_new();
     if (agent->loop == NULL) {
@@ -404,7 +405,8 @@ static bool run(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct guardian_role *const roles[] = {&guard_role, NULL};
+    static const struct guardian_role *const roles[] = {
+        &guard_role, &merge_guard_role, NULL};
     struct options options = {.config = DEFAULT_CONFIG};
 
     if (guardian_is_meant(argv[0])) {

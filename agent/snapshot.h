@@ -31,6 +31,7 @@ struct child;
 struct guard;
 struct guest_call;
 struct hold;
+struct merge_guard;
 struct quiesce;
 struct stored_config_change;
 struct disk_location;
@@ -181,6 +182,7 @@ struct snapshot {
     /* delete */
     bool expired; /* nobody asked: the snapshot's time is over */
     struct block_job *merge_job;
+    struct merge_guard *merge_guard; /* of a merge of the active image */
     struct child *merge_child;
     bool merge_stop;  /* cancelled */
     bool was_marked;  /* an earlier delete had begun */

@@ -29,6 +29,7 @@ struct guardian_self {
     struct event *death;
     bool left; /* by the agent */
     bool over;
+    bool failed;
 };
 
 bool guardian_is_meant(const char *argv0)
@@ -50,6 +51,12 @@ void guardian_end(struct guardian_self *self)
 {
     self->over = true;
     event_base_loopbreak(self->loop);
+}
+
+void guardian_fail(struct guardian_self *self)
+{
+    self->failed = true;
+    guardian_end(self);
 }
 
 /* ---- the agent ---- */
@@ -235,5 +242,5 @@ int guardian_main(int argc, char **argv,
         LOG_ERROR("the guardian of domain %" PRIu32 " cannot start: %s",
                   self.domid, err.message);
     close_all(&self);
-    return ok && self.over ? 0 : 1;
+    return ok && !self.failed ? 0 : 1;
 }

@@ -57,8 +57,10 @@ void guardian_tell_agent(const struct guardian_self *self, char word);
 /* By a pidfd, so that no other process ever is; then it has left. */
 void guardian_kill_agent(struct guardian_self *self);
 
-/* Ends the process, with success. */
+/* Ends the process, from the loop: with success, or without, as one that the
+ * agent has lost. */
 void guardian_end(struct guardian_self *self);
+void guardian_fail(struct guardian_self *self);
 
 bool guardian_number(const char *text, uint32_t *ret_value);
 

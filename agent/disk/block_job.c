@@ -270,6 +270,11 @@ static void send_cancel(struct block_job *job)
     qmp_execute(job->qmp, "job-cancel", id_argument(job), 0, on_sent, job);
 }
 
+static bool may_complete(const struct block_job *job)
+{
+    return job->where.may_complete == NULL || job->where.may_complete(job->arg);
+}
+
 static void act_on(struct block_job *job, struct json_object *entry)
 {
     const char *status = string_in(entry, "status");
@@ -285,7 +290,7 @@ static void act_on(struct block_job *job, struct json_object *entry)
     } else if (pending && !job->cancelling) {
         act_on_pending(job);
     } else if (strcmp(status, "ready") == 0 && !job->completing &&
-               !job->cancelling) {
+               !job->cancelling && may_complete(job)) {
         job->completing = true;
         job->look_ms = FIRST_LOOK_MS;
         qmp_execute(job->qmp, "job-complete", id_argument(job), 0, on_sent,

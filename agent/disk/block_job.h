@@ -33,6 +33,13 @@ typedef void block_job_on_progress(uint64_t done, uint64_t total, void *arg);
  */
 typedef void block_job_await(struct block_job *job, void *arg);
 
+/* Of a commit of the active image: everything is copied.  True: the job comes
+ * to its end, at which the guest's requests wait.  False: it is asked again. */
+typedef bool block_job_may(void *arg);
+
+/* With its end. */
+#define BLOCK_JOB_ID_SIZE 64
+
 struct block_job_where {
     struct event_base *loop;
     const struct qmp_settings *qmp;
@@ -42,6 +49,7 @@ struct block_job_where {
     /* NULL: none; called with the job's arg */
     block_job_await *before_start;
     block_job_await *before_switch;
+    block_job_may *may_complete; /* NULL: always */
 };
 
 /*

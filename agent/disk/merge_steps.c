@@ -21,6 +21,8 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image.h"
 #include "agent/disk/merge_end.h"
+#include "agent/disk/merge_guard.h"
+#include "agent/disk/merge_offline.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/disk/plug_node.h"
 #include "agent/snapshot.h"
@@ -30,8 +32,6 @@
  * known all the same, for the configuration to name it. */
 #define LOOK_ATTEMPTS 5u
 #define LOOK_AGAIN_MS 200u
-
-#define JOB_ID_SIZE 64
 
 static void next_disk(struct snapshot *snapshot);
 static void look_again(struct snapshot *snapshot, const struct error *err);
@@ -50,6 +50,7 @@ static void end_step(struct snapshot *snapshot, const struct error *err)
     }
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
+    merge_guard_dismiss(snapshot, false);
     operation_step_done(&snapshot->operation, &own);
 }
 
@@ -72,9 +73,9 @@ static void finish_disk(struct snapshot *snapshot)
 
 /* ---- live ---- */
 
-static void name_job(struct snapshot *snapshot, char ret_id[JOB_ID_SIZE])
+static void name_job(struct snapshot *snapshot, char ret_id[BLOCK_JOB_ID_SIZE])
 {
-    snprintf(ret_id, JOB_ID_SIZE, "xensnapd-delete-%s",
+    snprintf(ret_id, BLOCK_JOB_ID_SIZE, "xensnapd-delete-%s",
              disk_at_work(snapshot)->vdev);
 }
 
@@ -134,6 +135,7 @@ static void on_graph_after(struct block_graph *graph, const struct error *err,
     }
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
+    merge_guard_dismiss(snapshot, true);
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;
     open = open_disk(snapshot);
@@ -172,20 +174,39 @@ static void on_job_dismissed(struct json_object *ret, const struct error *err,
     plug_node_release(arg, on_released);
 }
 
+static void send_to_job(struct snapshot *snapshot, const char *command,
+                        qmp_on_reply *on_reply)
+{
+    struct json_object *arguments = json_object_new_object();
+    char id[BLOCK_JOB_ID_SIZE];
+
+    name_job(snapshot, id);
+    json_object_object_add(arguments, "id", json_object_new_string(id));
+    qmp_execute(snapshot->qmp, command, arguments, 0, on_reply, snapshot);
+}
+
+static void on_job_cancelled(struct json_object *ret, const struct error *err,
+                             void *arg)
+{
+    (void)ret;
+    (void)err; /* mostly it has concluded */
+    send_to_job(arg, "job-dismiss", on_job_dismissed);
+}
+
+/* One that we lost sight of may be pending still, and the guest wait: what the
+ * graph shows must be what it stays at. */
 static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
-    char id[JOB_ID_SIZE];
-    struct json_object *arguments;
 
+    (void)qmp;
     if (err != NULL) {
         look_again(snapshot, err);
-        return;
+    } else if (snapshot->merge_error.code != ERR_NONE) {
+        send_to_job(snapshot, "job-cancel", on_job_cancelled);
+    } else {
+        send_to_job(snapshot, "job-dismiss", on_job_dismissed);
     }
-    name_job(snapshot, id);
-    arguments = json_object_new_object();
-    json_object_object_add(arguments, "id", json_object_new_string(id));
-    qmp_execute(qmp, "job-dismiss", arguments, 0, on_job_dismissed, snapshot);
 }
 
 static void look(struct snapshot *snapshot)
@@ -235,8 +256,12 @@ static void on_merged(const struct error *err, void *arg)
     snapshot->merge_job = NULL;
     snapshot->bytes_total = 0;
     snapshot->merge_error = (struct error){0};
-    if (err != NULL) {
-        snapshot->merge_error = *err;
+    if (err == NULL) {
+        merge_guard_dismiss(snapshot, true);
+    } else {
+        snapshot->merge_error = merge_guard_failure(snapshot) != NULL
+                                    ? *merge_guard_failure(snapshot)
+                                    : *err;
         error_prefix(&snapshot->merge_error,
                      "disk %s: merging %s: ", disk_at_work(snapshot)->vdev,
                      merge_remains(disk_at_work(snapshot)));
@@ -274,6 +299,8 @@ static size_t place_of(const struct block_disk *open, const char *path)
 static void on_pending(struct block_job *job, void *arg)
 {
     (void)job;
+    /* Without a guardian too: so the guest waits the least. */
+    merge_guard_tell_switch(arg);
     merge_switch(arg);
 }
 
@@ -287,17 +314,22 @@ static void on_put_right(struct snapshot *snapshot, const struct error *err)
 static void on_new_job(struct block_job *job, void *arg)
 {
     (void)job;
-    merge_switch_undo(arg, on_put_right);
+    merge_switch_undo_anew(arg, on_put_right);
 }
 
-static void merge_live(struct snapshot *snapshot)
+static bool may_switch(void *arg)
+{
+    return merge_guard_tell_switch(arg);
+}
+
+static void start_job(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     const struct block_disk *open = open_disk(snapshot);
     const struct block_image *over = &open->chain[place_of(open, disk->over)];
     const struct block_image *state = &open->chain[place_of(open, disk->path)];
     struct block_job_where where = snapshot_job_place(snapshot);
-    char id[JOB_ID_SIZE];
+    char id[BLOCK_JOB_ID_SIZE];
 
     name_job(snapshot, id);
     where.began = &snapshot->merge_begun;
@@ -305,6 +337,7 @@ static void merge_live(struct snapshot *snapshot)
      * a stream may be the commit that an earlier agent began.) */
     if (over == open->chain) {
         where.before_switch = on_pending;
+        where.may_complete = may_switch;
     }
     if (merge_is_noted(snapshot)) {
         where.before_start = on_new_job;
@@ -317,6 +350,33 @@ static void merge_live(struct snapshot *snapshot)
         snapshot->merge_job =
             block_job_commit(&where, id, open->node, over->node, state->node,
                              on_progress, on_merged, snapshot);
+    }
+}
+
+static void on_guarded(struct snapshot *snapshot, const struct error *err)
+{
+    struct error own;
+
+    if (err->code != ERR_NONE) {
+        end_step(snapshot, err);
+    } else if (snapshot->merge_stop) {
+        error_set(&own, ERR_CANCELLED, "given up before merging %s",
+                  merge_remains(disk_at_work(snapshot)));
+        end_step(snapshot, &own);
+    } else {
+        start_job(snapshot);
+    }
+}
+
+static void merge_live(struct snapshot *snapshot)
+{
+    char id[BLOCK_JOB_ID_SIZE];
+
+    if (place_of(open_disk(snapshot), disk_at_work(snapshot)->over) == 0) {
+        name_job(snapshot, id);
+        merge_guard_set(snapshot, id, on_guarded);
+    } else {
+        start_job(snapshot);
     }
 }
 
@@ -365,97 +425,17 @@ static void delete_live(struct snapshot *snapshot)
 
 /* ---- offline ---- */
 
-static void on_program_ended(const struct error *err, void *arg)
+static void on_program_ended(struct snapshot *snapshot, const struct error *err)
 {
-    struct snapshot *snapshot = arg;
     struct error own;
 
-    snapshot->merge_child = NULL;
-    if (err != NULL) {
+    if (err->code != ERR_NONE) {
         own = *err;
         error_prefix(&own, "disk %s: ", disk_at_work(snapshot)->vdev);
         end_step(snapshot, &own);
         return;
     }
     finish_disk(snapshot);
-}
-
-static void run_program(struct snapshot *snapshot, const char *const argv[],
-                        child_on_exit *on_exit)
-{
-    snapshot->merge_begun = true;
-    snapshot->merge_child =
-        child_start(snapshot->agent->loop, argv, on_exit, snapshot);
-}
-
-/* -d: what is merged is removed anyway, so there is no need to empty it. */
-static void merge_offline(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const char *argv[] = {"qemu-img", "commit", "-q",       "-d",
-                          "-f",       "qcow2",  disk->over, NULL};
-
-    run_program(snapshot, argv, on_program_ended);
-}
-
-/* A rebase that reads both ways' data and copies what differs. */
-static void copy_offline(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    struct image_info state;
-    struct error err;
-    const char *argv[] = {"qemu-img",
-                          "rebase",
-                          "-q",
-                          "-f",
-                          "qcow2",
-                          "-b",
-                          state.backing_path,
-                          "-F",
-                          state.backing_format,
-                          disk->over,
-                          NULL};
-
-    if (image_inspect(disk->path, disk->format, &state, &err)) {
-        run_program(snapshot, argv, on_program_ended);
-    } else {
-        end_step(snapshot, &err);
-    }
-}
-
-static void on_state_put_back(const struct error *err, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    if (err != NULL) {
-        on_program_ended(err, snapshot);
-    } else {
-        copy_offline(snapshot);
-    }
-}
-
-static void stream_offline(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const char *format = format_qemu_name(disk->format);
-    const char *argv[] = {"qemu-img", "rebase", "-q",       "-u",
-                          "-f",       "qcow2",  "-b",       disk->path,
-                          "-F",       format,   disk->over, NULL};
-
-    if (disk->stream_again) {
-        run_program(snapshot, argv, on_state_put_back);
-    } else {
-        copy_offline(snapshot);
-    }
-}
-
-static void delete_offline(struct snapshot *snapshot)
-{
-    const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const char *argv[] = {"qemu-img",          "snapshot", "-q", "-d",
-                          disk->internal_name, disk->path, NULL};
-
-    run_program(snapshot, argv, on_program_ended);
 }
 
 /* ---- all disks ---- */
@@ -503,10 +483,9 @@ static void next_disk(struct snapshot *snapshot)
         merge_live(snapshot);
         break;
     case MERGE_OFFLINE:
-        merge_offline(snapshot);
-        break;
     case STREAM_OFFLINE:
-        stream_offline(snapshot);
+    case DELETE_OFFLINE:
+        merge_by_program(snapshot, on_program_ended);
         break;
     case MERGE_FINISH:
         if (snapshot->graph != NULL) {
@@ -517,9 +496,6 @@ static void next_disk(struct snapshot *snapshot)
         break;
     case DELETE_LIVE:
         delete_live(snapshot);
-        break;
-    case DELETE_OFFLINE:
-        delete_offline(snapshot);
         break;
     case MERGE_REMOVE:
     case MERGE_NOTHING:

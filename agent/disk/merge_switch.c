@@ -7,6 +7,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/disk/block_graph.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot_tree.h"
 
@@ -86,10 +87,10 @@ static void on_state_named(const struct error *err, void *arg)
     block_job_go_on(snapshot->merge_job, &own);
 }
 
-static const struct block_image *state_in(const struct block_disk *open,
+static const struct block_image *image_in(const struct block_disk *open,
                                           const char *path)
 {
-    for (size_t i = 0; i < open->depth; i++) {
+    for (size_t i = 0; open != NULL && i < open->depth; i++) {
         if (strcmp(open->chain[i].path, path) == 0) {
             return &open->chain[i];
         }
@@ -110,7 +111,7 @@ void merge_switch(struct snapshot *snapshot)
         block_job_go_on(snapshot->merge_job, &err);
         return;
     }
-    merge_name_image(snapshot, state_in(open, disk->path),
+    merge_name_image(snapshot, image_in(open, disk->path),
                      lock_ms < SWITCH_LOCK_MS ? lock_ms : SWITCH_LOCK_MS,
                      on_state_named);
 }
@@ -165,4 +166,61 @@ void merge_switch_undo(struct snapshot *snapshot, snapshot_then *then)
     }
     snapshot->patience = UNDO_ATTEMPTS;
     name_what_is_open(snapshot);
+}
+
+/* ---- back, after a look ---- */
+
+static void end_look(struct snapshot *snapshot, const struct error *err)
+{
+    struct error own = *err;
+
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    if (own.code == ERR_NONE) {
+        merge_switch_undo(snapshot, snapshot->then);
+    } else {
+        snapshot->then(snapshot, &own);
+    }
+}
+
+static void on_graph(struct block_graph *graph, const struct error *err,
+                     void *arg)
+{
+    struct snapshot *snapshot = arg;
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open;
+    struct error own = {0};
+
+    if (err != NULL) {
+        end_look(snapshot, err);
+        return;
+    }
+    block_graph_free(snapshot->graph);
+    snapshot->graph = graph;
+    open = block_graph_find(graph, disk->vdev, false);
+    if (image_in(open, disk->over) == NULL) {
+        error_set(&own, ERR_INTERRUPTED, "QEMU has gone on with %s",
+                  disk->path);
+    }
+    end_look(snapshot, &own);
+}
+
+static void on_look(struct qmp *qmp, const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    if (err != NULL) {
+        end_look(snapshot, err);
+    } else {
+        block_graph_query(qmp, on_graph, snapshot);
+    }
+}
+
+void merge_switch_undo_anew(struct snapshot *snapshot, snapshot_then *then)
+{
+    struct agent *agent = snapshot->agent;
+
+    snapshot->then = then;
+    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
+                             snapshot->guest.uuid, on_look, snapshot);
 }

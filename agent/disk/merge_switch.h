@@ -12,8 +12,10 @@
  *   3. the record: merged, C is the older one
  *   4. QEMU switches, and the guest goes on
  *
- * If this process dies between 1 and 3 and the domain then ends, the image that
- * was written to last is the one that it went on with (delete_plan.c).
+ * If this process dies before 4, its guardian lets the guest go on with what
+ * the configuration names then (merge_guard_program.h).  If the domain ends
+ * before there is another agent, and 3 has not been said, the image that was
+ * written to last is the one that it went on with (delete_plan.c).
  *
  * One gap is left: QEMU fails in 4 and lets the guest go on with C while the
  * configuration names P, until merge_switch_undo().  The other order would
@@ -38,6 +40,13 @@ bool merge_is_noted(const struct snapshot *snapshot);
  * nothing where it was not said.
  */
 void merge_switch_undo(struct snapshot *snapshot, snapshot_then *then);
+
+/*
+ * The same where the graph is not fresh, and no such job is in QEMU.  It may be
+ * that the guardian of an earlier agent let QEMU go on with P after all; then
+ * nothing is to be undone, and that is ERR_INTERRUPTED.
+ */
+void merge_switch_undo_anew(struct snapshot *snapshot, snapshot_then *then);
 
 /* Makes the configuration name an image for the disk at `merge_disk`; `on_done`
  * with the snapshot begins with merge_image_is_named(). */

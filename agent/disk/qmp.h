@@ -36,6 +36,9 @@ struct qmp_settings {
     uint32_t reply_ms;         /* a command's default */
 };
 
+/* Where libxl's QEMUs are; without time limits. */
+extern const struct qmp_settings qmp_of_libxl;
+
 /* `err` is NULL when the session is ready.  After a failure the session is
  * still the caller's to qmp_close(). */
 typedef void qmp_on_open(struct qmp *qmp, const struct error *err, void *arg);

@@ -14,6 +14,12 @@
 /* Other clients may fill the socket's backlog; how often to look again. */
 #define CONNECT_RETRY_MS 50
 
+const struct qmp_settings qmp_of_libxl = {
+    .socket_folder = "/var/run/xen",
+    .socket_name = "qmp-libxl-",
+    .lock_folder = "/var/lib/xen",
+};
+
 static bool socket_address(const struct qmp *qmp, struct sockaddr_un *address,
                            struct error *err)
 {

@@ -10,6 +10,7 @@ import zlib
 import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, named_images
+from native.guardians import kill_with_guardian
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
 
@@ -89,11 +90,15 @@ def two(world, agent):
     return domain, *chain(domain)
 
 
-def kill_at(agent, domain, command, kind):
+def kill_at(agent, domain, command, kind, guardian=False):
+    """Kills the agent, and with `guardian` what would go on for it."""
     fault = domain.interpose().fault(command, kind)
     request = agent.submit("delete", domain="alice", name="s1")
     fault.wait_reached()
-    agent.kill()
+    if guardian:
+        kill_with_guardian(agent.world, domain, agent)
+    else:
+        agent.kill()
     domain.uninterpose()
     return request
 
@@ -137,13 +142,15 @@ def forget_merged(agent, domain):
         file.write(text + b"# crc32 %08x\n" % zlib.crc32(text.removesuffix(b"\n")))
 
 
-@pytest.mark.parametrize("kind", ["hold-before", "hold-after"])
+@pytest.mark.parametrize("kind, guardian", [("hold-before", False), ("hold-before", True),
+                                            ("hold-after", True)])
 @pytest.mark.parametrize("stays", [True, False])
-def test_a_domain_that_reboots_without_an_agent_finds_what_it_wrote(world, agent, kind, stays):
+def test_a_domain_that_reboots_without_an_agent_finds_what_it_wrote(world, agent, kind, guardian,
+                                                                   stays):
     domain, over, base = two(world, agent)
-    request = kill_at(agent, domain, "job-finalize", kind)
+    request = kill_at(agent, domain, "job-finalize", kind, guardian)
     newest = b"1"
-    if kind == "hold-after":
+    if kind == "hold-after" or not guardian:
         world.eventually(lambda: chain(domain) == [base])
         write(domain, newest := b"2")
     domain = reboot(world, domain)
@@ -167,7 +174,7 @@ def test_of_two_images_the_one_that_was_used_since_is_the_newer(world, agent, go
                                                                stays):
     """The agent dies just before or just after it changes the configuration."""
     domain, over, base = two(world, agent)
-    request = kill_at(agent, domain, "job-finalize", "hold-before")
+    request = kill_at(agent, domain, "job-finalize", "hold-before", guardian=True)
     forget_merged(agent, domain)
     domain = reboot(world, domain, base if goes_on_with_base else over)
     write(domain, b"3")
@@ -205,7 +212,7 @@ def test_a_switch_that_fails_leaves_everything_on_the_old_image(world, agent):
 def test_a_switch_that_failed_while_no_agent_looked_is_put_right_first(world, agent):
     """Until the next merge is through, a reboot must find the image in use."""
     domain, over, base = two(world, agent)
-    request = kill_at(agent, domain, "job-finalize", "hold-before")
+    request = kill_at(agent, domain, "job-finalize", "hold-before", guardian=True)
     domain.qmp("job-cancel", id="xensnapd-delete-xvda")
     write(domain, b"2")
     fault = domain.interpose().fault("block-commit", "hold-before")

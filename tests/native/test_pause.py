@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from native.expect import Picture
+from native.guardians import guardians, kill_guardian, wait_no_guardian
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
@@ -50,30 +51,6 @@ def wait_running(world, domain):
 
 def wait_suspended(world, domain):
     world.eventually(lambda: not running(world, domain), 20, "the guest is suspended")
-
-
-def guardians(domain):
-    """Their pids."""
-    found = set()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as file:
-            words = file.read().split(b"\0")
-            if words[0] == b"xensnap-guard" and domain.uuid.encode() in words:
-                found.add(int(name))
-    return found
-
-
-def wait_no_guardian(world, domain):
-    world.eventually(lambda: not guardians(domain), 20, "the guardian ends")
-
-
-def kill_guardian(world, domain, agent, count):
-    """Kills the guardian; waits for the next, the `count`th one."""
-    pid, = guardians(domain)
-    os.kill(pid, signal.SIGKILL)
-    world.eventually(lambda: guardians(domain) - {pid}, 20, "another guardian")
-    world.eventually(lambda: agent.log_text().count("has a new guardian") == count, 20,
-                     "it is ready")
 
 
 def create(agent, **keys):

@@ -105,8 +105,7 @@ def test_the_agent_killed_in_a_live_merge(stoppable, guests):
         guest.wait_tick(more=2)
         request = agent.stop_before(instant, "delete", domain=guest.name, name="s1")
         agent.kill9()
-        if instant == MERGED:
-            guest.wait_tick(more=2)
+        guest.wait_tick(more=4)  # each is written to its disks
         agent.start()
         reply = assert_invariants(agent, guest, request, domid)
         assert reply["state"] == "done", reply
