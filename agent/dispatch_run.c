@@ -20,12 +20,16 @@
 #include "agent/snapshot.h"
 #include "agent/snapshot_ops.h"
 #include "agent/store/paths.h"
+#include "agent/supervise.h"
 
 /* Steps that are over sooner than this are not told: an operation of a few
  * milliseconds needs no progress, and each telling costs four round trips. */
 #define TELL_AFTER_MS 100u
 
 #define DELIVER_AGAIN_MS 1000u
+
+/* A domain that is being restarted has its turn once it is there again. */
+#define RESTART_LOOK_US 100000
 
 /* ---- by id ---- */
 
@@ -291,8 +295,30 @@ static void start(struct snapshot *snapshot)
     operation_start(&snapshot->operation);
 }
 
+static bool waits_for_restart(const struct snapshot *snapshot)
+{
+    enum restart restart =
+        supervisor_restart(snapshot->agent->supervisor, snapshot->guest.uuid);
+
+    return restart == RESTART_UNDER_WAY ||
+           (restart == RESTART_FAILING && snapshot->recovered);
+}
+
+/* A revert makes the domain itself, from images of its own. */
+static bool restart_permits(const struct snapshot *snapshot, struct error *err)
+{
+    return supervisor_restart(snapshot->agent->supervisor,
+                              snapshot->guest.uuid) == RESTART_NONE ||
+           snapshot->request.operation == REQUEST_REVERT ||
+           error_set(err, ERR_BUSY,
+                     "domain \"%s\" has shut down and cannot be started anew; "
+                     "the agent's log says why and how to end the attempts",
+                     snapshot->guest.name);
+}
+
 static void on_deferred(evutil_socket_t fd, short events, void *arg)
 {
+    static const struct timeval restart_look = {.tv_usec = RESTART_LOOK_US};
     struct snapshot *snapshot = arg;
     struct error err;
 
@@ -305,10 +331,13 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
         operation_on_deferred(&snapshot->operation);
     } else if (snapshot->agent->dispatcher->draining) {
         tell_waiting(snapshot);
+    } else if (waits_for_restart(snapshot)) {
+        event_add(snapshot->deferred, &restart_look);
     } else if (snapshot->recovered) {
         prepare_operation(snapshot);
         recovery_begin(snapshot);
-    } else if (!holds_permit(snapshot->agent->holds, &snapshot->request,
+    } else if (!restart_permits(snapshot, &err) ||
+               !holds_permit(snapshot->agent->holds, &snapshot->request,
                              snapshot->guest.uuid, &err)) {
         request_finish(snapshot, &err);
     } else {

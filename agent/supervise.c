@@ -48,6 +48,17 @@ bool supervisor_is_busy(const struct supervisor *supervisor)
     return false;
 }
 
+enum restart supervisor_restart(const struct supervisor *supervisor,
+                                const char *uuid)
+{
+    const struct ward *ward = ward_find(supervisor, uuid);
+
+    if (!ward || !ward->reaction)
+        return RESTART_NONE;
+    return reaction_is_failing(ward->reaction) ? RESTART_FAILING
+                                               : RESTART_UNDER_WAY;
+}
+
 static bool refuse_busy(const struct ward *ward, struct error *err)
 {
     return error_set(err, ERR_BUSY,

@@ -36,6 +36,18 @@ void supervisor_free(struct supervisor *supervisor);
 /* Whether it is in the middle of destroying or making a domain. */
 bool supervisor_is_busy(const struct supervisor *supervisor);
 
+enum restart {
+    RESTART_NONE,
+    RESTART_UNDER_WAY, /* or the domain's end, if it is not to run again */
+    RESTART_FAILING    /* several times by now; it is tried again and again */
+};
+
+/* What is being done with that domain because it has shut down.  Its images
+ * must not change meanwhile: the configuration that it is to be made from is
+ * fixed. */
+enum restart supervisor_restart(const struct supervisor *supervisor,
+                                const char *uuid);
+
 /*
  * From now on (and over a restart of the agent) this domain is looked after.
  * Call it before the domain is suspended: if the agent dies then, the next one

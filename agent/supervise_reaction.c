@@ -167,6 +167,7 @@ static void create_now(evutil_socket_t fd, short what, void *arg)
         create_failed(reaction, &err);
         return;
     }
+    config_dispose(reaction);
     reaction->config = config;
     guest_create(reaction->guests, config, -1, created, reaction);
 }
@@ -392,6 +393,11 @@ struct reaction *reaction_resume(struct guests *guests,
     reaction->guest.domid = leftover->domid;
     destroy(reaction);
     return reaction;
+}
+
+bool reaction_is_failing(const struct reaction *reaction)
+{
+    return reaction->attempt >= PATIENT_ATTEMPTS;
 }
 
 bool reaction_is_waiting(const struct reaction *reaction)

@@ -51,6 +51,9 @@ struct reaction *reaction_resume(struct guests *guests,
 /* Whether it pauses between two attempts to create the domain. */
 bool reaction_is_waiting(const struct reaction *reaction);
 
+/* Whether it has told by now that creating the domain does not work. */
+bool reaction_is_failing(const struct reaction *reaction);
+
 /* Stops one that is waiting: then true, it is freed, no callback comes, and
  * the notes stay as they are. */
 bool reaction_cancel(struct reaction *reaction);

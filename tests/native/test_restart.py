@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is asked of a domain that the agent is just ending or restarting, as its
+configuration says, waits until that is over."""
+
+import os
+
+import pytest
+
+from native.agent import FINAL
+from native.expect import assert_disk_is_on, assert_works
+from native.toolstack import Toolstack
+
+POWEROFF, REBOOT = 0, 1  # xen/sched.h
+
+HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+
+
+@pytest.fixture(name="host")
+def fixture_host(world, agent_stopped, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
+    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{tmp_path}/no-hold")
+    agent_stopped.start()
+    return Toolstack(world)
+
+
+def looked_after(world, agent):
+    """With a snapshot "s1", since whose suspend nobody else would restart it."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    reply = agent.request("create", domain="alice", name="s1", memory=1)
+    assert reply["state"] == "done", reply
+    domain.write("xvda", 0, b"1" * 4096)
+    domain.disks["xvda"].front.flush()
+    return domain
+
+
+@pytest.mark.parametrize("reason", [REBOOT, POWEROFF])
+def test_a_delete_taken_up_while_its_domain_ends(world, agent_stopped, host, reason):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    over, base = (path for path, _ in domain.chain("xvda"))
+    fault = domain.interpose().fault("block-commit", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    agent.kill()
+    domain.uninterpose()
+    world.xen.shut_down(domain.domid, reason)
+    agent.start()
+    # The toolstack is at work whenever the world waits.
+    world.eventually(lambda: request.state() in FINAL, 30, "the request's end")
+    assert request.state() == "done", request.output()
+    assert len(host.made) == (1 if reason == REBOOT else 0)
+    for domain in host.made:
+        assert_disk_is_on(domain, "xvda", base)
+        assert domain.read("xvda", 0, 4096) == b"1" * 4096
+        assert_works(domain, "xvda")
+    assert not os.path.exists(over)
+
+
+def test_a_delete_asked_for_while_its_domain_is_restarted(world, agent_stopped, host):
+    """What it is made from is fixed by then."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    world.xen.shut_down(domain.domid, REBOOT)
+    world.eventually(lambda: "says: restart it" in agent.log_text(), 30)
+    request = agent.submit("delete", domain="alice", name="s1")
+    world.eventually(lambda: request.state() in FINAL, 60, "the request's end")
+    assert request.state() == "done", request.output()
+    assert len(host.made) == 1
+    assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
