@@ -13,43 +13,29 @@
 #define ATTEMPTS 5
 
 struct copy {
-    struct xs_handle *xs;
-    xs_transaction_t transaction;
+    struct lookahead *ahead;
     const char *folder;
     uint32_t domid;
     unsigned int keys_max;
     struct raw_request *raw;
 };
 
-static char *path_of(const struct copy *copy, const char *key)
-{
-    return key[0] == '\0' ? xstrdup(copy->folder)
-                          : xasprintf("%s/%s", copy->folder, key);
-}
-
 static char *read_key(const struct copy *copy, const char *key)
 {
-    char *path = path_of(copy, key);
-    unsigned int length;
-    char *value = xs_read(copy->xs, copy->transaction, path, &length);
-
-    free(path);
-    return value;
+    return lookahead_value(copy->ahead, copy->folder, key);
 }
 
 static struct xs_permissions *read_permissions(const struct copy *copy,
                                                const char *key,
                                                unsigned int *ret_count)
 {
-    char *path = path_of(copy, key);
-    struct xs_permissions *permissions =
-        xs_get_permissions(copy->xs, copy->transaction, path, ret_count);
+    return lookahead_rights(copy->ahead, copy->folder, key, ret_count);
+}
 
-    free(path);
-    if (permissions == NULL) {
-        *ret_count = 0;
-    }
-    return permissions;
+static char **list_below(const struct copy *copy, const char *key,
+                         unsigned int *ret_count)
+{
+    return lookahead_names(copy->ahead, copy->folder, key, ret_count);
 }
 
 /* Whether somebody else than the requester and domain 0 could have written it,
@@ -113,19 +99,6 @@ static void copy_key(struct copy *copy, const char *key, bool is_folder)
         (struct raw_pair){.key = xstrdup(key), .value = value};
 }
 
-static char **list_below(const struct copy *copy, const char *key,
-                         unsigned int *ret_count)
-{
-    char *path = path_of(copy, key);
-    char **names = xs_directory(copy->xs, copy->transaction, path, ret_count);
-
-    free(path);
-    if (names == NULL) {
-        *ret_count = 0;
-    }
-    return names;
-}
-
 /* disks/<vdev>/<key>; returns whether there is any <vdev>. */
 static bool copy_disk_keys(struct copy *copy)
 {
@@ -171,6 +144,70 @@ static void copy_keys(struct copy *copy)
     free(names);
 }
 
+/* ---- ahead ---- */
+
+/* Whatever the folder holds of values, no more than could be copied. */
+static void want_values(const struct copy *copy, const char *folder,
+                        char *const *names, unsigned int count)
+{
+    for (unsigned int i = 0; i < count && i < copy->keys_max; i++) {
+        if (!is_output(names[i])) {
+            lookahead_want_value(copy->ahead, folder, names[i]);
+        }
+    }
+}
+
+static void want_disk(const struct copy *copy, const char *disk)
+{
+    unsigned int count;
+    char **keys = list_below(copy, disk, &count);
+    char *folder = xjoin(copy->folder, disk);
+
+    want_values(copy, folder, keys, count);
+    free(folder);
+    free(keys);
+}
+
+static void each_disk(const struct copy *copy,
+                      void (*visit)(const struct copy *copy, const char *disk))
+{
+    unsigned int count;
+    char **vdevs = list_below(copy, "disks", &count);
+
+    for (unsigned int i = 0; i < count && i < copy->keys_max; i++) {
+        char *disk = xjoin("disks", vdevs[i]);
+
+        visit(copy, disk);
+        free(disk);
+    }
+    free(vdevs);
+}
+
+static void want_disk_names(const struct copy *copy, const char *disk)
+{
+    lookahead_want_value(copy->ahead, copy->folder, disk);
+    lookahead_want_names(copy->ahead, copy->folder, disk);
+}
+
+/* Level by level: which keys there are is known when their folder is. */
+static void read_ahead(const struct copy *copy)
+{
+    unsigned int count;
+    char **names;
+
+    request_copy_want(copy->ahead, copy->folder);
+    lookahead_fetch(copy->ahead);
+    names = list_below(copy, "", &count);
+    want_values(copy, copy->folder, names, count);
+    free(names);
+    each_disk(copy, want_disk_names);
+    lookahead_fetch(copy->ahead);
+    each_disk(copy, want_disk);
+    lookahead_fetch(copy->ahead);
+}
+
+/* ---- all of it ---- */
+
 /* Who asks: the owner of `operation`, its first permission entry, which in a
  * domain's own folder must be that domain. */
 static bool copy_requester(struct copy *copy)
@@ -211,15 +248,16 @@ static bool copy_all(struct copy *copy)
  * changed since. */
 static bool copy_at_once(struct copy *copy)
 {
+    struct xs_handle *xs = copy->ahead->wire.xs;
     bool found = false;
 
     for (int i = 0; i < ATTEMPTS; i++) {
-        copy->transaction = xs_transaction_start(copy->xs);
-        if (copy->transaction == XBT_NULL) {
+        copy->ahead->transaction = xs_transaction_start(xs);
+        if (copy->ahead->transaction == XBT_NULL) {
             break;
         }
         found = copy_all(copy);
-        if (xs_transaction_end(copy->xs, copy->transaction, false)) {
+        if (xs_transaction_end(xs, copy->ahead->transaction, false)) {
             return found;
         }
         if (errno != EAGAIN) {
@@ -231,18 +269,34 @@ static bool copy_at_once(struct copy *copy)
     return found;
 }
 
-bool request_copy(struct xs_handle *xs, const char *folder, uint32_t domid,
+static bool copy_of_root(struct copy *copy)
+{
+    read_ahead(copy);
+    return copy_all(copy);
+}
+
+void request_copy_want(struct lookahead *ahead, const char *folder)
+{
+    lookahead_want_value(ahead, folder, "operation");
+    lookahead_want_value(ahead, folder, "state");
+    lookahead_want_rights(ahead, folder, "operation");
+    lookahead_want_names(ahead, folder, "disks");
+    lookahead_want_names(ahead, folder, "");
+}
+
+bool request_copy(struct lookahead *ahead, const char *folder, uint32_t domid,
                   struct raw_request *raw)
 {
+    struct lookahead none = {.wire = ahead->wire};
     struct copy copy = {
-        .xs = xs,
-        .transaction = XBT_NULL,
+        /* In a transaction nothing is ahead. */
+        .ahead = domid == 0 ? ahead : &none,
         .folder = folder,
         .domid = domid,
         .keys_max = domid == 0 ? REQUEST_KEYS_MAX : REQUEST_DOMAIN_KEYS_MAX,
         .raw = raw,
     };
-    bool found = domid == 0 ? copy_all(&copy) : copy_at_once(&copy);
+    bool found = domid == 0 ? copy_of_root(&copy) : copy_at_once(&copy);
 
     if (!found) {
         forget(raw);
@@ -250,10 +304,10 @@ bool request_copy(struct xs_handle *xs, const char *folder, uint32_t domid,
     return found;
 }
 
-char *request_copy_state(struct xs_handle *xs, const char *folder,
+char *request_copy_state(struct lookahead *ahead, const char *folder,
                          uint32_t domid)
 {
-    struct copy copy = {.xs = xs, .transaction = XBT_NULL, .folder = folder};
+    struct copy copy = {.ahead = ahead, .folder = folder};
     struct xs_permissions *permissions;
     unsigned int count = 1;
     bool ours = true;

@@ -24,6 +24,9 @@
 #define TOKEN_REQUESTS "requests"
 #define TOKEN_DOMAINS  "domains"
 
+/* Requests that are asked for at once. */
+#define LOOK_BATCH 64
+
 struct watch {
     const struct config *config;
     const struct watch_listener *listener;
@@ -62,18 +65,6 @@ static void forget(struct watch *watch, const char *id)
     }
 }
 
-static char *read_key(struct watch *watch, const char *folder, const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    unsigned int length;
-    char *value = xs_read(watch_xs(watch), XBT_NULL, path, &length);
-    int errnum = errno;
-
-    free(path);
-    errno = errnum;
-    return value;
-}
-
 static char **list_requests(struct watch *watch, const char *folder,
                             unsigned int *ret_count)
 {
@@ -91,8 +82,8 @@ static bool state_is_final(const char *state)
            strcmp(state, "cancelled") == 0;
 }
 
-static void take(struct watch *watch, const char *key, const char *folder,
-                 const char *state)
+static void take(struct watch *watch, struct lookahead *ahead, const char *key,
+                 const char *folder, const char *state)
 {
     struct raw_request raw = {0};
     const char *id;
@@ -108,7 +99,7 @@ static void take(struct watch *watch, const char *key, const char *folder,
     }
     strcpy(raw.id, id);
     strcpy(raw.key, key);
-    if (request_copy(watch_xs(watch), folder, domid, &raw)) {
+    if (request_copy(ahead, folder, domid, &raw)) {
         watch->listener->on_request(&raw, state, watch->arg);
     } /* else gone again: the event of that is under way */
 }
@@ -127,11 +118,17 @@ static void tell_removed(struct watch *watch, const char *key)
     }
 }
 
+static struct lookahead begin_looking(const struct watch *watch)
+{
+    return (struct lookahead){.wire = *watch_wire(watch)};
+}
+
 /* Finds out what has become of a request. */
-static void look(struct watch *watch, const char *key)
+static void look_ahead(struct watch *watch, struct lookahead *ahead,
+                       const char *key)
 {
     char *folder = path_request(watch->config->xenstore.root, key);
-    char *operation = read_key(watch, folder, "operation");
+    char *operation = lookahead_value(ahead, folder, "operation");
     char *state = NULL;
     bool known = is_known(watch, key);
 
@@ -141,8 +138,7 @@ static void look(struct watch *watch, const char *key)
         return;
     }
     if (operation != NULL) {
-        state = request_copy_state(watch_xs(watch), folder,
-                                   path_key_domid(key, NULL));
+        state = request_copy_state(ahead, folder, path_key_domid(key, NULL));
     }
     /* Taken requests have a state.  None: the folder was removed and written
      * anew before we came to look. */
@@ -152,10 +148,24 @@ static void look(struct watch *watch, const char *key)
     }
     if (operation != NULL && !known) {
         remember(watch, key);
-        take(watch, key, folder, state);
+        take(watch, ahead, key, folder, state);
     }
     free(state);
     free(operation);
+    free(folder);
+}
+
+static void look(struct watch *watch, const char *key)
+{
+    struct lookahead ahead = begin_looking(watch);
+    char *folder = path_request(watch->config->xenstore.root, key);
+
+    if (path_key_domid(key, NULL) == 0) {
+        request_copy_want(&ahead, folder);
+        lookahead_fetch(&ahead);
+    }
+    look_ahead(watch, &ahead, key);
+    lookahead_dispose(&ahead);
     free(folder);
 }
 
@@ -177,26 +187,54 @@ static void collect_id(const void *node, VISIT visit, void *arg)
     }
 }
 
+/* Most of them are over: of that alone each is asked first, of many at once. */
+static void look_at_each(struct watch *watch, char *const *ids, size_t count)
+{
+    struct lookahead ahead = begin_looking(watch);
+
+    for (size_t i = 0; i < count; i++) {
+        char *folder = path_request(watch->config->xenstore.root, ids[i]);
+
+        lookahead_want_value(&ahead, folder, "operation");
+        lookahead_want_value(&ahead, folder, "state");
+        free(folder);
+    }
+    lookahead_fetch(&ahead);
+    for (size_t i = 0; i < count && watch_xs(watch) != NULL; i++) {
+        look_ahead(watch, &ahead, ids[i]);
+    }
+    lookahead_dispose(&ahead);
+}
+
+static void look_in_batches(struct watch *watch, char *const *ids, size_t count)
+{
+    for (size_t i = 0; i < count && watch_xs(watch) != NULL; i += LOOK_BATCH) {
+        look_at_each(watch, ids + i,
+                     count - i < LOOK_BATCH ? count - i : LOOK_BATCH);
+    }
+}
+
 /* Every request there is in the root's folder, and every one we know of that
  * may be gone. */
 static void look_at_all(struct watch *watch)
 {
     struct id_list known = {0};
-    unsigned int count;
+    unsigned int count, unknown = 0;
     char **ids = list_requests(watch, watch->requests, &count);
 
     /* Collected first: looking changes the tree. */
     twalk_r(watch->known_ids, collect_id, &known);
+    look_in_batches(watch, known.ids, known.count);
     for (size_t i = 0; i < known.count; i++) {
-        look(watch, known.ids[i]);
         free(known.ids[i]);
     }
     free(known.ids);
-    for (unsigned int i = 0; i < count && watch_xs(watch) != NULL; i++) {
+    for (unsigned int i = 0; i < count; i++) {
         if (!is_known(watch, ids[i])) {
-            look(watch, ids[i]);
+            ids[unknown++] = ids[i];
         }
     }
+    look_in_batches(watch, ids, unknown);
     free(ids);
 }
 

@@ -5,8 +5,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xenstore_lib.h>
 
 #include "agent/base/alloc.h"
+#include "agent/store/lookahead.h"
 
 /* Each attempt fails only if somebody else committed a change to the same
  * nodes meanwhile; in practice the second succeeds. */
@@ -33,60 +35,99 @@ char *disk_nodes_params(const char *format, const char *path)
     return name ? xasprintf("%s:%s", name, path) : NULL;
 }
 
-/* Reads <folder>/<key>; NULL with errno if it is not there. */
-static char *read_key(struct xs_handle *xs, const char *folder, const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    char *value = xs_read(xs, XBT_NULL, path, NULL);
-    int saved = errno;
+/* ---- finding them ---- */
 
-    free(path);
-    errno = saved;
-    return value;
+/* What tells about a disk, asked for together. */
+static void want_disk(struct lookahead *ahead, const char *folder)
+{
+    static const char *const keys[] = {"dev", "backend", "type", "params"};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        lookahead_want_value(ahead, folder, keys[i]);
 }
 
-/* libxl's own folder of the disk, which holds a copy of what the backend was
- * given: unlike that, no driver domain can have altered it. */
-static char *find_folder(struct xs_handle *xs, uint32_t domid, const char *vdev)
+/* libxl's own folders of the domain's disks, which hold a copy of what each
+ * backend was given: unlike that, no driver domain can have altered it. */
+struct folders {
+    char **paths;
+    unsigned int count;
+};
+
+static void list_folders(struct lookahead *ahead, uint32_t domid,
+                         struct folders *ret_folders)
 {
     char *root = xasprintf("/libxl/%" PRIu32 "/device/vbd", domid);
-    unsigned int count = 0;
-    char **devids = xs_directory(xs, XBT_NULL, root, &count);
-    char *found = NULL;
+    unsigned int count;
+    char **devids = lookahead_names(ahead, root, "", &count);
 
-    for (unsigned int i = 0; devids && i < count && !found; i++) {
-        char *folder = xasprintf("%s/%s", root, devids[i]);
-        char *dev = read_key(xs, folder, "dev");
-
-        if (dev && !strcmp(dev, vdev))
-            found = folder;
-        else
-            free(folder);
-        free(dev);
+    ret_folders->paths = xcalloc(count, sizeof(*ret_folders->paths));
+    ret_folders->count = count;
+    for (unsigned int i = 0; i < count; i++) {
+        ret_folders->paths[i] = xjoin(root, devids[i]);
+        want_disk(ahead, ret_folders->paths[i]);
     }
     free(devids);
     free(root);
+    lookahead_fetch(ahead);
+}
+
+static void folders_dispose(struct folders *folders)
+{
+    for (unsigned int i = 0; i < folders->count; i++)
+        free(folders->paths[i]);
+    free(folders->paths);
+}
+
+static const char *find_folder(struct lookahead *ahead,
+                               const struct folders *folders, const char *vdev)
+{
+    const char *found = NULL;
+
+    for (unsigned int i = 0; i < folders->count && !found; i++) {
+        char *dev = lookahead_value(ahead, folders->paths[i], "dev");
+
+        if (dev && !strcmp(dev, vdev))
+            found = folders->paths[i];
+        free(dev);
+    }
     return found;
 }
 
-static bool add_node(struct xs_handle *xs, struct disk_nodes *nodes,
+/* Those of all the disks together, too. */
+static void want_backends(struct lookahead *ahead,
+                          const struct folders *folders,
+                          const struct disk_location *disks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *folder = find_folder(ahead, folders, disks[i].vdev);
+        char *backend =
+            folder ? lookahead_value(ahead, folder, "backend") : NULL;
+
+        if (backend)
+            lookahead_want_value(ahead, backend, "params");
+        free(backend);
+    }
+    lookahead_fetch(ahead);
+}
+
+static bool add_node(struct lookahead *ahead, struct disk_nodes *nodes,
                      const char *folder, const char *after, struct error *err)
 {
     struct disk_node *node = &nodes->items[nodes->count++];
 
-    node->path = xasprintf("%s/params", folder);
+    node->path = xjoin(folder, "params");
     node->after = xstrdup(after);
-    node->before = xs_read(xs, XBT_NULL, node->path, NULL);
+    node->before = lookahead_value(ahead, folder, "params");
     if (!node->before)
         return error_set_errno(err, ERR_STORE, errno, "cannot read %s",
                                node->path);
     return true;
 }
 
-static bool check_backend(struct xs_handle *xs, const char *folder,
+static bool check_backend(struct lookahead *ahead, const char *folder,
                           const char *vdev, struct error *err)
 {
-    char *type = read_key(xs, folder, "type");
+    char *type = lookahead_value(ahead, folder, "type");
     bool served = type && !strcmp(type, "qdisk");
 
     free(type);
@@ -96,13 +137,13 @@ static bool check_backend(struct xs_handle *xs, const char *folder,
     return served;
 }
 
-static bool find_disk(struct xs_handle *xs, uint32_t domid,
-                      const struct disk_location *disk,
+static bool find_disk(struct lookahead *ahead, const struct folders *folders,
+                      uint32_t domid, const struct disk_location *disk,
                       struct disk_nodes *nodes, struct error *err)
 {
     char *params = disk_nodes_params(disk->format, disk->path);
-    char *folder = find_folder(xs, domid, disk->vdev);
-    char *backend = folder ? read_key(xs, folder, "backend") : NULL;
+    const char *folder = find_folder(ahead, folders, disk->vdev);
+    char *backend = folder ? lookahead_value(ahead, folder, "backend") : NULL;
     bool found = false;
 
     if (!params)
@@ -114,25 +155,31 @@ static bool find_disk(struct xs_handle *xs, uint32_t domid,
                   "domain %" PRIu32 " has no disk %s in xenstore", domid,
                   disk->vdev);
     else
-        found = check_backend(xs, folder, disk->vdev, err) &&
-                add_node(xs, nodes, folder, params, err) &&
-                add_node(xs, nodes, backend, params, err);
+        found = check_backend(ahead, folder, disk->vdev, err) &&
+                add_node(ahead, nodes, folder, params, err) &&
+                add_node(ahead, nodes, backend, params, err);
     free(backend);
-    free(folder);
     free(params);
     return found;
 }
 
-bool disk_nodes_find(struct xs_handle *xs, uint32_t domid,
+bool disk_nodes_find(const struct wire *wire, uint32_t domid,
                      const struct disk_location *disks, size_t count,
                      struct disk_nodes *ret_nodes, struct error *err)
 {
+    struct lookahead ahead = {.wire = *wire};
+    struct folders folders;
+    bool found = true;
+
     ret_nodes->count = 0;
     ret_nodes->items = xcalloc(2 * count, sizeof(*ret_nodes->items));
-    for (size_t i = 0; i < count; i++)
-        if (!find_disk(xs, domid, &disks[i], ret_nodes, err))
-            return false;
-    return true;
+    list_folders(&ahead, domid, &folders);
+    want_backends(&ahead, &folders, disks, count);
+    for (size_t i = 0; i < count && found; i++)
+        found = find_disk(&ahead, &folders, domid, &disks[i], ret_nodes, err);
+    folders_dispose(&folders);
+    lookahead_dispose(&ahead);
+    return found;
 }
 
 void disk_nodes_dispose(struct disk_nodes *nodes)
@@ -146,51 +193,87 @@ void disk_nodes_dispose(struct disk_nodes *nodes)
     *nodes = (struct disk_nodes){0};
 }
 
-/* A node that went with its disk must not come back as a lone leaf. */
-static bool write_node(struct xs_handle *xs, xs_transaction_t transaction,
-                       const struct disk_node *node, const char *value)
-{
-    char *there = xs_read(xs, transaction, node->path, NULL);
-    bool written = there && xs_write(xs, transaction, node->path, value,
-                                     (unsigned int)strlen(value));
+/* ---- writing them ---- */
 
-    free(there);
-    return written;
+/* Each is read in the round trip that writes it: a node that went with its disk
+ * must not come back as a lone leaf. */
+static struct wire_request *compose(const struct disk_nodes *nodes,
+                                    enum disk_nodes_side side)
+{
+    struct wire_request *requests =
+        xcalloc(2 * nodes->count, sizeof(*requests));
+
+    for (size_t i = 0; i < nodes->count; i++) {
+        const struct disk_node *node = &nodes->items[i];
+
+        requests[2 * i] =
+            (struct wire_request){.type = XS_READ, .path = node->path};
+        requests[2 * i + 1] = (struct wire_request){
+            .type = XS_WRITE,
+            .path = node->path,
+            .value = side == DISK_NODES_AFTER ? node->after : node->before,
+        };
+    }
+    return requests;
+}
+
+/* The first error, 0 for none; `*ret_culprit` is the path that it is about. */
+static int take_answers(struct wire_request *requests, size_t count,
+                        const char **ret_culprit)
+{
+    int errnum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (requests[i].errnum && !errnum) {
+            errnum = requests[i].errnum;
+            *ret_culprit = requests[i].path;
+        }
+        free(requests[i].answer);
+    }
+    return errnum;
+}
+
+/* False with errno. */
+static bool write_all(const struct wire *wire, xs_transaction_t transaction,
+                      const struct disk_nodes *nodes, enum disk_nodes_side side,
+                      const char **ret_culprit)
+{
+    struct wire_request *requests = compose(nodes, side);
+    size_t count = 2 * nodes->count;
+    bool sent = wire_run(wire, transaction, requests, count);
+    int errnum = sent ? 0 : errno;
+    int refused = take_answers(requests, count, ret_culprit);
+
+    free(requests);
+    errno = errnum ? errnum : refused;
+    return errno == 0;
 }
 
 /* False with errno EAGAIN: try again. */
-static bool write_once(struct xs_handle *xs, const struct disk_nodes *nodes,
+static bool write_once(const struct wire *wire, const struct disk_nodes *nodes,
                        enum disk_nodes_side side, const char **ret_culprit)
 {
-    xs_transaction_t transaction = xs_transaction_start(xs);
+    xs_transaction_t transaction = wire_begin(wire);
+    int errnum;
 
     *ret_culprit = "xenstored";
     if (transaction == XBT_NULL)
         return false;
-    for (size_t i = 0; i < nodes->count; i++) {
-        const struct disk_node *node = &nodes->items[i];
-
-        if (!write_node(xs, transaction, node,
-                        side == DISK_NODES_AFTER ? node->after
-                                                 : node->before)) {
-            int saved = errno;
-
-            *ret_culprit = node->path;
-            xs_transaction_end(xs, transaction, true);
-            errno = saved;
-            return false;
-        }
-    }
-    return xs_transaction_end(xs, transaction, false);
+    if (write_all(wire, transaction, nodes, side, ret_culprit))
+        return wire_commit(wire, transaction);
+    errnum = errno;
+    wire_abort(wire, transaction);
+    errno = errnum;
+    return false;
 }
 
-bool disk_nodes_write(struct xs_handle *xs, const struct disk_nodes *nodes,
+bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
                       enum disk_nodes_side side, struct error *err)
 {
     const char *culprit = NULL;
 
     for (int attempt = 0; attempt < COMMIT_ATTEMPTS; attempt++) {
-        if (write_once(xs, nodes, side, &culprit))
+        if (write_once(wire, nodes, side, &culprit))
             return true;
         if (errno != EAGAIN)
             break;

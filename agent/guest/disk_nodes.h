@@ -9,9 +9,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <xenstore.h>
 
 #include "agent/guest/stored_config.h"
+#include "agent/store/wire.h"
 
 struct disk_node {
     char *path;
@@ -39,13 +39,13 @@ char *disk_nodes_params(const char *format, const char *path);
  * not served by QEMU or of a format that libxl cannot name.  To be disposed in
  * any case.
  */
-bool disk_nodes_find(struct xs_handle *xs, uint32_t domid,
+bool disk_nodes_find(const struct wire *wire, uint32_t domid,
                      const struct disk_location *disks, size_t count,
                      struct disk_nodes *ret_nodes, struct error *err);
 void disk_nodes_dispose(struct disk_nodes *nodes);
 
 /* Writes that side of all nodes, or of none; none too if one is gone. */
-bool disk_nodes_write(struct xs_handle *xs, const struct disk_nodes *nodes,
+bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
                       enum disk_nodes_side side, struct error *err);
 
 #endif

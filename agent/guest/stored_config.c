@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xenstore.h>
 
 #include "agent/base/alloc.h"
@@ -129,38 +130,49 @@ static bool stage_config(struct stored_config_change *change,
  * What can well fail comes first and is undone by the rest's not happening;
  * the rename comes last, and hardly ever fails once the file is written.
  */
-static bool commit(struct xs_handle *xs, const struct disk_nodes *nodes,
+static bool commit(const struct wire *wire, const struct disk_nodes *nodes,
                    const char *staged_path, const char *stored_path,
                    struct error *err)
 {
     struct error also;
 
-    if (!disk_nodes_write(xs, nodes, DISK_NODES_AFTER, err))
+    if (!disk_nodes_write(wire, nodes, DISK_NODES_AFTER, err))
         return false;
     if (whole_file_commit(staged_path, stored_path, err))
         return true;
-    if (!disk_nodes_write(xs, nodes, DISK_NODES_BEFORE, &also))
+    if (!disk_nodes_write(wire, nodes, DISK_NODES_BEFORE, &also))
         error_prefix(err, "%s; ", also.message);
     return false;
 }
 
-/* A handle of its own: waiting for the lock, the agent's may have died. */
+static void close_wire(const struct wire *wire)
+{
+    if (wire->fd >= 0)
+        close(wire->fd);
+    if (wire->xs)
+        xs_close(wire->xs);
+}
+
+/* A connection of its own: waiting for the lock, the agent's may have died. */
 static bool commit_staged(struct stored_config_change *change,
                           const char *staged_path, const char *stored_path,
                           struct error *err)
 {
-    struct xs_handle *xs = store_socket_open();
+    struct wire wire = {.fd = store_socket_connect(),
+                        .xs = store_socket_open()};
     struct disk_nodes nodes;
     bool done;
 
-    if (!xs)
-        return error_set_errno(err, ERR_STORE, errno,
-                               "cannot connect to xenstored");
-    done = disk_nodes_find(xs, change->guest.domid, change->disks,
+    if (!wire.xs) {
+        error_set_errno(err, ERR_STORE, errno, "cannot connect to xenstored");
+        close_wire(&wire);
+        return false;
+    }
+    done = disk_nodes_find(&wire, change->guest.domid, change->disks,
                            change->count, &nodes, err) &&
-           commit(xs, &nodes, staged_path, stored_path, err);
+           commit(&wire, &nodes, staged_path, stored_path, err);
     disk_nodes_dispose(&nodes);
-    xs_close(xs);
+    close_wire(&wire);
     return done;
 }
 
