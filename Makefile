@@ -233,6 +233,7 @@ check: deps
 	$(MAKE) -j$(JOBS) check-install
 	$(MAKE) -j$(JOBS) check-unit
 	$(MAKE) -j$(JOBS) check-valgrind
+	$(MAKE) -j$(JOBS) check-instructions
 	$(MAKE) -j$(JOBS) check-fuzz
 	$(MAKE) -j$(JOBS) check-native
 	$(MAKE) -j$(JOBS) check-soak
@@ -262,6 +263,11 @@ check-valgrind: $(VALGRIND_UNITS)
 check-native:
 	$(MAKE) SANITIZE=1
 	BUILD=build/asan tests/native/run -n $(JOBS) $(PYTEST_ARGS)
+
+# How many instructions the agent takes, and how much memory, as it is shipped.
+.PHONY: check-instructions
+check-instructions: all
+	tests/native/run -rP -q test_instructions.py test_scale.py::test_a_thousand_idle_domains_take_no_room
 
 # Many operations on many domains: nothing grows. Without sanitizers, which
 # keep memory of their own.

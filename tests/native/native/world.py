@@ -30,6 +30,7 @@ class World:
         self.folder = str(folder)
         self.images = f"{self.folder}/images"
         self.shims = str(shims)
+        self.variables = {}  # of the environment of what is started
         self.domains = {}
         self.xen = None
         self.store = None
@@ -46,7 +47,8 @@ class World:
 
     def environment(self, shim=None):
         """Environment for a program; under a shim if one is named."""
-        variables = dict(os.environ, FAKE_XEN_DIR=FAKE_XEN_DIR)
+        variables = dict(os.environ, FAKE_XEN_DIR=FAKE_XEN_DIR,
+                         **self.variables)
         if shim:
             variables["LD_PRELOAD"] = f"{self.shims}/{shim}"
         return variables
