@@ -166,6 +166,14 @@ static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
     free(below);
 }
 
+static void add_stays(struct keys *keys, const struct snapshot_disk *disk)
+{
+    char *stays = xasprintf("disks/%s/stays", disk->vdev);
+
+    keys_add(keys, stays, "1");
+    free(stays);
+}
+
 static char *answer_folder(const char *id)
 {
     return xasprintf(BACKEND_FOLDER "/jobs/%s", id);
@@ -178,8 +186,13 @@ void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
     struct keys keys = {0};
     struct error why;
 
-    for (size_t i = 0; files && i < snapshot->disk_count; i++) {
-        add_disk(&keys, &snapshot->disks[i]);
+    keys_remove(&keys, "error");
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (files) {
+            add_disk(&keys, &snapshot->disks[i]);
+        } else if (snapshot->disks[i].overlay_stays) {
+            add_stays(&keys, &snapshot->disks[i]);
+        }
     }
     if (err != NULL && err->code != ERR_NONE) {
         keys_add(&keys, "error/code", "%s", error_code_name(err->code));

@@ -17,14 +17,16 @@
 #define SECONDS(n) ((n)*1000u)
 
 /* Of switch-disks in the recipe. */
-#define SWITCH_STEP 4
+#define SWITCH_STEP 5
 
 struct backend_job {
     struct agent *agent;
     struct snapshot *snapshot;
     enum backend_phase phase; /* what was said last */
     bool awaiting;            /* the step under way waits for more */
+    bool keeping;             /* its undo waits until the overlays may go */
     bool resumed;             /* an earlier agent's, not taken up yet */
+    bool confessed;           /* that of such a one it does not know enough */
     bool ended;
     bool gone; /* nobody is there to be answered */
 };
@@ -103,6 +105,48 @@ static void await_abort(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
+/* ---- back ---- */
+
+/* What could not be put back, or else why it goes back, unless it was told
+ * to. */
+static const struct error *reason(const struct backend_job *job)
+{
+    const struct operation *operation = &job->snapshot->operation;
+
+    return operation->undo_error.code != ERR_NONE ||
+                   job->phase >= BACKEND_PUT_BACK
+               ? &operation->undo_error
+               : &operation->error;
+}
+
+static void answer_kept(const struct backend_job *job)
+{
+    answer(job, job->phase == BACKEND_PUT_BACK ? "put-back" : "failed", false,
+           reason(job));
+}
+
+static void keep_overlays(struct operation *operation)
+{
+    operation_step_done(operation, NULL);
+}
+
+/* From here on they are known to others. */
+static void keep_until_told(struct operation *operation)
+{
+    struct backend_job *job = job_of(operation);
+
+    overlays_empty(job->snapshot);
+    if (job->phase == BACKEND_UNDO) {
+        operation_step_done(operation, NULL);
+    } else if (job->gone) {
+        overlays_stay(job->snapshot);
+        operation_step_done(operation, NULL);
+    } else {
+        job->keeping = true;
+        answer_kept(job);
+    }
+}
+
 /* clang-format off */
 static const struct step recipe[] = {
     { "find-socket", "looking for QEMU's socket",
@@ -111,6 +155,8 @@ static const struct step recipe[] = {
           disks_inspect, NULL, NULL, SECONDS(60), 20, 0 },
     { "make-overlays", "making the overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 40, 0 },
+    { "keep-overlays", "keeping the overlays",
+          keep_overlays, keep_until_told, NULL, 0, 40, 0 },
     { "await-switch", "waiting for the word to switch",
           await_switch, NULL, await_abort, 0, 60, 0 },
     { "switch-disks", "switching the disks",
@@ -142,12 +188,7 @@ static void on_finished(struct operation *operation)
     }
     LOG_NOTICE("%s %s: %s", job->snapshot->label, error_code_name(err->code),
                err->message);
-    if (operation->undo_error.code != ERR_NONE) {
-        err = &operation->undo_error;
-    } else if (err->code == ERR_CANCELLED) {
-        err = NULL;
-    }
-    finish(job, "undone", err);
+    finish(job, "undone", reason(job));
 }
 
 /* ---- what the engine asks of its host ---- */
@@ -234,6 +275,7 @@ static void finish_unknown(struct backend_job *job, enum backend_phase phase)
     case BACKEND_COMMIT:
         finish(job, "committed", NULL);
         break;
+    case BACKEND_PUT_BACK:
     case BACKEND_UNDO:
         finish(job, "undone", NULL);
         break;
@@ -287,12 +329,28 @@ const char *backend_job_id(const struct backend_job *job)
     return job->snapshot->id;
 }
 
+/* The guest may be standing still until this is answered. */
+static void wait_for_the_end(struct backend_job *job)
+{
+    struct error why;
+
+    if (!job->confessed) {
+        job->confessed = true;
+        error_set(
+            &why, ERR_INTERRUPTED,
+            "the driver domain's agent ended under way, and the disks may "
+            "have been switched");
+        answer(job, "failed", false, &why);
+    }
+}
+
 /* Nothing was switched if nobody said so; else it waits for the end. */
 static void take_up(struct backend_job *job)
 {
     struct error why;
 
     if (job->phase == BACKEND_SWITCH) {
+        wait_for_the_end(job);
         return;
     }
     job->resumed = false;
@@ -303,6 +361,16 @@ static void take_up(struct backend_job *job)
     error_set(&why, ERR_INTERRUPTED,
               "the driver domain's agent ended under way; its part was undone");
     operation_recover_undo(&job->snapshot->operation, SWITCH_STEP, &why);
+}
+
+static void hear_of_kept(struct backend_job *job)
+{
+    if (job->phase == BACKEND_UNDO) {
+        job->keeping = false;
+        operation_step_done(&job->snapshot->operation, NULL);
+    } else {
+        answer_kept(job);
+    }
 }
 
 void backend_job_hear(struct backend_job *job, enum backend_phase phase)
@@ -316,7 +384,9 @@ void backend_job_hear(struct backend_job *job, enum backend_phase phase)
     }
     if (job->resumed) {
         take_up(job);
-    } else if (phase == BACKEND_UNDO) {
+    } else if (job->keeping) {
+        hear_of_kept(job);
+    } else if (phase >= BACKEND_PUT_BACK) {
         operation_cancel(operation, ERR_CANCELLED, "domain 0 called it off");
     } else if (goes_on) {
         job->awaiting = false;
@@ -326,7 +396,7 @@ void backend_job_hear(struct backend_job *job, enum backend_phase phase)
 
 bool backend_job_is_busy(const struct backend_job *job)
 {
-    return !job->ended && !job->resumed && !job->awaiting;
+    return !job->ended && !job->resumed && !job->awaiting && !job->keeping;
 }
 
 bool backend_job_gone(struct backend_job *job)
@@ -354,17 +424,21 @@ void backend_job_free(struct backend_job *job)
     free(job);
 }
 
+static const char *const phases[] = {
+    [BACKEND_PREPARE] = "prepare", [BACKEND_SWITCH] = "switch",
+    [BACKEND_COMMIT] = "commit",   [BACKEND_PUT_BACK] = "put-back",
+    [BACKEND_UNDO] = "undo",
+};
+
+const char *backend_phase_name(enum backend_phase phase)
+{
+    return phases[phase];
+}
+
 bool backend_phase_parse(const char *text, enum backend_phase *ret_phase)
 {
-    static const char *const names[] = {
-        [BACKEND_PREPARE] = "prepare",
-        [BACKEND_SWITCH] = "switch",
-        [BACKEND_COMMIT] = "commit",
-        [BACKEND_UNDO] = "undo",
-    };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], text) == 0) {
+    for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+        if (strcmp(phases[i], text) == 0) {
             *ret_phase = (enum backend_phase)i;
             return true;
         }

@@ -6,12 +6,17 @@
  * the word of whoever gave it:
  *
  *     prepare -> prepared -> switch -> switched -> commit -> committed
- *         any of them, or a failure, then undo -> undone
+ *         a failure -> failed; any of them, then put-back -> put-back,
+ *         undo -> undone
+ *
+ * `put-back` takes QEMU from the overlays and leaves them, empty; `undo` does
+ * that too, and removes them.  An overlay that was told of may be named by the
+ * guest's configuration: so it goes by that word alone, whatever fails here.
  *
  * A job never decides by itself once it may have been told to switch: an agent
- * that was killed waits, after its start, for `commit` or `undo`, and looks at
- * QEMU before it does anything about it.  One whose folder is gone is left as
- * it is: its images may be in use.
+ * that was killed waits, after its start, for another word, and looks at QEMU
+ * before it does anything about it.  One whose folder is gone is left as it is:
+ * its images may be in use.
  */
 #ifndef XENSNAPD_BACKEND_JOB_H
 #define XENSNAPD_BACKEND_JOB_H
@@ -26,10 +31,12 @@ enum backend_phase {
     BACKEND_PREPARE,
     BACKEND_SWITCH,
     BACKEND_COMMIT,
+    BACKEND_PUT_BACK,
     BACKEND_UNDO
 };
 
 bool backend_phase_parse(const char *text, enum backend_phase *ret_phase);
+const char *backend_phase_name(enum backend_phase phase);
 
 /* Reads the job at `folder` and begins with it; one that cannot be carried out
  * is answered.  A job that is found in a later phase was ended by an earlier

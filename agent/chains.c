@@ -93,8 +93,10 @@ size_t chains_read(const struct records *records, const char *vm_uuid,
             }
             seen = xrealloc(seen, seen_count + 1, sizeof(*seen));
             seen[seen_count++] = disk->vdev;
-            chains = xrealloc(chains, count + 1, sizeof(*chains));
-            count += read_chain(disk, &chains[count]);
+            if (disk->driver == NULL) {
+                chains = xrealloc(chains, count + 1, sizeof(*chains));
+                count += read_chain(disk, &chains[count]);
+            }
         }
         name = record == NULL ? NULL : record->parent;
     }

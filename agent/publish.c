@@ -60,6 +60,7 @@ static void add_disk(struct keys *keys, const char *name,
 {
     char *below = xasprintf("%s/disks/%s", name, disk->vdev);
 
+    add(keys, below, "driver-domain", disk->driver);
     add(keys, below, "external", disk->external ? "1" : "0");
     add(keys, below, "path", disk->path);
     add(keys, below, "format", disk->format);
@@ -69,7 +70,8 @@ static void add_disk(struct keys *keys, const char *name,
     add(keys, below, "active", disk->active);
     add(keys, below, "active-format", disk->active_format);
     add(keys, below, "restore-overlay", disk->restore_overlay);
-    add(keys, below, "missing", access(disk->path, F_OK) != 0 ? "1" : NULL);
+    add(keys, below, "missing",
+        disk->driver == NULL && access(disk->path, F_OK) != 0 ? "1" : NULL);
     free(below);
 }
 

@@ -20,6 +20,7 @@ static char *copy(const char *text)
 static void fill_disk(struct record_disk *to, const struct snapshot_disk *from)
 {
     to->vdev = xstrdup(from->vdev);
+    to->driver = copy(from->driver);
     to->external = from->external;
     to->path = xstrdup(from->path);
     to->format = xstrdup(from->format);

@@ -120,8 +120,9 @@ static void assume_effects(struct snapshot *snapshot)
         struct snapshot_disk *disk = &snapshot->disks[i];
 
         disk->rule = format_rule_find("qdisk", disk->format, &err);
-        disk->overlay_made = disk->overlay != NULL;
-        disk->restore_overlay_made = disk->restore_overlay != NULL;
+        disk->overlay_made = disk->driver == NULL && disk->overlay != NULL;
+        disk->restore_overlay_made =
+            disk->driver == NULL && disk->restore_overlay != NULL;
     }
 }
 
@@ -330,7 +331,7 @@ static void recover_create(struct snapshot *snapshot)
         strcmp(record->created_at, snapshot->created_at) == 0) {
         snapshot->consistency = consistency_of(record);
         snapshot->memory_bytes = record->memory_bytes;
-        go_forward(snapshot, "publish");
+        go_forward(snapshot, "commit-backends");
     } else if (record == NULL && record_is_unreadable(snapshot)) {
         leave_alone(snapshot);
     } else {

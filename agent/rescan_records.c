@@ -75,7 +75,8 @@ static bool change_all(const struct adjustment *adjustment, change_disk *change,
             records_find(adjustment->records, adjustment->uuid, names.names[i]),
             &copy);
         for (size_t j = 0; j < copy.disk_count; j++) {
-            changed = (strcmp(copy.disks[j].vdev, adjustment->vdev) == 0 &&
+            changed = (copy.disks[j].driver == NULL &&
+                       strcmp(copy.disks[j].vdev, adjustment->vdev) == 0 &&
                        change(&copy, &copy.disks[j], what)) ||
                       changed;
         }
@@ -349,6 +350,9 @@ static void visit_known(const struct record *record, void *arg)
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
+        if (disk->driver != NULL) {
+            continue;
+        }
         search->found = search->found || strcmp(disk->path, search->path) == 0;
         for (size_t j = 0; j < disk->overlay_count; j++) {
             search->found =
@@ -376,9 +380,12 @@ static const struct record *record_of_place(const struct adjustment *adjustment)
     while (name != NULL && left-- > 0) {
         const struct record *record =
             records_find(adjustment->records, adjustment->uuid, name);
+        const struct record_disk *disk;
 
-        if (record == NULL || tree_disk(record, adjustment->vdev) != NULL) {
-            return record;
+        disk = record == NULL ? NULL : tree_disk(record, adjustment->vdev);
+        if (record == NULL || disk != NULL) {
+            /* Another disk had that name then, in a driver domain. */
+            return disk != NULL && disk->driver != NULL ? NULL : record;
         }
         name = record->parent;
     }

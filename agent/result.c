@@ -103,6 +103,9 @@ static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
     add_disk_key(keys, disk, "external", disk->external ? "1" : "0");
     add_disk_key(keys, disk, "depth", depth);
     add_disk_key(keys, disk, "base", disk->path);
+    if (disk->driver != NULL) {
+        add_disk_key(keys, disk, "driver-domain", disk->driver);
+    }
     if (disk->external) {
         add_disk_key(keys, disk, "path", disk->overlay);
         add_disk_key(keys, disk, "format", disk->rule->external);

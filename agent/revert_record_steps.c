@@ -60,11 +60,31 @@ void snapshot_find(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
+/* `xl restore` asks nobody there for anything: the images are made. */
+static bool check_drivers(const struct record *record, struct error *err)
+{
+    const struct record_disk *disk = record_driver_disk(record);
+
+    return disk == NULL ||
+           error_set(err, ERR_UNSUPPORTED_DISK,
+                     "disk %s of snapshot \"%s\" is served by driver domain "
+                     "\"%.80s\", and this version does not revert those; %s%s",
+                     disk->vdev, record->name, disk->driver,
+                     record->memory
+                         ? "end the domain and restore it by hand: xl restore "
+                         : "name the disks' images in the domain's "
+                           "configuration by hand",
+                     record->memory ? record->memory_path : "");
+}
+
 static bool check_revertible(const struct snapshot *snapshot, struct error *err)
 {
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
 
+    if (!check_drivers(record, err)) {
+        return false;
+    }
     if (record->deleting) {
         return error_set(err, ERR_NO_SUCH_SNAPSHOT,
                          "snapshot \"%s\" is half deleted: its state is no "

@@ -9,6 +9,7 @@
 #include <xenstore.h>
 
 #include "agent/backend.h"
+#include "agent/backends.h"
 #include "agent/base/alloc.h"
 #include "agent/guest/guard.h"
 #include "agent/quiesce/quiesce.h"
@@ -18,6 +19,8 @@ static void disk_dispose(struct snapshot_disk *disk)
 {
     free(disk->path);
     free(disk->format);
+    free(disk->driver);
+    free(disk->driver_uuid);
     free(disk->skipped);
     free(disk->wanted_path);
     free(disk->internal_name);
@@ -61,6 +64,8 @@ void snapshot_free_disks(struct snapshot *snapshot)
 
 void snapshot_free(struct snapshot *snapshot)
 {
+    backends_free(snapshot->backends);
+    free(snapshot->job_id);
     snapshot_free_disks(snapshot);
     snapshot_free_config(&snapshot->config);
     snapshot_free_config(&snapshot->restore_config);
@@ -91,10 +96,10 @@ void snapshot_free(struct snapshot *snapshot)
     free(snapshot);
 }
 
-bool snapshot_takes_any(const struct snapshot *snapshot)
+bool snapshot_takes_any_here(const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (snapshot_takes(&snapshot->disks[i])) {
+        if (snapshot_takes_here(&snapshot->disks[i])) {
             return true;
         }
     }

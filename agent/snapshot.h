@@ -27,6 +27,7 @@
 #include "agent/request.h"
 
 struct backend_job;
+struct backends;
 struct child;
 struct guard;
 struct guest_call;
@@ -43,6 +44,9 @@ struct snapshot_disk {
     char *format;        /* its format */
     const char *backend; /* "qdisk", "phy", "tap"; static */
     uint32_t backend_domid;
+    char *driver; /* the driver domain that takes its part, by name; NULL: none:
+                     the disk is here.  Its paths are of that domain */
+    char *driver_uuid; /* of the same; NULL as well */
     bool writable;
     bool cdrom;
 
@@ -133,6 +137,8 @@ struct snapshot {
     bool told_bytes;
 
     struct backend_job *backend_job; /* in a driver domain; else NULL */
+    struct backends *backends; /* for a driver domain's disks; else NULL */
+    char *job_id;              /* of the jobs that they are given */
 
     /* Of what is under way; total 0: nothing whose bytes are counted. */
     uint64_t bytes_done;
@@ -247,13 +253,19 @@ static inline bool snapshot_takes(const struct snapshot_disk *disk)
     return disk->skipped == NULL;
 }
 
+/* Whether it does, and is served by a QEMU here. */
+static inline bool snapshot_takes_here(const struct snapshot_disk *disk)
+{
+    return snapshot_takes(disk) && disk->driver == NULL;
+}
+
 /* The QEMU that serves the domain's disks; 0 if it is not known. */
 pid_t snapshot_qemu(const struct snapshot *snapshot);
 
 /* Where the domain's block jobs run. */
 struct block_job_where snapshot_job_place(const struct snapshot *snapshot);
 
-bool snapshot_takes_any(const struct snapshot *snapshot);
+bool snapshot_takes_any_here(const struct snapshot *snapshot);
 
 /* Removes a file that a step made or a record names; one that is not there is
  * no error. */

@@ -16,6 +16,10 @@
  * after.  guard-guest comes before any suspend: its guardian lets the guest go
  * if this process cannot.
  *
+ * Disks that driver domains serve are switched first: what can go wrong there
+ * has then cost nothing here.  Their overlays are made before the configuration
+ * names them, and removed after it does not any more (backends_steps.h).
+ *
  * A guest that is to be quiesced is frozen for the switch alone.  With memory
  * it is thawed before it is suspended: a frozen one cannot be (tasks that wait
  * for a file system do not follow Linux's freezer), and would come up frozen
@@ -27,6 +31,7 @@
  */
 #include "agent/snapshot_ops.h"
 
+#include "agent/backends_steps.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/limit_steps.h"
@@ -56,6 +61,8 @@ static const struct step checkpoint[] = {
           memory_check, memory_uncheck, NULL, SECONDS(10), 6, 0 },
     { "make-overlays", "making the overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 8, 0 },
+    { "prepare-backends", "having driver domains make their overlays",
+          backends_prepare, backends_undo, backends_abort, 0, 9, 0 },
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
           SECONDS(60), 10, 0 },
@@ -68,6 +75,8 @@ static const struct step checkpoint[] = {
           guard_begin, guard_end, guard_begin_abort, SECONDS(60), 11, 0 },
     { "save-memory", "saving memory",
           memory_save, memory_discard, memory_save_abort, 0, 90, 0 },
+    { "switch-backends", "switching the disks of driver domains",
+          backends_switch, backends_put_back, backends_abort, 0, 91, 0 },
     { "switch-disks", "switching the disks",
           disks_switch, guest_then_switch_back, NULL, SECONDS(120), 92, 0 },
     { "resume-guest", "letting the guest go on",
@@ -76,6 +85,8 @@ static const struct step checkpoint[] = {
           memory_keep, memory_drop, NULL, 0, 98, 0 },
     { "write-record", "writing the snapshot's record",
           record_write, NULL, NULL, SECONDS(60), 99, STEP_COMMITS },
+    { "commit-backends", "telling driver domains that it is done",
+          backends_commit, NULL, backends_abort, 0, 99, 0 },
     { "publish", "publishing the snapshot",
           record_publish, NULL, NULL, SECONDS(10), 100, 0 },
     { NULL }
@@ -95,18 +106,24 @@ static const struct step disk_snapshot[] = {
           limits_check, NULL, NULL, SECONDS(10), 41, 0 },
     { "make-overlays", "making the overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 50, 0 },
+    { "prepare-backends", "having driver domains make their overlays",
+          backends_prepare, backends_undo, backends_abort, 0, 55, 0 },
     { "adjust-config", "naming the overlays in the stored configuration",
           config_adjust, config_put_back, config_adjust_abort,
           SECONDS(60), 60, 0 },
     { "freeze-guest", "asking the guest to freeze its file systems",
           quiesce_freeze_guest, quiesce_let_go, quiesce_freeze_abort,
           0, 60, 0 },
+    { "switch-backends", "switching the disks of driver domains",
+          backends_switch, backends_put_back, backends_abort, 0, 70, 0 },
     { "switch-disks", "switching the disks",
           disks_switch, quiesce_then_switch_back, NULL, SECONDS(120), 80, 0 },
     { "thaw-guest", "letting the guest thaw its file systems",
           quiesce_thaw_guest, NULL, NULL, 0, 85, 0 },
     { "write-record", "writing the snapshot's record",
           record_write, NULL, NULL, SECONDS(60), 95, STEP_COMMITS },
+    { "commit-backends", "telling driver domains that it is done",
+          backends_commit, NULL, backends_abort, 0, 98, 0 },
     { "publish", "publishing the snapshot",
           record_publish, NULL, NULL, SECONDS(10), 100, 0 },
     { NULL }

@@ -94,6 +94,9 @@ static void visit_images(const struct record *record, void *arg)
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
+        if (disk->driver != NULL) {
+            continue;
+        }
         if (strcmp(disk->format, "qcow2") == 0) {
             consider(search, disk->path);
         }
@@ -118,6 +121,7 @@ const char *tree_image_over(const struct records *records, const char *vm_uuid,
     return search.found;
 }
 
+/* Also those in a driver domain: it is looked for only what must stay. */
 static void visit_states(const struct record *record, void *arg)
 {
     struct search *search = arg;
@@ -160,7 +164,8 @@ static void visit_restore_overlays(const struct record *record, void *arg)
     for (size_t i = 0; i < record->disk_count; i++) {
         const char *overlay = record->disks[i].restore_overlay;
 
-        if (overlay != NULL && strcmp(overlay, search->path) == 0) {
+        if (overlay != NULL && record->disks[i].driver == NULL &&
+            strcmp(overlay, search->path) == 0) {
             search->found = record->name;
         }
     }
@@ -178,7 +183,7 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
 static bool lists(const struct record_disk *disk, const char *path,
                   size_t *ret_index)
 {
-    for (size_t i = 0; i < disk->overlay_count; i++) {
+    for (size_t i = 0; disk->driver == NULL && i < disk->overlay_count; i++) {
         if (strcmp(disk->overlays[i], path) == 0) {
             *ret_index = i;
             return true;
@@ -213,12 +218,18 @@ static void add_name(struct names *names, const struct record *record)
     names->names[names->count++] = xstrdup(record->name);
 }
 
+/* A path in a driver domain is none here. */
+static bool has_state(const struct record_disk *disk, const char *path)
+{
+    return disk->driver == NULL && strcmp(disk->path, path) == 0;
+}
+
 static void match_state(const struct record *record, void *arg)
 {
     struct names *names = arg;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (strcmp(record->disks[i].path, names->wanted) == 0) {
+        if (has_state(&record->disks[i], names->wanted)) {
             add_name(names, record);
             return;
         }
@@ -356,7 +367,7 @@ static void move_state(struct record *record, const void *arg)
     const struct move *move = arg;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (strcmp(record->disks[i].path, move->from) == 0) {
+        if (has_state(&record->disks[i], move->from)) {
             set_text(&record->disks[i].path, move->to);
             set_text(&record->disks[i].format, move->format);
         }

@@ -66,6 +66,7 @@ struct config {
         uint32_t qmp_greeting_ms;
         uint32_t qmp_reply_ms;
         uint32_t qmp_transaction_ms;
+        uint32_t backend_ms;    /* a driver domain's agent to answer */
         uint32_t max_pause_ms;  /* a guest is suspended; 0: no limit */
         uint32_t freeze_ms;     /* a guest to freeze, and to thaw */
         uint32_t max_freeze_ms; /* a guest is frozen: its own deadline */

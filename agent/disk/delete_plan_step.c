@@ -46,6 +46,21 @@ static bool check_records(const struct snapshot *snapshot, struct error *err)
                      unreadable);
 }
 
+static bool check_drivers(const struct snapshot *snapshot, struct error *err)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+    const struct record_disk *disk = record_driver_disk(record);
+
+    return disk == NULL || snapshot->request.keep_files ||
+           error_set(err, ERR_UNSUPPORTED_DISK,
+                     "disk %s of snapshot \"%s\" is served by driver domain "
+                     "\"%.80s\", and this version does not merge images there; "
+                     "ask for keep-files=1, which forgets the snapshot and "
+                     "leaves all its images in use",
+                     disk->vdev, record->name, disk->driver);
+}
+
 /* Behind a merge the configuration has to name another image, and must not be
  * overridden then. */
 static void check_override(const struct snapshot *snapshot, struct error *err)
@@ -103,7 +118,7 @@ void delete_plan_disks(struct operation *operation)
     struct error err;
 
     list_disks(snapshot);
-    if (!check_records(snapshot, &err)) {
+    if (!check_records(snapshot, &err) || !check_drivers(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
         operation_step_done(operation, NULL);

@@ -17,6 +17,14 @@ operation_act disks_inspect;
 operation_act overlays_make;
 operation_act overlays_remove;
 
+/* Makes those that were written to, and that nothing needs, anew: an empty
+ * overlay shows what the image under it holds, so whoever opens it finds the
+ * right data. */
+void overlays_empty(struct snapshot *snapshot);
+
+/* They are not removed, whatever comes. */
+void overlays_stay(struct snapshot *snapshot);
+
 /* One QMP transaction over all disks, and back from it. */
 operation_act disks_switch;
 operation_act disks_switch_back;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/snapshot.h"
@@ -55,26 +56,9 @@ static struct snapshot_disk *find_disk(struct snapshot *snapshot,
     return NULL;
 }
 
-/* What nobody here can switch together with the rest. */
-static bool refuse_foreign(const struct snapshot *snapshot,
-                           const struct snapshot_disk *disk, struct error *err)
-{
-    struct guest server;
-    struct error unknown;
-    bool found = guests_find_domid(snapshot->agent->guests, disk->backend_domid,
-                                   &server, &unknown);
-
-    return error_set(err, ERR_UNSUPPORTED_DISK,
-                     "disk %s is served by domain %u (%.80s), and this version "
-                     "takes those that domain 0 serves; leave it out by naming "
-                     "the others in disks",
-                     disk->vdev, disk->backend_domid,
-                     found ? server.name : "which is gone");
-}
-
 /* Whether the disk can be taken the way that is asked; if not, why. */
-static bool can_take(const struct snapshot *snapshot,
-                     struct snapshot_disk *disk, struct error *err)
+static bool can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
+                     bool named, struct error *err)
 {
     if (disk->cdrom) {
         return error_set(err, ERR_UNSUPPORTED_DISK,
@@ -86,8 +70,9 @@ static bool can_take(const struct snapshot *snapshot,
                          "disk %s is read-only: its image does not change",
                          disk->vdev);
     }
-    if (disk->backend_domid != 0) {
-        return refuse_foreign(snapshot, disk, err);
+    if (disk->backend_domid != 0 &&
+        !backends_can_take(snapshot, disk, named, err)) {
+        return false;
     }
     if (disk->path[0] != '/') {
         return error_set(err, ERR_UNSUPPORTED_DISK,
@@ -144,7 +129,7 @@ static bool apply_wanted(struct snapshot *snapshot,
         disk->internal_name =
             xstrdup(wanted->name[0] != '\0' ? wanted->name : snapshot->name);
     }
-    return can_take(snapshot, disk, err) &&
+    return can_take(snapshot, disk, true, err) &&
            (snapshot->request.operation == REQUEST_RESCAN ||
             format_fits(wanted, disk, err));
 }
@@ -172,9 +157,33 @@ static void decide_unnamed(struct snapshot *snapshot,
     }
     if (request->disks_named) {
         leave_out(disk, "not among the disks that the request names");
-    } else if (!can_take(snapshot, disk, &why)) {
+    } else if (!can_take(snapshot, disk, false, &why)) {
         leave_out(disk, why.message);
     }
+}
+
+/* Nothing but a suspended guest makes several transactions one instant. */
+static bool is_of_one_domain(const struct snapshot *snapshot, struct error *err)
+{
+    const struct snapshot_disk *first = NULL;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (!snapshot_takes(disk)) {
+            continue;
+        }
+        if (first != NULL && first->backend_domid != disk->backend_domid) {
+            return error_set(err, ERR_UNSUPPORTED_DISK,
+                             "disks %s and %s are served by different domains, "
+                             "and without memory nothing holds the guest while "
+                             "both are switched; ask for memory=1, or name the "
+                             "disks of one domain in disks",
+                             first->vdev, disk->vdev);
+        }
+        first = disk;
+    }
+    return true;
 }
 
 static bool choose(struct snapshot *snapshot, struct error *err)
@@ -191,6 +200,9 @@ static bool choose(struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         decide_unnamed(snapshot, &snapshot->disks[i]);
         taken += snapshot_takes(&snapshot->disks[i]) ? 1 : 0;
+    }
+    if (!request->memory && !is_of_one_domain(snapshot, err)) {
+        return false;
     }
     if (taken == 0 && !request->memory) {
         return error_set(

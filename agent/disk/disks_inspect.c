@@ -104,7 +104,7 @@ static bool inspect_all(struct snapshot *snapshot,
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && !inspect(disk, graph, err)) {
+        if (snapshot_takes_here(disk) && !inspect(disk, graph, err)) {
             return false;
         }
     }
@@ -150,7 +150,7 @@ void disks_inspect(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
-    if (!snapshot_takes_any(snapshot)) {
+    if (!snapshot_takes_any_here(snapshot)) {
         operation_step_done(operation, NULL);
         return;
     }

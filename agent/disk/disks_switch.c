@@ -62,7 +62,7 @@ static struct json_object *transaction_for(struct snapshot *snapshot)
     struct json_object *actions = json_object_new_array();
 
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (snapshot_takes(&snapshot->disks[i])) {
+        if (snapshot_takes_here(&snapshot->disks[i])) {
             json_object_array_add(actions, action_for(&snapshot->disks[i]));
         }
     }
@@ -91,7 +91,7 @@ static void on_switched(struct json_object *ret, const struct error *err,
     for (size_t i = 0; err == NULL && i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && disk->external) {
+        if (snapshot_takes_here(disk) && disk->external) {
             disk->depth++;
         }
     }
@@ -126,7 +126,7 @@ static bool needs_activation(const struct snapshot *snapshot)
         return false;
     }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (snapshot_takes(&snapshot->disks[i]) &&
+        if (snapshot_takes_here(&snapshot->disks[i]) &&
             !snapshot->disks[i].external) {
             return true;
         }
@@ -153,7 +153,7 @@ static bool overlays_are_in_place(struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && disk->external &&
+        if (snapshot_takes_here(disk) && disk->external &&
             !beneath_is_at_path(&snapshot->folders, disk->overlay)) {
             return error_set(err, ERR_STORE,
                              "disk %s: overlay %s is no longer where it was "
@@ -170,7 +170,7 @@ void disks_switch(struct operation *operation)
     struct agent *agent = snapshot->agent;
     struct error err;
 
-    if (!snapshot_takes_any(snapshot)) {
+    if (!snapshot_takes_any_here(snapshot)) {
         operation_step_done(operation, NULL);
     } else if (!overlays_are_in_place(snapshot, &err)) {
         end_step(snapshot, &err);

@@ -177,7 +177,7 @@ static void next_disk(struct snapshot *snapshot)
     while (snapshot->undo_disk < snapshot->disk_count) {
         struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
 
-        if (snapshot_takes(disk) && bring_back(snapshot, disk)) {
+        if (snapshot_takes_here(disk) && bring_back(snapshot, disk)) {
             return;
         }
         snapshot->undo_disk++;
@@ -208,7 +208,7 @@ static void leave_disks(struct snapshot *snapshot, bool closed)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) &&
+        if (snapshot_takes_here(disk) &&
             !(closed &&
               (!disk->external || image_overlay_is_empty(disk->overlay)))) {
             note_failure(snapshot, disk, &why);
@@ -306,7 +306,9 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
     snapshot->undo_error = (struct error){0};
     snapshot->then = then;
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        snapshot->disks[i].overlay_stays = false;
+        if (snapshot_takes_here(&snapshot->disks[i])) {
+            snapshot->disks[i].overlay_stays = false;
+        }
     }
     /* Its domid may be another's by now. */
     if (snapshot->gone) {

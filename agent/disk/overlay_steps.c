@@ -113,7 +113,7 @@ static bool plan_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
 
 static bool gets_overlay(const struct snapshot_disk *disk)
 {
-    return snapshot_takes(disk) && disk->external;
+    return snapshot_takes_here(disk) && disk->external;
 }
 
 static bool create_at(struct snapshot *snapshot,
@@ -243,6 +243,41 @@ static bool is_ours(struct snapshot *snapshot, const struct snapshot_disk *disk,
     return !snapshot->recovered || holds_nothing(snapshot, path) ||
            (image_inspect(path, "qcow2", &info, &err) &&
             strcmp(info.backing_path, disk->path) == 0);
+}
+
+/* What cannot be made anew is gone, and whoever needs it is told so by that. */
+static void empty(struct snapshot *snapshot, struct snapshot_disk *disk)
+{
+    const char *path = disk->overlay;
+    struct error ignored;
+
+    if (is_ours(snapshot, disk, path) && !image_overlay_is_empty(path) &&
+        beneath_remove(&snapshot->folders, path) == 0 &&
+        image_create_overlay(&snapshot->folders, path, disk->virtual_bytes,
+                             disk->path, format_qemu_name(disk->format),
+                             &ignored)) {
+        image_flush_overlays(&snapshot->folders, &path, 1, &ignored);
+    }
+}
+
+void overlays_empty(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made && !disk->overlay_stays) {
+            empty(snapshot, disk);
+        }
+    }
+}
+
+void overlays_stay(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        disk->overlay_stays = disk->overlay_stays || disk->overlay_made;
+    }
 }
 
 void overlays_unlink(struct snapshot *snapshot, struct error *err)

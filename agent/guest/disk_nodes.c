@@ -14,6 +14,8 @@
  * nodes meanwhile; in practice the second succeeds. */
 #define COMMIT_ATTEMPTS 20
 
+#define XEN_DOMAIN_0 "/local/domain/0/"
+
 /* libxl's names (libxl_device.c, libxl__device_disk_string_of_format). */
 static const char *libxl_format_name(const char *format)
 {
@@ -110,18 +112,33 @@ static void want_backends(struct lookahead *ahead,
     lookahead_fetch(ahead);
 }
 
+/* `may_be_gone`: then there is none to be changed. */
 static bool add_node(struct lookahead *ahead, struct disk_nodes *nodes,
-                     const char *folder, const char *after, struct error *err)
+                     const char *folder, const char *after, bool may_be_gone,
+                     struct error *err)
 {
-    struct disk_node *node = &nodes->items[nodes->count++];
+    struct disk_node *node = &nodes->items[nodes->count];
 
     node->path = xjoin(folder, "params");
-    node->after = xstrdup(after);
     node->before = lookahead_value(ahead, folder, "params");
+    if (!node->before && may_be_gone && errno == ENOENT) {
+        free(node->path);
+        node->path = NULL;
+        return true;
+    }
+    nodes->count++;
     if (!node->before)
         return error_set_errno(err, ERR_STORE, errno, "cannot read %s",
                                node->path);
+    node->after = xstrdup(after);
     return true;
+}
+
+/* A driver domain that dies takes its nodes along; the guest's next start, with
+ * another one, goes by the rest. */
+static bool is_of_driver_domain(const char *backend)
+{
+    return strncmp(backend, XEN_DOMAIN_0, strlen(XEN_DOMAIN_0)) != 0;
 }
 
 static bool check_backend(struct lookahead *ahead, const char *folder,
@@ -156,8 +173,9 @@ static bool find_disk(struct lookahead *ahead, const struct folders *folders,
                   disk->vdev);
     else
         found = check_backend(ahead, folder, disk->vdev, err) &&
-                add_node(ahead, nodes, folder, params, err) &&
-                add_node(ahead, nodes, backend, params, err);
+                add_node(ahead, nodes, folder, params, false, err) &&
+                add_node(ahead, nodes, backend, params,
+                         is_of_driver_domain(backend), err);
     free(backend);
     free(params);
     return found;

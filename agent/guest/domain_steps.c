@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
@@ -149,32 +150,13 @@ void config_read(struct operation *operation)
 
 /* ---- the adjustments ---- */
 
-/*
- * The configuration may still name the overlays, and cannot be mended now. They
- * stay then, empty: an empty overlay shows what the image under it holds, so
- * whoever opens it finds the right data.
- */
+/* The configuration may still name the overlays, and cannot be mended now. They
+ * stay then, empty. */
 static void keep_empty_overlays(struct snapshot *snapshot)
 {
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        struct snapshot_disk *disk = &snapshot->disks[i];
-        struct error ignored;
-
-        if (!snapshot_takes(disk) || !disk->external || disk->overlay_stays ||
-            !disk->overlay_made) {
-            continue;
-        }
-        disk->overlay_stays = true;
-        if (!image_overlay_is_empty(disk->overlay) &&
-            beneath_remove(&snapshot->folders, disk->overlay) == 0 &&
-            image_create_overlay(&snapshot->folders, disk->overlay,
-                                 disk->virtual_bytes, disk->path,
-                                 format_qemu_name(disk->format), &ignored)) {
-            const char *path = disk->overlay;
-
-            image_flush_overlays(&snapshot->folders, &path, 1, &ignored);
-        }
-    }
+    overlays_empty(snapshot);
+    overlays_stay(snapshot);
+    backends_let_stay(snapshot);
 }
 
 static void on_adjusted(const struct error *err, void *arg)
@@ -300,6 +282,7 @@ static void look_and_put_back(struct snapshot *snapshot)
     } else {
         snapshot->guest = guest;
         if (guest.domid != domid_before) {
+            backends_let_stay(snapshot);
             disks_bring_back(snapshot, put_back);
         } else {
             set_locations(snapshot, false);

@@ -84,12 +84,15 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(NUMBER32, "source", attempt),
     NAMED_OF_SNAPSHOT("failure-code", failure.code, failure_name),
     OF_SNAPSHOT(CHARS, "failure", failure.message),
+    OF_SNAPSHOT(TEXT, "job-id", job_id),
 };
 
 static const struct field disk_fields[] = {
     OF_DISK(CHARS, "vdev", vdev),
     OF_DISK(TEXT, "path", path),
     OF_DISK(TEXT, "format", format),
+    OF_DISK(TEXT, "driver-domain", driver),
+    OF_DISK(TEXT, "driver-domain-uuid", driver_uuid),
     OF_DISK(TEXT, "skipped", skipped),
     OF_DISK(FLAG, "external", external),
     OF_DISK(TEXT, "internal-name", internal_name),

@@ -104,6 +104,17 @@ void record_disk_add_overlay(struct record_disk *disk, const char *path)
     disk->active = disk->active_format = NULL;
 }
 
+const struct record_disk *record_driver_disk(const struct record *record)
+{
+    size_t i;
+
+    for (i = 0; i < record->disk_count; i++) {
+        if (record->disks[i].driver)
+            return &record->disks[i];
+    }
+    return NULL;
+}
+
 void record_disk_add_foreign(struct record_disk *disk, const char *path)
 {
     size_t i;

@@ -17,6 +17,9 @@
 
 struct record_disk {
     char *vdev;
+    /* The driver domain that serves the disk, by name: all its images are
+       there, and none of the paths below is one here; NULL: domain 0. */
+    char *driver;
     bool external;
     char *path;     /* the image that holds the snapshot's state */
     char *format;   /* its format */
@@ -80,6 +83,9 @@ void record_disk_add_overlay(struct record_disk *disk, const char *path);
 
 bool record_disk_lists_overlay(const struct record_disk *disk,
                                const char *path);
+
+/* One that a driver domain serves; NULL: there is none. */
+const struct record_disk *record_driver_disk(const struct record *record);
 
 /* Appends a copy of `path`, unless it is among them. */
 void record_disk_add_foreign(struct record_disk *disk, const char *path);

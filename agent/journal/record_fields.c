@@ -120,6 +120,7 @@ const struct record_field record_fields[] = {
 
 const struct record_field record_disk_fields[] = {
     {"vdev", RECORD_TEXT, true, PLACE(vdev), is_word, A_WORD},
+    {"driver-domain", RECORD_TEXT, false, PLACE(driver), is_present, A_TEXT},
     {"external", RECORD_FLAG, true, PLACE(external), NULL, NULL},
     {"path", RECORD_TEXT, true, PLACE(path), is_absolute, A_PATH},
     {"format", RECORD_TEXT, true, PLACE(format), is_word, A_WORD},
@@ -225,6 +226,10 @@ bool record_disk_check(const struct record_disk *disk, struct error *err)
     if (!disk->active != !disk->active_format)
         return error_set(err, ERR_STORE,
                          "active and active-format go together");
+    if (!disk->external && disk->driver)
+        return error_set(err, ERR_STORE,
+                         "driver-domain: its disks have external snapshots "
+                         "only");
     if (!disk->external && disk->overlay_count > 0)
         return error_set(err, ERR_STORE,
                          "overlays: there are none where external is false");

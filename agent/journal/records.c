@@ -206,6 +206,8 @@ static bool disk_owns_file(const struct record_disk *disk, const char *path)
 {
     size_t i;
 
+    if (disk->driver)
+        return false;
     for (i = 0; i < disk->overlay_count; i++) {
         if (same_file(disk->overlays[i], path))
             return true;

@@ -4,6 +4,7 @@ test that plays whoever takes the snapshot in domain 0."""
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -39,6 +40,16 @@ def fixture_domain(world):
 
 def chains(domain):
     return {vdev: domain.chain(vdev) for vdev in domain.disks}
+
+
+def read_image(path, length):
+    """What whoever opens it reads at its beginning."""
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path,
+                    f"{path}.read"], check=True)
+    with open(f"{path}.read", "rb") as file:
+        content = file.read(length)
+    os.unlink(f"{path}.read")
+    return content
 
 
 def images(world):
@@ -173,24 +184,70 @@ def test_a_qemu_that_dies_after_the_switch(world, backend, domain):
     answer = job.wait("undone")
     # What the guest wrote is in the one overlay, and nothing in the other.
     assert "xvda" in answer["error/message"]
+    assert answer["disks/xvda/stays"] == "1"
+    assert "disks/xvdb/stays" not in answer
     assert os.path.exists(made["xvda"])
     assert not os.path.exists(made["xvdb"])
 
 
-def test_killed_before_the_switch_it_undoes(world, backend, domain):
+def test_killed_before_the_switch_it_fails_and_keeps_the_overlays(
+        world, backend, domain):
     before, files = chains(domain), images(world)
     job = backend.job(domain)
-    job.wait("prepared")
+    made = overlays(job.wait("prepared"))
     backend.kill()
     backend.start()
-    answer = job.wait("undone")
+    answer = job.wait("failed")
     assert answer["error/code"] == "interrupted"
-    assert images(world) == files
-    assert chains(domain) == before
+    # Domain 0 may have told others of them.
+    assert all(map(image_is_sound, made.values()))
     # Too late to go on with it.
     job.say("switch")
-    assert job.wait("undone")["error/code"] == "interrupted"
+    assert job.wait("failed")["error/code"] == "interrupted"
     assert chains(domain) == before
+    job.say("put-back")
+    assert "error/code" not in job.wait("put-back")
+    job.say("undo")
+    job.wait("undone")
+    assert images(world) == files
+
+
+def test_what_is_put_back_leaves_empty_overlays_until_the_word(
+        world, backend, domain):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    job.say("switch")
+    job.wait("switched")
+    domain.write("xvda", 0, b"y" * 512)
+    job.say("put-back")
+    assert "error/code" not in job.wait("put-back")
+    assert chains(domain) == before
+    domain.write("xvda", 0, b"z" * 512)
+    # Who opens one now sees what the guest writes to the image under it.
+    domain.kill_qemu()
+    assert read_image(made["xvda"], 512) == b"z" * 512
+    job.say("undo")
+    job.wait("undone")
+    assert images(world) == files
+    assert_no_note(backend)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_was_put_back_and_is_taken_away_stays(world, backend, domain,
+                                                   restarted):
+    job = backend.job(domain)
+    made = overlays(job.wait("prepared"))
+    job.say("put-back")
+    job.wait("put-back")
+    if restarted:
+        backend.kill()
+        backend.start()
+        job.wait("put-back")
+    job.remove()
+    backend.wait_log("left as it is")
+    assert all(map(image_is_sound, made.values()))
+    assert_no_note(backend)
 
 
 @pytest.mark.parametrize("word, state", [("commit", "committed"),

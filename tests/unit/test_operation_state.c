@@ -63,6 +63,7 @@ static void fill_domain(struct snapshot *snapshot)
     snapshot->attempt = 2;
     error_set(&snapshot->failure, ERR_NO_MEMORY_STATE, "it is not there");
     snapshot->config_json = xstrdup("{\"c_info\": {}}\n");
+    snapshot->job_id = xstrdup("0123456789abcdef");
     strcpy(snapshot->noted_step, "keep-running-state");
 }
 
@@ -77,6 +78,8 @@ static void fill_disks(struct snapshot *snapshot)
     strcpy(disk->vdev, "xvda");
     disk->path = xstrdup("/images/a.qcow2");
     disk->format = xstrdup("qcow2");
+    disk->driver = xstrdup("storage");
+    disk->driver_uuid = xstrdup(UUID);
     disk->skipped = xstrdup("read-only");
     disk->external = true;
     disk->internal_name = xstrdup("tag");
@@ -160,6 +163,7 @@ static void the_domain_and_its_memory_come_back(void **state)
     assert_int_equal(back->failure.code, ERR_NO_MEMORY_STATE);
     assert_string_equal(back->failure.message, "it is not there");
     assert_string_equal(back->config_json, "{\"c_info\": {}}\n");
+    assert_string_equal(back->job_id, "0123456789abcdef");
     snapshot_free(snapshot);
     snapshot_free(back);
 }
@@ -176,6 +180,8 @@ static void the_disks_come_back(void **state)
     assert_string_equal(disk->vdev, "xvda");
     assert_string_equal(disk->path, "/images/a.qcow2");
     assert_string_equal(disk->format, "qcow2");
+    assert_string_equal(disk->driver, "storage");
+    assert_string_equal(disk->driver_uuid, UUID);
     assert_string_equal(disk->skipped, "read-only");
     assert_true(disk->external);
     assert_string_equal(disk->internal_name, "tag");
@@ -186,6 +192,8 @@ static void the_disks_come_back(void **state)
     disk = &back->disks[1];
     assert_string_equal(disk->vdev, "hdc");
     assert_null(disk->path);
+    assert_null(disk->driver);
+    assert_null(disk->driver_uuid);
     assert_null(disk->skipped);
     assert_false(disk->external);
     assert_null(disk->overlay);

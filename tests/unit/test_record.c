@@ -24,6 +24,7 @@ static void fill_disks(struct record *record)
     struct record_disk *disks = xcalloc(2, sizeof(*disks));
 
     disks[0].vdev = xstrdup("xvda");
+    disks[0].driver = xstrdup("storage \"1\"");
     disks[0].external = true;
     disks[0].path = xstrdup("/images/web.qcow2");
     disks[0].format = xstrdup("qcow2");
@@ -89,6 +90,7 @@ static void assert_disk_equal(const struct record_disk *a,
     size_t i;
 
     assert_text_equal(a->vdev, b->vdev);
+    assert_text_equal(a->driver, b->driver);
     assert_int_equal(a->external, b->external);
     assert_text_equal(a->path, b->path);
     assert_text_equal(a->format, b->format);

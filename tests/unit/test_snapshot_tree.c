@@ -369,6 +369,41 @@ static void overlays_kept_for_restore_count_only_where_asked_for(void **state)
         at(fixture, "one.qcow2"));
 }
 
+static void put_into_driver_domain(struct fixture *fixture,
+                                   struct record_disk *disk)
+{
+    (void)fixture;
+    disk->driver = xstrdup("storage");
+}
+
+/* They have the same paths, in another domain. */
+static void images_of_a_driver_domain_are_none_here(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *base, *over;
+    const struct record *record;
+    struct error err = {0};
+
+    make_base(fixture, "base.img");
+    make_overlay(fixture, "one.qcow2", "base.img", "raw");
+    add_external(fixture, "one", 1, NULL, "base.img", "raw", "one.qcow2");
+    change_xvda(fixture, "one", put_into_driver_domain);
+    base = at(fixture, "base.img");
+    over = at(fixture, "one.qcow2");
+    assert_over(fixture, "base.img", NULL, NULL);
+    assert_false(records_owns_file(fixture->records, VM_A, over));
+    assert_true(
+        tree_move_states(fixture->records, VM_A, base, over, "qcow2", &err));
+    assert_true(tree_forget_image(fixture->records, VM_A, over, &err));
+    record = records_find(fixture->records, VM_A, "one");
+    assert_string_equal(record->disks[0].path, at(fixture, "base.img"));
+    assert_int_equal(record->disks[0].overlay_count, 1);
+    /* What must stay is taken for more rather than for less. */
+    assert_string_equal(tree_snapshot_in(fixture->records, VM_A,
+                                         at(fixture, "base.img"), false, NULL),
+                        "one");
+}
+
 static void an_overlay_kept_for_restore_is_known_as_one(void **state)
 {
     struct fixture *fixture = *state;
@@ -731,6 +766,7 @@ int main(void)
         WITH_STORE(images_of_another_vm_do_not_count),
         WITH_STORE(overlays_kept_for_restore_count_only_where_asked_for),
         WITH_STORE(an_overlay_kept_for_restore_is_known_as_one),
+        WITH_STORE(images_of_a_driver_domain_are_none_here),
         WITH_STORE(a_snapshot_whose_state_is_the_image_is_found),
         WITH_STORE(a_snapshot_that_lies_inside_the_image_is_found),
         WITH_STORE(both_kinds_in_one_image_are_told_apart),

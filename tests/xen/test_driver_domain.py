@@ -3,6 +3,8 @@
 
 import pytest
 
+from agent import CHECKOUT, FINAL, Agent
+from invariants import stored_images
 from xenhost import Disk, Driver
 
 
@@ -98,3 +100,95 @@ def test_a_checkpoint_leaves_its_disks_as_they_are(driver, guests, agent):
     guest.wait_tick(more=2)
     assert "error" not in guest.console.text(mark)
     assert guest.read_key(1) == {"xvda": "before", "xvdb": "after"}
+
+
+# --- a snapshot of both ---------------------------------------------------------
+
+
+@pytest.fixture
+def both(driver, guests):
+    """A guest with a disk from dom0 and one from the driver domain, whose agent runs."""
+    guest = guests("both", disks=(Disk("xvda"), Disk("xvdb", "raw", driver=driver)))
+    driver.start_agent()
+    return guest
+
+
+@pytest.fixture
+def asked_by_driver(tmp_path):
+    """An agent that lets the driver domain take snapshots of the guest."""
+    policy = "  - who: driver\n    operations: create\n    targets: both\n"
+    config = tmp_path / "agent.yaml"
+    config.write_text((CHECKOUT / "conf" / "agent.yaml").read_text() + policy)
+    agent = Agent(config)
+    agent.start()
+    yield agent
+    agent.close()
+
+
+def test_the_driver_domain_asks_for_a_snapshot_of_both(both, driver, asked_by_driver, store):
+    folder = "snapshot/requests/mine"
+    home = f"/local/domain/{driver.domid}"
+    store.wait(f"{home}/snapshot/requests", lambda value: value is not None)
+    both.write_key(1, "before")
+    driver.run(f"xenstore-write {folder}/domain both {folder}/name s1 "
+               f"{folder}/disks 'xvda xvdb' {folder}/operation create")
+    asked_by_driver.wait_node(f"{home}/{folder}/state", FINAL)
+    reply = store.tree(f"{home}/{folder}")
+    assert reply["state"] == "done", reply
+    assert reply["result/consistency"] == "full"
+    assert reply["result/disks/xvdb/driver-domain"] == "driver"
+    # Both go on in overlays, and whatever opens them next finds these.
+    overlays = {vdev: reply[f"result/disks/{vdev}/path"] for vdev in ("xvda", "xvdb")}
+    assert stored_images(both) == overlays
+    assert images(driver.qmp(both, "query-block")) == {overlays["xvdb"]: "qcow2"}
+    assert overlays["xvda"] in both.open_files()
+    both.write_key(1, "after")
+    both.wait_tick(more=2)
+    for first, last in both.complete_records().values():
+        assert first == 1 and last > 1
+    # Memory and both disks are of one instant: the guest goes on there, and reads
+    # what it had written.
+    both.destroy()
+    mark = both.console.size()
+    both.restore(reply["result/memory-path"])
+    both.wait_tick(more=2)
+    assert "error" not in both.console.text(mark)
+    assert both.read_key(1) == {"xvda": "before", "xvdb": "before"}
+    for first, last in both.complete_records().values():
+        assert first == 1 and last > 1
+
+
+def test_the_driver_domain_is_killed_before_it_switches(both, driver, stoppable):
+    before = stored_images(both)
+    request = stoppable.stop_before("libxl libxl_domain_suspend", "create", domain="both",
+                                    name="s1", disks="xvda xvdb")
+    driver.kill()
+    stoppable.go_on()
+    reply = request.wait()
+    assert reply["state"] == "failed", reply
+    assert "driver" in reply["error/message"], reply
+    # No half snapshot, and the guest runs, on the disk that it still has.
+    assert stoppable.snapshots(both.uuid) == {}
+    both.wait_state("running")
+    assert stored_images(both) == before
+    assert both.open_files() == {str(both.image("xvda"))}
+
+
+def test_its_agent_is_killed_in_the_middle_and_both_are_as_before(both, driver, stoppable,
+                                                                 store):
+    before = stored_images(both)
+    request = stoppable.stop_before("qmp transaction", "create", domain="both", name="s1",
+                                    disks="xvda xvdb")
+    assert str(both.image("xvdb")) not in images(driver.qmp(both, "query-block"))
+    driver.run("kill -9 $(cat /run/rig/agent.pid)")
+    stoppable.kill9()
+    driver.start_agent()
+    stoppable.start()
+    reply = request.wait()
+    assert reply["error/code"] == "interrupted", reply
+    assert images(driver.qmp(both, "query-block")) == {str(both.image("xvdb")): "raw"}
+    assert stored_images(both) == before
+    assert not store.ls(f"/tool/xensnapd/backends/{driver.domid}")
+    both.wait_tick(more=2)
+    for first, last in both.complete_records().values():
+        assert first == 1 and last > 1

@@ -71,6 +71,7 @@ class Agent:
         self.faults = None  # a Faults, of which the next start takes notice
         self.clock = None  # a Clock, likewise
         self.costs = None  # a Costs, likewise
+        self.driver = None  # the Domain that it runs in; None: domain 0
         self._ids = itertools.count(1)
 
     # -- the process ------------------------------------------------------
@@ -87,7 +88,9 @@ class Agent:
         found = re.search(r"libasan\S* => (\S+)", libraries)
         shims = (["fault_shim.so"] if self.faults else []) + (
             ["clock_shim.so"] if self.clock else []) + (
-            ["cost_shim.so"] if self.costs else []) + ["hypervisor_shim.so"]
+            ["cost_shim.so"] if self.costs else []) + (
+            ["identity_shim.so"] if self.driver else []) + [
+            "hypervisor_shim.so"]
         return ([found[1]] if found else []) + [
             f"{self.world.shims}/{shim}" for shim in shims]
 
@@ -95,7 +98,7 @@ class Agent:
         """Starts the agent; waits until it takes requests."""
         for folder in self.settings["store"].values():
             os.makedirs(folder, exist_ok=True)
-        config = f"{self.world.folder}/agent.yaml"
+        config = f"{os.path.splitext(self.log)[0]}.yaml"
         with open(config, "w", encoding="ascii") as file:
             json.dump(self.settings, file, indent=1)  # JSON is YAML
         environment = self.world.environment()
@@ -106,12 +109,14 @@ class Agent:
             environment["CLOCK_OFFSET"] = self.clock.path
         if self.costs:
             environment["COSTS"] = self.costs.path
+        if self.driver:
+            environment["FAKE_DOMID"] = str(self.driver.domid)
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
         environment.setdefault("UBSAN_OPTIONS",
                                "print_stacktrace=1:halt_on_error=1")
         self.process = self.world.spawn(
             [*self.under, self.program, "--foreground", "--config", config, *arguments],
-            "agent.log", env=environment)
+            os.path.basename(self.log), env=environment)
         if ready:
             self.wait_ready()
         return self

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The agent of a driver domain, and jobs for it. Domain 0 plays the driver domain
-as well here: what the permissions are is proved on the emulated host."""
+"""The agent of a driver domain, and jobs for it. Where no domain is named, domain 0
+plays the driver domain as well; what the permissions are is proved on the emulated
+host."""
 
 import itertools
 
@@ -13,9 +14,13 @@ ANSWERS = f"{HOME}/data/xensnapd"
 class Backend(Agent):
     """xensnapd with `role: backend`, with folders of its own."""
 
-    def __init__(self, world, program):
+    def __init__(self, world, program, driver=None):
         super().__init__(world, program)
+        self.driver = driver
+        self.answers = (f"{driver.path}/data/xensnapd" if driver
+                        else ANSWERS)
         self.folder = f"{world.folder}/backend"
+        self.log = f"{world.folder}/backend.log"
         self.settings["role"] = "backend"
         self.settings["store"] = {
             name: value.replace("/agent/", "/backend/")
@@ -24,9 +29,9 @@ class Backend(Agent):
 
     def wait_ready(self, timeout=20):
         store = self.world.store
-        store.wait_for(ANSWERS, lambda: (
-            store.read(f"{ANSWERS}/pid") == str(self.process.pid) and
-            store.read(f"{ANSWERS}/state") == "ready"), timeout)
+        store.wait_for(self.answers, lambda: (
+            store.read(f"{self.answers}/pid") == str(self.process.pid) and
+            store.read(f"{self.answers}/state") == "ready"), timeout)
 
     def job(self, domain, vdevs=None, **keys):
         """Writes one for these disks of the domain, `phase` last."""

@@ -38,7 +38,8 @@ class Disk:
     readonly: bool = False
     cdrom: bool = False     # without a path: an empty drive
     backend: str = "qdisk"  # or "phy": no QEMU
-    driver: object = None   # the Domain that serves it: no QEMU either
+    driver: object = None   # the Domain that serves it: no QEMU either,
+    devd: bool = False      # unless it is played
 
     def __post_init__(self):
         self.front = None
@@ -86,7 +87,7 @@ class Disk:
 
     @property
     def in_qemu(self):
-        return self.backend == "qdisk" and not self.driver
+        return self.backend == "qdisk" and (self.devd or not self.driver)
 
     def params(self):
         if self.backend == "phy":
@@ -99,6 +100,45 @@ def _as_disk(disk):
     if isinstance(disk, Disk):
         return disk
     return Disk(**disk) if isinstance(disk, dict) else Disk(*disk)
+
+
+class ServingQemu:
+    """The QEMU of a driver domain that serves a guest's disks, as `xl devd` and
+    our wrapper start it there."""
+
+    def __init__(self, guest, driver):
+        world = guest.world
+        self.socket = guest.devd_qmp_path
+        monitor = f"{world.xen.folder}/monitor-{driver.domid}-{guest.domid}"
+        arguments = [QEMU, "-xen-domid", str(guest.domid), "-xen-attach",
+                     "-machine", "xenpv", "-m", "32", "-nodefaults",
+                     "-no-user-config", "-display", "none", "-vnc", "none"]
+        environment = world.environment("hypervisor_shim.so")
+        environment["LD_PRELOAD"] += f" {world.shims}/identity_shim.so"
+        environment["FAKE_DOMID"] = str(driver.domid)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(monitor)
+            listener.listen(1)
+            for name, where in (("test", f"fd={listener.fileno()}"),
+                                ("devd", f"path={self.socket}")):
+                arguments += ["-chardev",
+                              f"socket,id={name},{where},server=on,wait=off",
+                              "-mon", f"chardev={name},mode=control"]
+            self.process = world.spawn(
+                arguments, f"qemu-{driver.domid}-{guest.domid}.log",
+                env=environment, pass_fds=[listener.fileno()])
+        self._monitor = Qmp(monitor)
+        self.qmp = self._monitor.command
+        world.store.write(f"{driver.path}/libxl/{guest.domid}/"
+                          "qdisk-backend-pid", self.process.pid)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self._monitor.close()
+        self.kill()
 
 
 class Domain:
@@ -122,6 +162,7 @@ class Domain:
             disk.make_image(world.images, name)
             self.disks[disk.vdev] = disk
         self.qemu = None
+        self.served = {}  # by driver domain
         self.relay = None
         self._monitor = None
         self._xenstore = None
@@ -167,8 +208,12 @@ class Domain:
         self.world.store.transact(self._write_nodes)
         self.world.store.introduce(self.domid, 1, STORE_PORT)
         self._store_config()
-        if any(disk.in_qemu for disk in self.disks.values()):
+        if any(disk.in_qemu and not disk.driver
+               for disk in self.disks.values()):
             self._start_qemu()
+        for driver in {disk.driver.domid: disk.driver
+                       for disk in self.disks.values() if disk.devd}.values():
+            self.served[driver.domid] = ServingQemu(self, driver)
         for vdev in self.disks:
             self._plug(vdev)
 
@@ -392,10 +437,11 @@ class Domain:
 
     def block_entry(self, vdev):
         """The disk's entry of query-block."""
-        for entry in self.qmp("query-block"):
+        driver = self.disks[vdev].driver
+        qmp = self.served[driver.domid].qmp if driver else self.qmp
+        for entry in qmp("query-block"):
             with contextlib.suppress(QmpError, KeyError):
-                name = self.qmp("qom-get", path=entry["qdev"],
-                                property="vdev")
+                name = qmp("qom-get", path=entry["qdev"], property="vdev")
                 # QEMU 7.2 writes the partition number even where it is 0.
                 if name in (vdev, f"{vdev}0"):
                     return entry
@@ -473,6 +519,8 @@ class Domain:
         if self.qemu and self.qemu.poll() is None:
             self.qemu.send_signal(signal.SIGKILL)
             self.qemu.wait()
+        for qemu in self.served.values():
+            qemu.close()
         for disk in self.disks.values():
             if disk.front:
                 disk.front.close()

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The parts of all driver domains, and waiting for them. */
+#include "agent/backends.h"
+
+#include <stdlib.h>
+
+#include "agent/base/alloc.h"
+#include "agent/store/socket.h"
+
+struct backends {
+    struct snapshot *snapshot;
+    struct xs_handle *xs; /* NULL: xenstored could not be reached */
+    struct event *changed;
+    struct event *limit;
+    struct backend_part *parts;
+    size_t count;
+    backends_then *then;     /* what waits for them; NULL: nothing */
+    enum backend_phase told; /* what they are to answer to */
+    struct error failure;    /* of one, going back */
+};
+
+static bool is_alive(const struct backends *backends,
+                     const struct backend_part *part)
+{
+    return guest_glance(backends->snapshot->agent->guests, part->domid,
+                        part->uuid) != GUEST_IS_GONE;
+}
+
+/* ---- the parts ---- */
+
+static void add_part(struct backends *backends,
+                     const struct snapshot_disk *disk, uint32_t domid)
+{
+    backends->parts = xrealloc(backends->parts, backends->count + 1,
+                               sizeof(*backends->parts));
+    backend_part_init(&backends->parts[backends->count++], backends->snapshot,
+                      disk, domid);
+}
+
+static bool has_part(const struct backends *backends,
+                     const struct snapshot_disk *disk)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (backend_part_serves(&backends->parts[i], disk)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A driver domain is known by its uuid, which a domid can survive; one that is
+ * gone gets none, and counts as dead. */
+static uint32_t domid_of(const struct snapshot *snapshot, const char *uuid)
+{
+    struct guest server;
+    struct error err;
+
+    return guests_find(snapshot->agent->guests, uuid, &server, &err)
+               ? server.domid
+               : 0;
+}
+
+static void find_parts(struct backends *backends)
+{
+    const struct snapshot *snapshot = backends->snapshot;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (snapshot_takes(disk) && disk->driver != NULL &&
+            !has_part(backends, disk)) {
+            add_part(backends, disk, domid_of(snapshot, disk->driver_uuid));
+        }
+    }
+}
+
+static void look_at_all(struct backends *backends);
+
+static void on_changed(evutil_socket_t fd, short events, void *arg)
+{
+    struct backends *backends = arg;
+    char **event;
+
+    (void)fd;
+    (void)events;
+    while ((event = xs_check_watch(backends->xs)) != NULL) {
+        free(event);
+    }
+    look_at_all(backends);
+}
+
+static void on_limit(evutil_socket_t fd, short events, void *arg);
+
+static void listen_to_all(struct backends *backends)
+{
+    struct event_base *loop = backends->snapshot->agent->loop;
+
+    backends->limit = evtimer_new(loop, on_limit, backends);
+    backends->xs = store_socket_open();
+    if (backends->xs == NULL) {
+        return;
+    }
+    backends->changed = event_new(loop, xs_fileno(backends->xs),
+                                  EV_READ | EV_PERSIST, on_changed, backends);
+    event_add(backends->changed, NULL);
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_watch(backends->xs, &backends->parts[i]);
+    }
+    xs_watch(backends->xs, "@releaseDomain", "domains");
+}
+
+struct backends *backends_open(struct snapshot *snapshot)
+{
+    struct backends *backends = xcalloc(1, sizeof(*backends));
+
+    backends->snapshot = snapshot;
+    find_parts(backends);
+    if (backends->count > 0) {
+        listen_to_all(backends);
+    }
+    return backends;
+}
+
+struct backends *backends_recall(struct snapshot *snapshot)
+{
+    struct backends *backends = backends_open(snapshot);
+
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_recall(backends->xs, &backends->parts[i]);
+    }
+    return backends;
+}
+
+void backends_free(struct backends *backends)
+{
+    if (backends == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_dispose(&backends->parts[i]);
+    }
+    if (backends->changed != NULL) {
+        event_free(backends->changed);
+    }
+    if (backends->limit != NULL) {
+        event_free(backends->limit);
+    }
+    if (backends->xs != NULL) {
+        xs_close(backends->xs);
+    }
+    free(backends->parts);
+    free(backends);
+}
+
+struct snapshot *backends_snapshot(const struct backends *backends)
+{
+    return backends->snapshot;
+}
+
+bool backends_are_there(const struct backends *backends)
+{
+    return backends != NULL && backends->count > 0;
+}
+
+bool backends_may_have_switched(const struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (backends->parts[i].told_to_switch) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool backends_take_files(struct backends *backends, struct error *err)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (!backend_part_take_files(backends->xs, &backends->parts[i],
+                                     backends->snapshot, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void backends_withdraw(struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_withdraw(backends->xs, &backends->parts[i]);
+    }
+}
+
+/* ---- waiting for them ---- */
+
+static void end_waiting(struct backends *backends, const struct error *err)
+{
+    backends_then *then = backends->then;
+    struct error own = *err;
+
+    backends->then = NULL;
+    event_del(backends->limit);
+    then(backends, &own);
+}
+
+static void begin_waiting(struct backends *backends, enum backend_phase told,
+                          backends_then *then)
+{
+    struct timeval limit =
+        clock_timeval(backends->snapshot->agent->config.timeouts.backend_ms);
+
+    backends->then = then;
+    backends->told = told;
+    event_add(backends->limit, &limit);
+}
+
+void backends_give_up(struct backends *backends)
+{
+    struct error err;
+
+    if (backends->then != NULL) {
+        error_set(&err, ERR_CANCELLED,
+                  "given up while waiting for driver domains");
+        end_waiting(backends, &err);
+    }
+}
+
+static bool is_going_back(const struct backends *backends)
+{
+    return backends->told >= BACKEND_PUT_BACK;
+}
+
+/* The answer to each word. */
+static enum part_state answer_to(enum backend_phase told)
+{
+    static const enum part_state answers[] = {
+        [BACKEND_PREPARE] = PART_PREPARED, [BACKEND_SWITCH] = PART_SWITCHED,
+        [BACKEND_COMMIT] = PART_COMMITTED, [BACKEND_PUT_BACK] = PART_PUT_BACK,
+        [BACKEND_UNDO] = PART_UNDONE,
+    };
+
+    return answers[told];
+}
+
+/* What may stand there still of the word before.  One that was restarted after
+ * it had switched says `failed`, and commits all the same. */
+static bool is_answer_before(enum backend_phase told, enum part_state state)
+{
+    switch (told) {
+    case BACKEND_PREPARE:
+        return false;
+    case BACKEND_SWITCH:
+        return state == PART_PREPARED;
+    case BACKEND_COMMIT:
+        return state == PART_SWITCHED || state == PART_FAILED;
+    case BACKEND_PUT_BACK:
+    case BACKEND_UNDO:
+        break; /* any */
+    }
+    return true;
+}
+
+/* ---- forward ---- */
+
+static void explain(const struct backends *backends,
+                    const struct backend_part *part, struct error *err)
+{
+    if (!backend_part_error(backends->xs, part, err)) {
+        error_set(err, ERR_INTERNAL,
+                  "driver domain \"%s\" answers to \"%s\" with what is no "
+                  "answer to it; look at its agent",
+                  part->name, backend_phase_name(backends->told));
+    }
+}
+
+/* True once it has answered, with `err` set where that is a failure. */
+static bool has_answered(const struct backends *backends,
+                         const struct backend_part *part, struct error *err)
+{
+    enum part_state state = backend_part_look(backends->xs, part);
+
+    if (state == answer_to(backends->told)) {
+        return true;
+    }
+    if (!is_alive(backends, part)) {
+        error_set(err, ERR_DOMAIN_INACTIVE,
+                  "driver domain \"%s\" has gone under way", part->name);
+        return true;
+    }
+    if (state == PART_SILENT || is_answer_before(backends->told, state)) {
+        return false;
+    }
+    explain(backends, part, err);
+    return true;
+}
+
+static void look_forward(struct backends *backends)
+{
+    struct error err = {0};
+    size_t answered = 0;
+
+    for (size_t i = 0; i < backends->count && err.code == ERR_NONE; i++) {
+        answered += has_answered(backends, &backends->parts[i], &err) ? 1 : 0;
+    }
+    if (err.code != ERR_NONE || answered == backends->count) {
+        end_waiting(backends, &err);
+    }
+}
+
+/* The first that has not answered. */
+static void complain(const struct backends *backends, struct error *err)
+{
+    const struct snapshot *snapshot = backends->snapshot;
+    struct error ignored;
+
+    for (size_t i = 0; i < backends->count; i++) {
+        const struct backend_part *part = &backends->parts[i];
+
+        if (!has_answered(backends, part, &ignored)) {
+            error_set(err, ERR_TIMEOUT,
+                      "driver domain \"%s\" has not answered to \"%s\" within "
+                      "timeouts.backend (%g s); look whether its agent runs",
+                      part->name, backend_phase_name(backends->told),
+                      snapshot->agent->config.timeouts.backend_ms / 1000.0);
+            return;
+        }
+    }
+}
+
+static bool give_all(struct backends *backends, struct error *err)
+{
+    if (backends->xs == NULL) {
+        return error_set(err, ERR_STORE, "cannot connect to xenstored");
+    }
+    for (size_t i = 0; i < backends->count; i++) {
+        if (!backend_part_give(backends->xs, &backends->parts[i],
+                               backends->snapshot, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool say_to_all(struct backends *backends, enum backend_phase phase,
+                       struct error *err)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (!backend_part_say(backends->xs, &backends->parts[i], phase, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void go_forward(struct backends *backends, bool told,
+                       const struct error *err)
+{
+    if (told) {
+        look_forward(backends);
+    } else {
+        end_waiting(backends, err);
+    }
+}
+
+void backends_give(struct backends *backends, backends_then *then)
+{
+    struct error err = {0};
+
+    begin_waiting(backends, BACKEND_PREPARE, then);
+    go_forward(backends, give_all(backends, &err), &err);
+}
+
+/* The save took its time: one that is not ready any more is found before any of
+ * them is told to switch. */
+static bool are_ready(const struct backends *backends, struct error *err)
+{
+    for (size_t i = 0; i < backends->count && err->code == ERR_NONE; i++) {
+        has_answered(backends, &backends->parts[i], err);
+    }
+    return err->code == ERR_NONE;
+}
+
+void backends_say(struct backends *backends, enum backend_phase phase,
+                  backends_then *then)
+{
+    struct error err = {0};
+
+    begin_waiting(backends, phase, then);
+    go_forward(backends,
+               (phase != BACKEND_SWITCH || are_ready(backends, &err)) &&
+                   say_to_all(backends, phase, &err),
+               &err);
+}
+
+/* ---- back ---- */
+
+/* Its overlays stay, and are named by the configuration where it is told of
+ * them. */
+static void let_stay(struct backends *backends, struct backend_part *part,
+                     const char *why)
+{
+    struct snapshot *snapshot = backends->snapshot;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (backend_part_serves(part, disk) && disk->overlay != NULL &&
+            part->told_to_switch) {
+            disk->overlay_stays = true;
+        }
+    }
+    backend_part_withdraw(backends->xs, part);
+    if (backends->failure.code == ERR_NONE) {
+        error_set(&backends->failure, ERR_TIMEOUT,
+                  "driver domain \"%s\" %s: what it had made for its disks was "
+                  "left as it is there, in use or not",
+                  part->name, why);
+    }
+}
+
+/* Nothing names its overlays any more: it may remove them at any time. */
+static void leave_word(struct backends *backends, struct backend_part *part)
+{
+    part->over = true;
+    if (backends->failure.code == ERR_NONE) {
+        error_set(&backends->failure, ERR_TIMEOUT,
+                  "driver domain \"%s\" has not answered in time: the overlays "
+                  "that it made are removed when its agent is back",
+                  part->name);
+    }
+}
+
+static void take_outcome(struct backends *backends,
+                         const struct backend_part *part)
+{
+    struct error err;
+
+    if (backend_part_error(backends->xs, part, &err) &&
+        backends->failure.code == ERR_NONE) {
+        backends->failure = err;
+    }
+    backend_part_take_stays(backends->xs, part, backends->snapshot);
+}
+
+/* Whether nothing more can be expected of it for now. */
+static bool is_back(struct backends *backends, struct backend_part *part)
+{
+    enum part_state state;
+
+    if (part->over) {
+        return true;
+    }
+    state = backend_part_look(backends->xs, part);
+    if (state == PART_UNDONE) {
+        take_outcome(backends, part);
+        backend_part_withdraw(backends->xs, part);
+        return true;
+    }
+    if (state == PART_PUT_BACK && backends->told == BACKEND_PUT_BACK) {
+        take_outcome(backends, part);
+        return true;
+    }
+    if (!is_alive(backends, part)) {
+        let_stay(backends, part, "has gone");
+        return true;
+    }
+    return false;
+}
+
+static void look_back(struct backends *backends)
+{
+    size_t back = 0;
+
+    for (size_t i = 0; i < backends->count; i++) {
+        back += is_back(backends, &backends->parts[i]) ? 1 : 0;
+    }
+    if (back == backends->count) {
+        end_waiting(backends, &backends->failure);
+    }
+}
+
+static bool keeps_overlay(const struct snapshot *snapshot,
+                          const struct backend_part *part)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (backend_part_serves(part, &snapshot->disks[i]) &&
+            snapshot->disks[i].overlay_stays) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One whose overlays the configuration goes on naming must not remove them. */
+void backends_go_back(struct backends *backends, enum backend_phase phase,
+                      backends_then *then)
+{
+    backends->failure = (struct error){0};
+    begin_waiting(backends, phase, then);
+    for (size_t i = 0; i < backends->count; i++) {
+        struct backend_part *part = &backends->parts[i];
+        struct error err;
+
+        if (part->over || !part->given) {
+            part->over = true;
+        } else if (!is_alive(backends, part)) {
+            let_stay(backends, part, "has gone");
+        } else if (backend_part_look(backends->xs, part) == PART_UNDONE) {
+            backend_part_withdraw(backends->xs, part); /* it failed by itself */
+        } else if (phase == BACKEND_UNDO &&
+                   keeps_overlay(backends->snapshot, part)) {
+            backend_part_withdraw(backends->xs, part);
+        } else if (!backend_part_say(backends->xs, part, phase, &err)) {
+            let_stay(backends, part, "could not be told to put it back");
+        }
+    }
+    look_back(backends);
+}
+
+/* ---- what wakes it ---- */
+
+static void look_at_all(struct backends *backends)
+{
+    if (backends->then == NULL) {
+        return;
+    }
+    if (is_going_back(backends)) {
+        look_back(backends);
+    } else {
+        look_forward(backends);
+    }
+}
+
+static void on_limit(evutil_socket_t fd, short events, void *arg)
+{
+    struct backends *backends = arg;
+    struct error err = {0};
+
+    (void)fd;
+    (void)events;
+    if (!is_going_back(backends)) {
+        complain(backends, &err);
+        end_waiting(backends, &err);
+        return;
+    }
+    for (size_t i = 0; i < backends->count; i++) {
+        struct backend_part *part = &backends->parts[i];
+
+        if (is_back(backends, part)) {
+            continue;
+        }
+        if (backends->told == BACKEND_UNDO) {
+            leave_word(backends, part);
+        } else {
+            let_stay(backends, part, "has not answered in time");
+        }
+    }
+    end_waiting(backends, &backends->failure);
+}

@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A snapshot that spans disks of domain 0 and of a driver domain: one instant, or
+nothing (I1, I2, I3, I5), whatever the driver domain does. The save helper is played,
+and so is the driver domain as a domain; its QEMU and its agent are the real ones."""
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from native.agent import ROOT
+from native.backend import Backend
+from native.domain import Disk
+from native.expect import (Picture, assert_disk_is_on, assert_failed, image_info,
+                           named_images)
+
+HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+DISKS = "xvda xvdb"
+
+
+class Save:
+    """A checkpoint that stops while the guest is suspended."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def hold(self):
+        with open(self.path, "wb"):
+            pass
+
+    def release(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+@pytest.fixture(name="save", autouse=True)
+def fixture_save(tmp_path, monkeypatch):
+    """Before `agent`, which inherits this."""
+    one = Save(tmp_path / "hold")
+    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
+    monkeypatch.setenv("SAVE_HELPER_HOLD", one.path)
+    yield one
+    one.release()
+
+
+@pytest.fixture(name="driver")
+def fixture_driver(world):
+    return world.add_domain("storage", disks=())
+
+
+@pytest.fixture(name="domain")
+def fixture_domain(world, driver):
+    """A disk from each."""
+    return world.add_domain("web", disks=[
+        ("xvda", "qcow2"), Disk("xvdb", "raw", driver=driver, devd=True)])
+
+
+@pytest.fixture(name="backend_stopped")
+def fixture_backend_stopped(world, driver):
+    program = os.path.join(os.environ["NATIVE_BUILD"], "xensnapd")
+    one = Backend(world, program, driver)
+    yield one
+    if one.process and one.process.poll() is None:
+        one.process.send_signal(signal.SIGCONT)
+    one.check_end()
+
+
+@pytest.fixture(name="backend")
+def fixture_backend(backend_stopped):
+    return backend_stopped.start()
+
+
+@pytest.fixture(name="impatient")
+def fixture_impatient(agent_stopped):
+    """An agent that waits for a driver domain for one second."""
+    agent_stopped.configure("timeouts", backend="1s")
+    return agent_stopped.start()
+
+
+def submit(agent, **keys):
+    return agent.submit("create", domain="web",
+                        **{"name": "s1", "live": 0, "disks": DISKS, **keys})
+
+
+def create(agent, **keys):
+    return submit(agent, **keys).wait()
+
+
+def wait_suspended(world, domain):
+    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
+
+
+def freeze(backend):
+    """It hangs."""
+    backend.process.send_signal(signal.SIGSTOP)
+
+
+def thaw(backend):
+    backend.process.send_signal(signal.SIGCONT)
+
+
+def jobs(world, driver):
+    return [path for path in world.store.tree(f"{ROOT}/backends/{driver.domid}")
+            if path.endswith("/guest") or path.endswith("/phase")]
+
+
+def assert_nothing_is_left(world, driver, backend):
+    assert not jobs(world, driver)
+    world.eventually(lambda: not [name for name in backend.records() if "op-" in name],
+                     10, "no note of its part")
+    world.eventually(
+        lambda: not [key for key in world.store.tree(f"{driver.path}/data/xensnapd")
+                     if key.startswith("jobs/")], 10, "no answer")
+
+
+# -- as it should be --------------------------------------------------------------
+
+
+def test_a_checkpoint_of_both(world, agent, backend, domain, driver, save):
+    for vdev in domain.disks:
+        domain.write(vdev, 0, b"before!!" * 64)
+    bases = {vdev: disk.path for vdev, disk in domain.disks.items()}
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    # The guest stands still, and neither has been switched yet.
+    assert {vdev: domain.chain(vdev)[0][0] for vdev in bases} == bases
+    save.release()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert reply["result/consistency"] == "full"
+    assert reply["result/disks/xvdb/driver-domain"] == "storage"
+    assert "result/disks/xvda/driver-domain" not in reply
+    for vdev, base in bases.items():
+        overlay = reply[f"result/disks/{vdev}/path"]
+        assert reply[f"result/disks/{vdev}/base"] == base
+        assert reply[f"result/disks/{vdev}/depth"] == "2"
+        # Stored configuration, xenstore and QEMU.
+        assert_disk_is_on(domain, vdev, overlay)
+        assert image_info(overlay)["full-backing-filename"] == base
+        domain.write(vdev, 0, b"after!!!" * 64)
+        with open(base, "rb") as file:
+            assert b"after!!!" not in file.read()
+    disk, = [one for one in domain.stored_config()["disks"] if one["vdev"] == "xvdb"]
+    assert disk["backend_domname"] == "storage"
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s1/disks")
+    assert published["xvdb/driver-domain"] == "storage"
+    assert published["xvdb/path"] == bases["xvdb"]
+    assert "xvdb/missing" not in published
+    # The memory file names images of both that nothing else uses.
+    with open(reply["result/memory-path"], "rb") as file:
+        head = file.read(16384).decode(errors="replace")
+    assert published["xvdb/restore-overlay"] in head
+    assert image_info(published["xvdb/restore-overlay"])[
+        "full-backing-filename"] == bases["xvdb"]
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_the_second_is_over_the_first(world, agent, backend, domain):
+    del backend
+    path = f"{world.images}/mine.qcow2"
+    first = create(agent, keys={"disks/xvdb/path": path})
+    assert first["state"] == "done", first
+    assert first["result/disks/xvdb/path"] == path
+    second = create(agent, name="s2")
+    assert second["state"] == "done", second
+    for vdev in domain.disks:
+        assert second[f"result/disks/{vdev}/base"] == first[f"result/disks/{vdev}/path"]
+        assert [path for path, _ in domain.chain(vdev)] == [
+            second[f"result/disks/{vdev}/path"], first[f"result/disks/{vdev}/path"],
+            domain.disks[vdev].path]
+
+
+def test_without_memory_those_of_one_domain_only(agent, backend, domain):
+    del backend
+    picture = Picture(agent, domain)
+    assert_failed(create(agent, memory=0), "unsupported-disk", "xvda", "xvdb", "memory=1")
+    picture.assert_same()
+    reply = create(agent, memory=0, disks="xvdb")
+    assert reply["state"] == "done", reply
+    assert_disk_is_on(domain, "xvdb", reply["result/disks/xvdb/path"])
+    assert domain.chain("xvda") == [(domain.disks["xvda"].path, "qcow2")]
+    # One that nobody names is left out.
+    reply = agent.request("create", domain="web", name="s2", memory=0)
+    assert "storage" in reply["result/disks/xvdb/skipped"]
+    assert len(domain.chain("xvdb")) == 2
+
+
+# -- what is refused, with nothing changed ------------------------------------------
+
+
+def test_without_an_agent_there_it_is_refused(agent, domain):
+    picture = Picture(agent, domain)
+    assert_failed(create(agent), "unsupported-disk", "xvdb", "storage", "role: backend")
+    picture.assert_same()
+
+
+def test_what_cannot_be_taken_is_refused(world, agent, backend, domain, driver):
+    picture = Picture(agent, domain)
+    for keys, word in (({"disks/xvdb/external": 0}, "external"),
+                       ({"expires": "1h"}, "expires"),
+                       ({"disks/xvdb/path": "/nowhere/x.qcow2"}, "/nowhere")):
+        reply = create(agent, keys=keys)
+        assert reply["state"] == "failed" and word in reply["error/message"], reply
+        picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_delete_and_revert_say_what_to_do(world, agent, backend, domain):
+    del backend
+    reply = create(agent)
+    assert_failed(agent.request("revert", domain="web", name="s1"), "unsupported-disk",
+                  "storage", f"xl restore {reply['result/memory-path']}")
+    assert_failed(agent.request("delete", domain="web", name="s1"), "unsupported-disk",
+                  "storage", "keep-files=1")
+    assert_failed(agent.request("rescan", domain="web", disks="xvdb"), "unsupported-disk",
+                  "storage", "rescan")
+    gone = agent.request("delete", domain="web", name="s1", keep_files=1)
+    assert gone["state"] == "done", gone
+    for vdev in domain.disks:
+        assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
+    assert not world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s1")
+
+
+# -- a driver domain that fails -----------------------------------------------------
+
+
+def test_one_that_hangs_before_it_is_prepared(world, impatient, backend, domain, driver):
+    picture = Picture(impatient, domain)
+    freeze(backend)
+    assert_failed(create(impatient), "timeout", "storage", "prepare", "timeouts.backend")
+    thaw(backend)
+    # It does nothing of what it was told too late.
+    world.eventually(lambda: jobs(world, driver) == [] or "undone" in
+                     world.store.tree(f"{driver.path}/data/xensnapd").values(), 20, "undone")
+    picture.assert_same()
+
+
+def test_one_that_hangs_in_the_pause(world, agent_stopped, backend, domain, save):
+    agent_stopped.configure("timeouts", max_pause="2s", backend="3s")
+    agent = agent_stopped.start()
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    freeze(backend)
+    save.release()
+    # The guest goes on, though nobody knows yet what became of its disk.
+    world.eventually(lambda: world.xen.is_running(domain.domid), 20, "the guest goes on")
+    assert request.state() == "running"
+    reply = request.wait()
+    assert_failed(reply, "timeout", "max-pause", "storage")
+    # Nothing was switched here; there, an empty overlay stays and is named, which is
+    # right whether it was.
+    assert reply["error/step"] == "switch-backends"
+    assert domain.chain("xvda") == [(domain.disks["xvda"].path, "qcow2")]
+    thaw(backend)
+    backend.wait_log("left as it is")
+    domain.write("xvdb", 0, b"x" * 512)
+    named, = named_images(domain, "xvdb")
+    overlay = named.split(":", 1)[1]
+    assert image_info(overlay)["full-backing-filename"] == domain.disks["xvdb"].path
+
+
+def test_one_whose_qemu_refuses_to_switch(world, agent, backend, domain, driver, save):
+    picture = Picture(agent, domain)
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    answers = world.store.tree(f"{driver.path}/data/xensnapd/jobs")
+    overlay, = [value for key, value in answers.items()
+                if key.endswith("/xvdb/overlay")]
+    with open(overlay, "r+b") as file:
+        file.write(b"no image")
+    save.release()
+    reply = request.wait()
+    assert reply["state"] == "failed", reply
+    assert "storage" in reply["error/message"]
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_one_that_dies(world, agent, backend, domain, driver, save):
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    backend.kill()
+    domain.served[driver.domid].kill()
+    world.remove_domain(driver)
+    save.release()
+    assert_failed(request.wait(), "domain-inactive", "storage")
+    assert world.xen.is_running(domain.domid)
+    # All of ours is as before; the overlays there are with what died.
+    assert domain.chain("xvda") == [(domain.disks["xvda"].path, "qcow2")]
+    assert {disk["vdev"]: disk["pdev_path"] for disk in domain.stored_config()["disks"]} == \
+        {vdev: disk.path for vdev, disk in domain.disks.items()}
+    assert world.store.read(f"{domain.libxl_path('xvdb')}/params") == \
+        domain.disks["xvdb"].params()
+    assert not [name for name in os.listdir(world.images) if "xvda.s1" in name]
+    assert not world.store.tree(f"{ROOT}/snapshots")
+
+
+def test_its_agent_is_killed_in_the_pause_and_comes_back(world, agent, backend, domain,
+                                                         driver, save):
+    picture = Picture(agent, domain)
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    backend.kill()
+    backend.start()
+    save.release()
+    assert_failed(request.wait(), "interrupted", "storage")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_ours_fails_after_it_has_switched(world, agent, backend, domain, driver):
+    picture = Picture(agent, domain)
+    domain.interpose().fault("transaction", "error")
+    reply = create(agent)
+    assert reply["state"] == "failed" and reply["error/step"] == "switch-disks", reply
+    assert "putting things back" not in reply["error/message"]
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_one_that_hangs_when_all_is_done(world, impatient, backend, domain, driver):
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = submit(impatient)
+    fault.wait_reached()
+    freeze(backend)
+    fault.release()
+    reply = request.wait()
+    # It is a snapshot: both were switched, and the record is written.
+    assert reply["state"] == "done", reply
+    assert "storage" in reply["result/warning"]
+    thaw(backend)
+    for vdev in domain.disks:
+        assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+# -- a driver domain that lies --------------------------------------------------------
+
+
+class Liar:
+    """Answers in the place of an agent."""
+
+    def __init__(self, world, driver):
+        self.store = world.store
+        self.folder = f"{driver.path}/data/xensnapd"
+        self.jobs = f"{ROOT}/backends/{driver.domid}"
+        self.store.write_all({f"{self.folder}/protocol": "1", f"{self.folder}/state": "ready"})
+        self.job = None
+
+    def wait_told(self, phase):
+        def told():
+            found = [path for path, value in self.store.tree(self.jobs).items()
+                     if path.endswith("/phase") and value == phase]
+            self.job = found[0].split("/")[0] if found else None
+            return found
+        self.store.wait_for(self.jobs, told, 20)
+
+    def answer(self, state, **files):
+        below = f"{self.folder}/jobs/{self.job}"
+        values = {f"{below}/disks/xvdb/{key.replace('_', '-')}": str(value)
+                  for key, value in files.items()}
+        self.store.write_all({**values, f"{below}/state": state})
+
+
+FILES = {"overlay": "/images/new.qcow2", "restore_overlay": "/images/restore.qcow2",
+         "virtual_bytes": 1 << 26, "depth": 1}
+
+
+def refused(agent, liar, state, files, **keys):
+    """The message, after it has answered with that to `prepare`."""
+    request = submit(agent, **keys)
+    liar.wait_told("prepare")
+    liar.answer(state, **files)
+    liar.wait_told("undo")
+    liar.answer("undone")
+    reply = request.wait()
+    assert_failed(reply, "internal-error", "storage")
+    return reply["error/message"]
+
+
+def test_answers_that_cannot_be(world, agent, domain, driver):
+    picture = Picture(agent, domain)
+    liar = Liar(world, driver)
+    for key, value in (("overlay", "relative"), ("overlay", "/a/../b"),
+                       ("overlay", domain.disks["xvdb"].path),
+                       ("restore_overlay", FILES["overlay"]),
+                       ("virtual_bytes", 0), ("depth", -1)):
+        message = refused(agent, liar, "prepared", {**FILES, key: value})
+        assert "xvdb" in message and key.replace("_", "-") in message
+    # Not the one that was asked for.
+    assert "overlay" in refused(agent, liar, "prepared", FILES,
+                                keys={"disks/xvdb/path": "/images/asked.qcow2"})
+    for state in "committed", "switched", "nonsense":
+        assert '"prepare"' in refused(agent, liar, state, FILES)
+    picture.assert_same()
+
+
+# -- domain 0's agent is killed ---------------------------------------------------------
+
+
+def kill(agent, request):
+    """It ends, and the next one takes it up."""
+    agent.kill()
+    agent.start()
+    return request.wait()
+
+
+def test_killed_while_it_is_prepared(world, agent, backend, domain, driver):
+    picture = Picture(agent, domain)
+    freeze(backend)
+    request = submit(agent)
+    world.eventually(lambda: jobs(world, driver), 20, "a job")
+    agent.kill()
+    thaw(backend)
+    agent.start()
+    assert_failed(request.wait(), "interrupted")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_killed_before_the_switch(world, agent, backend, domain, driver, save):
+    picture = Picture(agent, domain)
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    assert_failed(kill(agent, request), "interrupted")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_killed_between_both_switches(world, agent, backend, domain, driver):
+    picture = Picture(agent, domain)
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = submit(agent)
+    fault.wait_reached()
+    assert domain.chain("xvdb")[0][1] == "qcow2"
+    agent.kill()
+    domain.uninterpose()
+    agent.start()
+    assert_failed(request.wait(), "interrupted")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_killed_after_the_record(world, agent, backend, domain, driver):
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = submit(agent)
+    fault.wait_reached()
+    freeze(backend)
+    fault.release()
+    world.eventually(lambda: "commit" in world.store.tree(
+        f"{ROOT}/backends/{driver.domid}").values(), 20, "commit is said")
+    agent.kill()
+    domain.uninterpose()
+    thaw(backend)
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    for vdev in domain.disks:
+        assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_both_agents_are_killed_after_the_switch(world, agent, backend, domain, driver):
+    picture = Picture(agent, domain)
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = submit(agent)
+    fault.wait_reached()
+    agent.kill()
+    backend.kill()
+    domain.uninterpose()
+    backend.start()
+    agent.start()
+    assert_failed(request.wait(), "interrupted")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
