@@ -93,6 +93,24 @@ def test_at_the_start_each_vm_is_published_in_one_round_trip(world, agent):
         assert published["s0/disks/xvda/external"] == "1"
 
 
+def test_more_names_than_one_answer_holds_are_read_all_the_same(world, agent):
+    """xenstored gives 4096 bytes of names at once."""
+    world.add_domain("web")
+    long = {f"disks/{'x' * 25}{index:03}/external": "1"
+            for index in range(200)}
+    reply = agent.request("create", long, domain="web", memory=0)
+    assert reply["error/code"] == "invalid-request", reply
+    many = {f"{'k' * 40}{index:03}": "1" for index in range(150)}
+    reply = agent.request("create", many, domain="web", memory=0)
+    assert reply["error/code"] == "invalid-request", reply
+    assert "kkk" in reply["error/message"]
+    costs = costs_of(agent, "create", keys={"disks/xvda/external": "1"},
+                     domain="web", memory=0)
+    # Which keys there are, and what they say.
+    assert len([path for _, _, path in costs
+                if re.search(r"/requests/[^/ ]+/disks/xvda", path)]) == 2
+
+
 # -- at rest ----------------------------------------------------------------
 
 EPOLL_WAIT, READ, RECVFROM = 232, 0, 45
