@@ -10,6 +10,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/disk/merge_switch.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/journal/durable_file.h"
 #include "agent/journal/operation_state.h"
@@ -445,6 +446,9 @@ void recovery_begin(struct snapshot *snapshot)
             memcpy(guest.name, snapshot->guest.name, sizeof(guest.name));
         }
         snapshot->guest = guest;
+        if (guest.domid != old_domid) {
+            merge_forget_domain(snapshot);
+        }
     } else {
         snapshot->gone = err.code == ERR_NO_SUCH_DOMAIN;
     }

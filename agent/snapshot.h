@@ -75,6 +75,12 @@ struct snapshot_disk {
     char *over;         /* the image over `path`: one goes into the other */
     bool stream_again;  /* an earlier stream may have been cut short */
 
+    /* undoing a create, noted: the image under the overlay holds all of it, on
+     * disk, and a domain may have gone on with either; it goes on with that
+     * image */
+    bool copied;
+    bool merged;
+
     /* revert: where the disk was before, NULL if not known; it stays if
      * something still needs it */
     char *abandoned;
@@ -89,8 +95,9 @@ struct snapshot_disk {
     bool changed;             /* it is not what QEMU had open */
 
     /* After a failed undo: QEMU still has the overlay open, or may have; it
-     * holds data and must stay, and be named by the configuration. */
+     * holds data and must stay, and be named by the configuration ... */
     bool overlay_stays;
+    bool names_stay; /* ... or whatever that names now */
 };
 
 struct snapshot;
@@ -157,6 +164,7 @@ struct snapshot {
     char created_at[CLOCK_UTC_LENGTH + 1];
     struct snapshot_disk *disks;
     size_t disk_count;
+    size_t disk_index;       /* of the disk at work */
     const char *consistency; /* "full", "quiesced", "crash"; static */
     bool adjust_failed;      /* the configuration is as it was */
 
@@ -186,14 +194,14 @@ struct snapshot {
     operation_act *release_then; /* what waits for that; NULL: nothing */
 
     /* delete */
-    bool expired; /* nobody asked: the snapshot's time is over */
-    struct block_job *merge_job;
-    struct merge_guard *merge_guard; /* of a merge of the active image */
+    bool expired;                /* nobody asked: the snapshot's time is over */
+    struct block_job *merge_job; /* under way, of an undo as well */
+    char merge_job_id[BLOCK_JOB_ID_SIZE]; /* by which QEMU knows it */
+    struct merge_guard *merge_guard;      /* of a merge of the active image */
     struct child *merge_child;
-    bool merge_stop;  /* cancelled */
-    bool was_marked;  /* an earlier delete had begun */
-    bool merge_begun; /* the state may no longer be whole */
-    size_t merge_disk;
+    bool merge_stop;          /* cancelled */
+    bool was_marked;          /* an earlier delete had begun */
+    bool merge_begun;         /* the state may no longer be whole */
     struct error merge_error; /* of the disk at work: its job's */
 
     /* revert */
@@ -227,11 +235,13 @@ struct snapshot {
     struct guest_call *call;
     struct stored_config_change *change;
     struct disk_location *locations; /* what the change is given */
-    bool switch_sent;        /* the transaction went out: its effect counts */
-    struct error undo_error; /* of the undo under way */
-    snapshot_then *then;     /* what follows disks_bring_back() */
-    struct event *meter;     /* watches the memory file grow */
-    size_t undo_disk;        /* which disk an undo is at */
+    bool switch_sent;         /* the transaction went out: its effect counts */
+    struct error undo_error;  /* of the undo under way */
+    snapshot_then *then;      /* what follows the part under way ... */
+    snapshot_then *look_then; /* ... merge_look() ... */
+    snapshot_then *undo_then; /* ... and disks_bring_back() */
+    unsigned int undo_tries;  /* that the disk at work has left */
+    struct event *meter;      /* watches the memory file grow */
 };
 
 static inline struct snapshot *snapshot_of(struct operation *operation)

@@ -24,6 +24,9 @@
  * reason to give up. */
 #define FAILED_LOOKS_MAX 30u
 
+/* Without a QEMU there is no job. */
+#define ABSENT_LOOKS_MAX 4u
+
 struct block_job {
     struct block_job_where where;
     char *id;
@@ -36,6 +39,7 @@ struct block_job {
     struct event *timer;
     uint32_t look_ms;
     unsigned int failed_looks;
+    unsigned int absent_looks; /* those of them that found no QEMU */
     char *flush; /* a node, flushed before its header changes; or NULL */
     bool flushed;
     bool may_start;     /* what before_start waits for is done */
@@ -101,7 +105,9 @@ static const char *string_in(struct json_object *object, const char *key)
 static void look_failed(struct block_job *job, const struct error *err)
 {
     job->failed_looks++;
-    if (job->start != NULL || job->failed_looks >= FAILED_LOOKS_MAX) {
+    job->absent_looks += qmp_has_no_peer(job->qmp);
+    if (job->start != NULL || job->failed_looks >= FAILED_LOOKS_MAX ||
+        job->absent_looks >= ABSENT_LOOKS_MAX) {
         end(job, err);
     } else {
         look_later(job);
@@ -297,6 +303,7 @@ static void act_on(struct block_job *job, struct json_object *entry)
                     job);
     } else {
         job->failed_looks = 0;
+        job->absent_looks = 0;
         look_later(job);
     }
 }

@@ -142,9 +142,7 @@ static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
                          "and delete the snapshot again",
                          disk->vdev, over, disk->path);
     }
-    *ret_newer = below.st_mtim.tv_sec != above.st_mtim.tv_sec
-                     ? below.st_mtim.tv_sec > above.st_mtim.tv_sec
-                     : below.st_mtim.tv_nsec > above.st_mtim.tv_nsec;
+    *ret_newer = image_is_newer(disk->path, over);
     return true;
 }
 

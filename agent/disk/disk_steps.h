@@ -22,7 +22,8 @@ operation_act overlays_remove;
  * right data. */
 void overlays_empty(struct snapshot *snapshot);
 
-/* They are not removed, whatever comes. */
+/* They are not removed, whatever comes, but where it is certain that the domain
+ * has gone back to the image under them. */
 void overlays_stay(struct snapshot *snapshot);
 
 /* One QMP transaction over all disks, and back from it. */

@@ -5,9 +5,13 @@
  * What the transaction did is looked up in QEMU, not assumed: its reply may
  * have been lost.  An overlay that QEMU uses is merged back into the image
  * under it, whether the guest stands still or runs on it already; an internal
- * snapshot is deleted.  An overlay that cannot be brought back holds the
- * guest's data: it stays, and the configuration goes on naming it.  With QEMU
- * gone, only one that was written to does.
+ * snapshot is deleted.  The configuration is told of it at the one instant at
+ * which that is right (merge_switch.h), so that a reboot finds what the guest
+ * wrote last, whenever this process dies.
+ *
+ * An overlay that cannot be brought back holds the guest's data: it stays, and
+ * the configuration goes on naming it.  With QEMU gone, only one that was
+ * written to does, and not where the guest went on with the image under it.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -19,12 +23,26 @@
 #include "agent/base/log.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/merge_guard.h"
+#include "agent/disk/merge_look.h"
+#include "agent/disk/merge_switch.h"
 #include "agent/snapshot.h"
 
 /* For a process that has been killed to be gone. */
 #define QEMU_END_S 2
 
+/* libxl's lock is waited for only briefly while the guest's requests wait, so
+ * more than once. */
+#define SWITCH_ATTEMPTS 10u
+
 static void next_disk(struct snapshot *snapshot);
+static void this_disk(struct snapshot *snapshot);
+static void give_up(struct snapshot *snapshot, const struct error *err);
+
+static struct snapshot_disk *disk_at_work(const struct snapshot *snapshot)
+{
+    return &snapshot->disks[snapshot->disk_index];
+}
 
 static void end_undo(struct snapshot *snapshot)
 {
@@ -32,7 +50,7 @@ static void end_undo(struct snapshot *snapshot)
     snapshot->qmp = NULL;
     block_graph_free(snapshot->graph);
     snapshot->graph = NULL;
-    snapshot->then(snapshot, &snapshot->undo_error);
+    snapshot->undo_then(snapshot, &snapshot->undo_error);
 }
 
 static void note_failure(struct snapshot *snapshot, struct snapshot_disk *disk,
@@ -44,28 +62,125 @@ static void note_failure(struct snapshot *snapshot, struct snapshot_disk *disk,
               err->message);
 }
 
+/* What QEMU has open is not known, or not ours: at each instant the
+ * configuration names what is right to open, so that stands. */
+static void leave_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
+                       const struct error *err)
+{
+    note_failure(snapshot, disk, err);
+    disk->names_stay = true;
+}
+
 static void disk_is_back(struct snapshot *snapshot, const struct error *err)
 {
-    struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
-
+    merge_guard_dismiss(snapshot, false);
     if (err != NULL) {
-        note_failure(snapshot, disk, err);
+        note_failure(snapshot, disk_at_work(snapshot), err);
     }
-    snapshot->undo_disk++;
+    snapshot->disk_index++;
     next_disk(snapshot);
+}
+
+/* ---- an overlay ---- */
+
+static const struct block_disk *open_disk(const struct snapshot *snapshot)
+{
+    return block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev,
+                            false);
+}
+
+static bool is_on(const struct block_disk *open, const char *overlay)
+{
+    return open != NULL && open->depth > 1 &&
+           strcmp(open->chain[0].path, overlay) == 0;
+}
+
+static void on_switched_back(struct snapshot *snapshot, const struct error *err)
+{
+    struct error why = snapshot->merge_error;
+
+    if (err->code != ERR_NONE) {
+        error_set(&why, why.code, "%.200s; %.90s",
+                  snapshot->merge_error.message, err->message);
+    }
+    disk_is_back(snapshot, &why);
+}
+
+/* The job's word counts only where QEMU cannot be asked itself. */
+static void on_looked(struct snapshot *snapshot, const struct error *err)
+{
+    struct error *why = &snapshot->merge_error;
+
+    if (err->code == ERR_NONE &&
+        is_on(open_disk(snapshot), disk_at_work(snapshot)->overlay)) {
+        if (why->code == ERR_NONE) {
+            error_set(why, ERR_QMP, "QEMU gave up merging it");
+        }
+        merge_switch_undo(snapshot, on_switched_back);
+        return;
+    }
+    if (err->code != ERR_NONE && why->code != ERR_NONE) {
+        give_up(snapshot, why);
+    } else {
+        disk_is_back(snapshot, NULL);
+    }
 }
 
 static void on_merged(const struct error *err, void *arg)
 {
-    disk_is_back(arg, err);
+    struct snapshot *snapshot = arg;
+
+    snapshot->merge_job = NULL;
+    snapshot->merge_error = err == NULL ? (struct error){0} : *err;
+    if (err != NULL && merge_guard_failure(snapshot) != NULL) {
+        snapshot->merge_error = *merge_guard_failure(snapshot);
+    }
+    if (err != NULL && err->code == ERR_BUSY && !merge_is_noted(snapshot) &&
+        snapshot->undo_tries > 0) {
+        snapshot->undo_tries--;
+        merge_guard_dismiss(snapshot, true);
+        this_disk(snapshot);
+    } else {
+        merge_look(snapshot, on_looked);
+    }
 }
 
-static void on_deleted(struct json_object *ret, const struct error *err,
-                       void *arg)
+static void start_job(struct snapshot *snapshot, bool switches)
 {
-    (void)ret;
-    disk_is_back(arg, err);
+    const struct block_disk *open = open_disk(snapshot);
+    struct block_job_where where = snapshot_job_place(snapshot);
+
+    merge_switch_awaited(snapshot, &where, switches);
+    snapshot->merge_job =
+        block_job_commit(&where, snapshot->merge_job_id, open->node, open->node,
+                         open->chain[1].node, NULL, on_merged, snapshot);
 }
+
+static void on_guarded(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        disk_is_back(snapshot, err);
+    } else {
+        start_job(snapshot, true);
+    }
+}
+
+/* The job needs the socket for itself.  In a driver domain nothing has to be
+ * told: the configuration is domain 0's. */
+static void merge_overlay(struct snapshot *snapshot)
+{
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+    snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
+             "xensnapd-undo-%s", open_disk(snapshot)->vdev);
+    if (snapshot->agent->guests != NULL) {
+        merge_guard_set(snapshot, on_guarded);
+    } else {
+        start_job(snapshot, false);
+    }
+}
+
+/* ---- an internal snapshot ---- */
 
 static bool holds_snapshot(const struct block_disk *open, const char *name)
 {
@@ -79,31 +194,22 @@ static bool holds_snapshot(const struct block_disk *open, const char *name)
     return false;
 }
 
-/* The job needs the socket for itself. */
-static void merge_overlay(struct snapshot *snapshot,
-                          const struct block_disk *open)
+static void on_deleted(struct json_object *ret, const struct error *err,
+                       void *arg)
 {
-    struct block_job_where where = snapshot_job_place(snapshot);
-    char id[64];
-
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-    snprintf(id, sizeof(id), "xensnapd-undo-%s", open->vdev);
-    block_job_commit(&where, id, open->node, open->node, open->chain[1].node,
-                     NULL, on_merged, snapshot);
+    (void)ret;
+    disk_is_back(arg, err);
 }
 
 static void send_delete(struct snapshot *snapshot)
 {
-    const struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
-    const struct block_disk *open =
-        block_graph_find(snapshot->graph, disk->vdev, false);
     struct json_object *arguments = json_object_new_object();
 
     json_object_object_add(arguments, "device",
-                           json_object_new_string(open->node));
-    json_object_object_add(arguments, "name",
-                           json_object_new_string(disk->internal_name));
+                           json_object_new_string(open_disk(snapshot)->node));
+    json_object_object_add(
+        arguments, "name",
+        json_object_new_string(disk_at_work(snapshot)->internal_name));
     qmp_execute(snapshot->qmp, "blockdev-snapshot-delete-internal-sync",
                 arguments, 0, on_deleted, snapshot);
 }
@@ -130,6 +236,8 @@ static void delete_internal(struct snapshot *snapshot)
                              snapshot->guest.uuid, on_open_again, snapshot);
 }
 
+/* ---- all disks ---- */
+
 /* Somebody made an image over the overlay: it is in use, but not on top. */
 static bool is_buried(const struct block_disk *open, const char *overlay)
 {
@@ -142,48 +250,50 @@ static bool is_buried(const struct block_disk *open, const char *overlay)
 }
 
 /* True if something was begun for this disk. */
-static bool bring_back(struct snapshot *snapshot, struct snapshot_disk *disk)
+static bool bring_back(struct snapshot *snapshot)
 {
+    struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open = open_disk(snapshot);
     struct error err;
-    const struct block_disk *open =
-        block_graph_find(snapshot->graph, disk->vdev, false);
 
-    if (open == NULL || open->depth == 0) {
-        return false; /* unplugged meanwhile: nothing has it open */
+    if (!snapshot_takes_here(disk) || open == NULL || open->depth == 0) {
+        return false; /* if it was unplugged, nothing has it open */
     }
-    if (disk->external) {
-        if (is_buried(open, disk->overlay)) {
-            error_set(&err, ERR_CHAIN_BROKEN, "%s was made over it meanwhile",
-                      open->chain[0].path);
-            note_failure(snapshot, disk, &err);
-            return false;
-        }
-        if (open->depth < 2 ||
-            strcmp(open->chain[0].path, disk->overlay) != 0) {
-            return false;
-        }
-        merge_overlay(snapshot, open);
+    if (!disk->external && holds_snapshot(open, disk->internal_name)) {
+        delete_internal(snapshot);
         return true;
     }
-    if (!holds_snapshot(open, disk->internal_name)) {
+    if (disk->external && is_buried(open, disk->overlay)) {
+        error_set(&err, ERR_CHAIN_BROKEN, "%s was made over it meanwhile",
+                  open->chain[0].path);
+        leave_disk(snapshot, disk, &err);
         return false;
     }
-    delete_internal(snapshot);
-    return true;
+    if (disk->external && is_on(open, disk->overlay)) {
+        merge_overlay(snapshot);
+        return true;
+    }
+    return false;
+}
+
+static void this_disk(struct snapshot *snapshot)
+{
+    if (!bring_back(snapshot)) {
+        disk_is_back(snapshot, NULL);
+    }
 }
 
 static void next_disk(struct snapshot *snapshot)
 {
-    while (snapshot->undo_disk < snapshot->disk_count) {
-        struct snapshot_disk *disk = &snapshot->disks[snapshot->undo_disk];
-
-        if (snapshot_takes_here(disk) && bring_back(snapshot, disk)) {
-            return;
-        }
-        snapshot->undo_disk++;
+    snapshot->undo_tries = SWITCH_ATTEMPTS;
+    if (snapshot->disk_index < snapshot->disk_count) {
+        this_disk(snapshot);
+    } else {
+        end_undo(snapshot);
     }
-    end_undo(snapshot);
 }
+
+/* ---- without QEMU ---- */
 
 /* In a driver domain nobody can tell; its QEMU's end is as good. */
 static bool domain_is_gone(const struct snapshot *snapshot)
@@ -199,18 +309,29 @@ static bool domain_is_gone(const struct snapshot *snapshot)
            guest.domid != snapshot->guest.domid;
 }
 
+/* Whether the guest's data are in the overlay, and not in the image under it.
+ * Where that cannot be told, both show the same. */
+static bool is_needed(const struct snapshot_disk *disk)
+{
+    if (!disk->external || disk->merged ||
+        image_overlay_is_empty(disk->overlay)) {
+        return false;
+    }
+    return !disk->copied || !image_is_newer(disk->path, disk->overlay);
+}
+
 /* `closed`: nothing has the overlays open any more. */
 static void leave_disks(struct snapshot *snapshot, bool closed)
 {
     struct error why = snapshot->undo_error;
 
     snapshot->undo_error = (struct error){0};
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
+    for (size_t i = snapshot->disk_index; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes_here(disk) &&
-            !(closed &&
-              (!disk->external || image_overlay_is_empty(disk->overlay)))) {
+        if (snapshot_takes_here(disk) && !closed) {
+            leave_disk(snapshot, disk, &why);
+        } else if (snapshot_takes_here(disk) && is_needed(disk)) {
             note_failure(snapshot, disk, &why);
         }
     }
@@ -228,8 +349,9 @@ static void on_qemu_ended(evutil_socket_t fd, short events, void *arg)
 }
 
 /*
- * QEMU cannot be asked.  While it lives it may have any of the overlays open;
- * once it has ended, or the domain, those that it wrote to stay.  One that is
+ * QEMU cannot be asked any more, at the disk at work.  While it lives it may
+ * have any of the overlays open that were not brought back yet; once it has
+ * ended, or the domain, those that hold the guest's data stay.  One that is
  * just being killed closes its socket before it has ended.
  */
 static void give_up(struct snapshot *snapshot, const struct error *err)
@@ -239,6 +361,7 @@ static void give_up(struct snapshot *snapshot, const struct error *err)
     int fd = qemu == 0 ? -1 : pidfd_open(qemu, 0);
     bool ended = qemu != 0 && fd < 0 && errno == ESRCH;
 
+    merge_guard_dismiss(snapshot, false);
     snapshot->undo_error = *err;
     if (fd < 0 || domain_is_gone(snapshot)) {
         if (fd >= 0) {
@@ -252,12 +375,6 @@ static void give_up(struct snapshot *snapshot, const struct error *err)
     event_add(snapshot->meter, &limit);
 }
 
-static void begin(struct snapshot *snapshot)
-{
-    snapshot->undo_disk = 0;
-    next_disk(snapshot);
-}
-
 static void on_continued(struct json_object *ret, const struct error *err,
                          void *arg)
 {
@@ -265,7 +382,7 @@ static void on_continued(struct json_object *ret, const struct error *err,
     if (err != NULL) {
         give_up(arg, err);
     } else {
-        begin(arg);
+        next_disk(arg);
     }
 }
 
@@ -284,7 +401,7 @@ static void on_graph(struct block_graph *graph, const struct error *err,
     if (snapshot->guest.type == GUEST_HVM && snapshot->request.memory) {
         qmp_execute(snapshot->qmp, "cont", NULL, 0, on_continued, snapshot);
     } else {
-        begin(snapshot);
+        next_disk(snapshot);
     }
 }
 
@@ -304,10 +421,12 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
     snapshot->undo_error = (struct error){0};
-    snapshot->then = then;
+    snapshot->undo_then = then;
+    snapshot->disk_index = 0;
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         if (snapshot_takes_here(&snapshot->disks[i])) {
             snapshot->disks[i].overlay_stays = false;
+            snapshot->disks[i].names_stay = false;
         }
     }
     /* Its domid may be another's by now. */

@@ -24,7 +24,7 @@ static void adjust(struct snapshot *snapshot);
 
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 {
-    return &snapshot->disks[snapshot->merge_disk];
+    return &snapshot->disks[snapshot->disk_index];
 }
 
 static void end(struct snapshot *snapshot, const struct error *err)
@@ -107,7 +107,8 @@ static void adjust(struct snapshot *snapshot)
     const struct block_disk *open =
         block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev, false);
 
-    merge_name_image(snapshot, &open->chain[0],
+    merge_name_image(snapshot, open->chain[0].path,
+                     format_libxl_name(open->chain[0].format),
                      snapshot->agent->config.timeouts.lock_ms, on_adjusted);
 }
 

@@ -12,7 +12,7 @@
 const char *merge_remains(const struct snapshot_disk *disk);
 
 /*
- * Of the disk at `merge_disk`, after its merge or removal: images that lay over
+ * Of the disk at `disk_index`, after its merge or removal: images that lay over
  * the merged one are told where its content is now, the records say so, the
  * stored configuration names what QEMU has open (`snapshot->graph`, as it is
  * now), and then the file goes.  `then` may be called at once.

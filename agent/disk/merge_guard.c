@@ -16,7 +16,6 @@
 struct merge_guard {
     struct snapshot *snapshot;
     struct guardian *guardian;
-    char job[BLOCK_JOB_ID_SIZE];
     snapshot_then *then; /* NULL once the first one has answered */
     bool ready;
     bool switches;
@@ -87,18 +86,22 @@ static void start(struct merge_guard *guard)
         .on_word = on_word,
     };
     const struct snapshot *snapshot = guard->snapshot;
-    const struct snapshot_disk *disk = &snapshot->disks[snapshot->merge_disk];
+    const struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_index];
     const struct agent *agent = snapshot->agent;
     const uint32_t values[] = {
         (uint32_t)snapshot_qemu(snapshot), agent->config.timeouts.max_pause_ms,
         agent->qmp.lock_ms, agent->qmp.greeting_ms, agent->qmp.reply_ms};
     char numbers[5][16];
-    const char *arguments[] = {
-        snapshot->guest.uuid, numbers[0],
-        guard->job,           disk->vdev,
-        disk->path,           numbers[1],
-        numbers[2],           numbers[3],
-        numbers[4],           agent->config.store.run_folder};
+    const char *arguments[] = {snapshot->guest.uuid,
+                               numbers[0],
+                               snapshot->merge_job_id,
+                               disk->vdev,
+                               disk->path,
+                               numbers[1],
+                               numbers[2],
+                               numbers[3],
+                               numbers[4],
+                               agent->config.store.run_folder};
 
     for (size_t i = 0; i < 5; i++) {
         snprintf(numbers[i], sizeof(numbers[i]), "%" PRIu32, values[i]);
@@ -109,14 +112,12 @@ static void start(struct merge_guard *guard)
         sizeof(arguments) / sizeof(*arguments), &listener, guard);
 }
 
-void merge_guard_set(struct snapshot *snapshot, const char *job_id,
-                     snapshot_then *then)
+void merge_guard_set(struct snapshot *snapshot, snapshot_then *then)
 {
     struct merge_guard *guard = xcalloc(1, sizeof(*guard));
 
     guard->snapshot = snapshot;
     guard->then = then;
-    snprintf(guard->job, sizeof(guard->job), "%s", job_id);
     snapshot->merge_guard = guard;
     start(guard);
 }

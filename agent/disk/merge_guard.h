@@ -9,11 +9,11 @@
 
 #include "agent/snapshot.h"
 
-/* For the job of that id, of the disk at `merge_disk`.  `then` comes from the
- * loop, once; after a failure (ERR_INTERNAL) too it is there to be dismissed.
+/* For the job `merge_job_id` of the disk at `disk_index`.  `then` comes from
+ * the loop, once; after a failure (ERR_INTERNAL) too it is there to be
+ * dismissed.
  */
-void merge_guard_set(struct snapshot *snapshot, const char *job_id,
-                     snapshot_then *then);
+void merge_guard_set(struct snapshot *snapshot, snapshot_then *then);
 
 /* The guest waits from now on.  False: there is no guardian at the moment. */
 bool merge_guard_tell_switch(struct snapshot *snapshot);

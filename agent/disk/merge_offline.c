@@ -8,7 +8,7 @@
 
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 {
-    return &snapshot->disks[snapshot->merge_disk];
+    return &snapshot->disks[snapshot->disk_index];
 }
 
 static void on_program_ended(const struct error *err, void *arg)

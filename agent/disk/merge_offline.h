@@ -7,7 +7,7 @@
 
 #include "agent/snapshot.h"
 
-/* Of the disk at `merge_disk`, which is to be merged, streamed or freed of its
+/* Of the disk at `disk_index`, which is to be merged, streamed or freed of its
  * internal snapshot offline.  `then` may be called at once. */
 void merge_by_program(struct snapshot *snapshot, snapshot_then *then);
 

@@ -8,37 +8,26 @@
  * this, what the records and the configuration say of each disk is true, and
  * deleting again does the rest.
  */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "agent/base/alloc.h"
 #include "agent/base/child.h"
-#include "agent/base/clock.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image.h"
 #include "agent/disk/merge_end.h"
 #include "agent/disk/merge_guard.h"
+#include "agent/disk/merge_look.h"
 #include "agent/disk/merge_offline.h"
 #include "agent/disk/merge_switch.h"
-#include "agent/disk/plug_node.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
-/* QEMU's monitor may fail us behind a merge; what QEMU has open then must be
- * known all the same, for the configuration to name it. */
-#define LOOK_ATTEMPTS 5u
-#define LOOK_AGAIN_MS 200u
-
 static void next_disk(struct snapshot *snapshot);
-static void look_again(struct snapshot *snapshot, const struct error *err);
 
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 {
-    return &snapshot->disks[snapshot->merge_disk];
+    return &snapshot->disks[snapshot->disk_index];
 }
 
 static void end_step(struct snapshot *snapshot, const struct error *err)
@@ -62,7 +51,7 @@ static void on_disk_ended(struct snapshot *snapshot, const struct error *err)
         end_step(snapshot, err);
         return;
     }
-    snapshot->merge_disk++;
+    snapshot->disk_index++;
     next_disk(snapshot);
 }
 
@@ -72,12 +61,6 @@ static void finish_disk(struct snapshot *snapshot)
 }
 
 /* ---- live ---- */
-
-static void name_job(struct snapshot *snapshot, char ret_id[BLOCK_JOB_ID_SIZE])
-{
-    snprintf(ret_id, BLOCK_JOB_ID_SIZE, "xensnapd-delete-%s",
-             disk_at_work(snapshot)->vdev);
-}
 
 static const struct block_disk *open_disk(struct snapshot *snapshot)
 {
@@ -119,133 +102,39 @@ static void on_switched_back(struct snapshot *snapshot, const struct error *err)
     end_step(snapshot, &why);
 }
 
-/* What QEMU has open now decides, not what the job said: a file that is still
- * in use must never be removed. */
-static void on_graph_after(struct block_graph *graph, const struct error *err,
-                           void *arg)
+static void give_up_merge(struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = arg;
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct error *err = &snapshot->merge_error;
+
+    if (err->code == ERR_NONE && snapshot->merge_stop) {
+        error_set(err, ERR_CANCELLED, "disk %s: given up while merging %s",
+                  disk->vdev, merge_remains(disk));
+    } else if (err->code == ERR_NONE) {
+        error_set(err, ERR_QMP,
+                  "disk %s: QEMU gave up merging %s; its log may say why, or "
+                  "the room left beside %s; delete the snapshot again",
+                  disk->vdev, merge_remains(disk), disk->over);
+    }
+    merge_switch_undo(snapshot, on_switched_back);
+}
+
+static void on_looked(struct snapshot *snapshot, const struct error *err)
+{
     struct snapshot_disk *disk = disk_at_work(snapshot);
-    const struct block_disk *open;
-    struct error own;
 
-    if (err != NULL) {
-        look_again(snapshot, err);
-        return;
-    }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-    merge_guard_dismiss(snapshot, true);
-    block_graph_free(snapshot->graph);
-    snapshot->graph = graph;
-    open = open_disk(snapshot);
-    see_which_way(disk, open);
-    if (uses(open, merge_remains(disk))) {
-        if (snapshot->merge_error.code != ERR_NONE) {
-            own = snapshot->merge_error;
-        } else if (snapshot->merge_stop) {
-            error_set(&own, ERR_CANCELLED, "disk %s: given up while merging %s",
-                      disk->vdev, merge_remains(disk));
-        } else {
-            error_set(&own, ERR_QMP,
-                      "disk %s: QEMU gave up merging %s; its log may say why, "
-                      "or the room left beside %s; delete the snapshot again",
-                      disk->vdev, merge_remains(disk), disk->over);
-        }
-        snapshot->merge_error = own;
-        merge_switch_undo(snapshot, on_switched_back);
-    } else {
-        finish_disk(snapshot);
-    }
-}
-
-static void on_released(struct snapshot *snapshot, const struct error *err)
-{
-    (void)err; /* it can wait until the disk is unplugged */
-    block_graph_query(snapshot->qmp, on_graph_after, snapshot);
-}
-
-/* Of a merge that an agent which died had begun, or that we lost sight of. */
-static void on_job_dismissed(struct json_object *ret, const struct error *err,
-                             void *arg)
-{
-    (void)ret;
-    (void)err; /* mostly there is none any more */
-    plug_node_release(arg, on_released);
-}
-
-static void send_to_job(struct snapshot *snapshot, const char *command,
-                        qmp_on_reply *on_reply)
-{
-    struct json_object *arguments = json_object_new_object();
-    char id[BLOCK_JOB_ID_SIZE];
-
-    name_job(snapshot, id);
-    json_object_object_add(arguments, "id", json_object_new_string(id));
-    qmp_execute(snapshot->qmp, command, arguments, 0, on_reply, snapshot);
-}
-
-static void on_job_cancelled(struct json_object *ret, const struct error *err,
-                             void *arg)
-{
-    (void)ret;
-    (void)err; /* mostly it has concluded */
-    send_to_job(arg, "job-dismiss", on_job_dismissed);
-}
-
-/* One that we lost sight of may be pending still, and the guest wait: what the
- * graph shows must be what it stays at. */
-static void on_open_after(struct qmp *qmp, const struct error *err, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    (void)qmp;
-    if (err != NULL) {
-        look_again(snapshot, err);
-    } else if (snapshot->merge_error.code != ERR_NONE) {
-        send_to_job(snapshot, "job-cancel", on_job_cancelled);
-    } else {
-        send_to_job(snapshot, "job-dismiss", on_job_dismissed);
-    }
-}
-
-static void look(struct snapshot *snapshot)
-{
-    struct agent *agent = snapshot->agent;
-
-    snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
-                             snapshot->guest.uuid, on_open_after, snapshot);
-}
-
-static void on_time_to_look(evutil_socket_t fd, short events, void *arg)
-{
-    (void)fd;
-    (void)events;
-    look(arg);
-}
-
-static void look_again(struct snapshot *snapshot, const struct error *err)
-{
-    struct timeval later = clock_timeval(LOOK_AGAIN_MS);
-    struct error own = *err;
-
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-    if (snapshot->patience == 0) {
+    if (err->code != ERR_NONE) {
         end_step(snapshot, snapshot->merge_error.code == ERR_NONE
-                               ? &own
+                               ? err
                                : &snapshot->merge_error);
         return;
     }
-    snapshot->patience--;
-    event_base_once(snapshot->agent->loop, -1, EV_TIMEOUT, on_time_to_look,
-                    snapshot, &later);
-}
-
-static void look_after_merge(struct snapshot *snapshot)
-{
-    snapshot->patience = LOOK_ATTEMPTS;
-    look(snapshot);
+    see_which_way(disk, open_disk(snapshot));
+    if (uses(open_disk(snapshot), merge_remains(disk))) {
+        give_up_merge(snapshot);
+    } else {
+        finish_disk(snapshot);
+    }
 }
 
 /* Whoever was told of the switch must be told if it did not happen. */
@@ -269,7 +158,7 @@ static void on_merged(const struct error *err, void *arg)
     if (err != NULL && !merge_is_noted(snapshot)) {
         end_step(snapshot, &snapshot->merge_error);
     } else {
-        look_after_merge(snapshot);
+        merge_look(snapshot, on_looked);
     }
 }
 
@@ -281,7 +170,7 @@ static void on_progress(uint64_t done, uint64_t total, void *arg)
     snapshot->bytes_done = done;
     snapshot->bytes_total = total;
     operation_report(&snapshot->operation,
-                     (unsigned int)((snapshot->merge_disk * 100 + percent) /
+                     (unsigned int)((snapshot->disk_index * 100 + percent) /
                                     snapshot->disk_count));
 }
 
@@ -296,32 +185,6 @@ static size_t place_of(const struct block_disk *open, const char *path)
     return i;
 }
 
-static void on_pending(struct block_job *job, void *arg)
-{
-    (void)job;
-    /* Without a guardian too: so the guest waits the least. */
-    merge_guard_tell_switch(arg);
-    merge_switch(arg);
-}
-
-static void on_put_right(struct snapshot *snapshot, const struct error *err)
-{
-    block_job_go_on(snapshot->merge_job, err->code == ERR_NONE ? NULL : err);
-}
-
-/* An earlier merge came to its switch, and not over it: until the next one
- * does, the domain goes on where it is. */
-static void on_new_job(struct block_job *job, void *arg)
-{
-    (void)job;
-    merge_switch_undo_anew(arg, on_put_right);
-}
-
-static bool may_switch(void *arg)
-{
-    return merge_guard_tell_switch(arg);
-}
-
 static void start_job(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
@@ -329,19 +192,12 @@ static void start_job(struct snapshot *snapshot)
     const struct block_image *over = &open->chain[place_of(open, disk->over)];
     const struct block_image *state = &open->chain[place_of(open, disk->path)];
     struct block_job_where where = snapshot_job_place(snapshot);
-    char id[BLOCK_JOB_ID_SIZE];
+    const char *id = snapshot->merge_job_id;
 
-    name_job(snapshot, id);
     where.began = &snapshot->merge_begun;
     /* What lies below the active image no guest writes to.  (What is planned as
      * a stream may be the commit that an earlier agent began.) */
-    if (over == open->chain) {
-        where.before_switch = on_pending;
-        where.may_complete = may_switch;
-    }
-    if (merge_is_noted(snapshot)) {
-        where.before_start = on_new_job;
-    }
+    merge_switch_awaited(snapshot, &where, over == open->chain);
     if (disk->merge == STREAM_LIVE) {
         snapshot->merge_job =
             block_job_stream(&where, id, over->node, state[1].node,
@@ -370,11 +226,8 @@ static void on_guarded(struct snapshot *snapshot, const struct error *err)
 
 static void merge_live(struct snapshot *snapshot)
 {
-    char id[BLOCK_JOB_ID_SIZE];
-
     if (place_of(open_disk(snapshot), disk_at_work(snapshot)->over) == 0) {
-        name_job(snapshot, id);
-        merge_guard_set(snapshot, id, on_guarded);
+        merge_guard_set(snapshot, on_guarded);
     } else {
         start_job(snapshot);
     }
@@ -464,7 +317,7 @@ static void next_disk(struct snapshot *snapshot)
 {
     struct error err = {0};
 
-    if (snapshot->merge_disk == snapshot->disk_count) {
+    if (snapshot->disk_index == snapshot->disk_count) {
         end_step(snapshot, NULL);
         return;
     }
@@ -477,6 +330,8 @@ static void next_disk(struct snapshot *snapshot)
         end_step(snapshot, &err);
         return;
     }
+    snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
+             "xensnapd-delete-%s", disk_at_work(snapshot)->vdev);
     switch (disk_at_work(snapshot)->merge) {
     case MERGE_LIVE:
     case STREAM_LIVE:
@@ -489,7 +344,7 @@ static void next_disk(struct snapshot *snapshot)
         break;
     case MERGE_FINISH:
         if (snapshot->graph != NULL) {
-            look_after_merge(snapshot);
+            merge_look(snapshot, on_looked);
         } else {
             finish_disk(snapshot);
         }

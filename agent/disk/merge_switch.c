@@ -8,7 +8,9 @@
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/block_graph.h"
+#include "agent/disk/merge_guard.h"
 #include "agent/guest/stored_config.h"
+#include "agent/recovery.h"
 #include "agent/snapshot_tree.h"
 
 /* The guest's requests wait: for libxl's lock, which is held for moments, not
@@ -18,29 +20,95 @@
 /* On the way back it is waited for more than once. */
 #define UNDO_ATTEMPTS 10u
 
-static const struct snapshot_disk *disk_at_work(const struct snapshot *snapshot)
+enum reached { NOTHING, COPIED, MERGED };
+
+static struct snapshot_disk *disk_at_work(const struct snapshot *snapshot)
 {
-    return &snapshot->disks[snapshot->merge_disk];
+    return &snapshot->disks[snapshot->disk_index];
+}
+
+static bool deletes(const struct snapshot *snapshot)
+{
+    return snapshot->request.operation == REQUEST_DELETE;
+}
+
+/* ---- the notes ---- */
+
+static bool note_in_record(struct snapshot *snapshot, enum reached reached,
+                           struct error *err)
+{
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const char *vdev = disk_at_work(snapshot)->vdev;
+
+    switch (reached) {
+    case COPIED:
+        return tree_note_copied(records, uuid, snapshot->name, vdev, err);
+    case MERGED:
+        return tree_note_merged(records, uuid, snapshot->name, vdev, err);
+    case NOTHING:
+        break;
+    }
+    return tree_note_unmerged(records, uuid, snapshot->name, vdev, err);
+}
+
+/* Of an undo, which must not stay half done because the note's disk is full,
+ * say: without the note the configuration and QEMU still tell the next agent,
+ * unless the domain has ended by then. */
+static void note_in_journal(struct snapshot *snapshot, enum reached reached)
+{
+    struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct error err;
+
+    disk->copied = reached != NOTHING;
+    disk->merged = reached == MERGED;
+    if (!recovery_note(snapshot, &err)) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
+    }
+}
+
+static bool note(struct snapshot *snapshot, enum reached reached,
+                 struct error *err)
+{
+    if (deletes(snapshot)) {
+        return note_in_record(snapshot, reached, err);
+    }
+    note_in_journal(snapshot, reached);
+    return true;
 }
 
 bool merge_is_noted(const struct snapshot *snapshot)
 {
-    const struct record *record = records_find(
-        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct record *record;
 
-    return tree_is_copied(tree_disk(record, disk_at_work(snapshot)->vdev));
+    if (!deletes(snapshot)) {
+        return disk->copied;
+    }
+    record = records_find(snapshot->agent->records, snapshot->guest.uuid,
+                          snapshot->name);
+    return tree_is_copied(tree_disk(record, disk->vdev));
 }
 
-void merge_name_image(struct snapshot *snapshot,
-                      const struct block_image *image, uint32_t lock_ms,
+void merge_forget_domain(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        snapshot->disks[i].merged = false;
+    }
+}
+
+/* ---- the configuration ---- */
+
+void merge_name_image(struct snapshot *snapshot, const char *path,
+                      const char *format, uint32_t lock_ms,
                       guest_on_done *on_done)
 {
     struct disk_location *location = xcalloc(1, sizeof(*location));
 
     snprintf(location->vdev, sizeof(location->vdev), "%s",
              disk_at_work(snapshot)->vdev);
-    location->path = image->path;
-    location->format = format_libxl_name(image->format);
+    location->path = path;
+    location->format = format;
     snapshot->locations = location;
     snapshot->change =
         stored_config_set_disks(snapshot->agent->guests, &snapshot->guest,
@@ -56,64 +124,48 @@ void merge_image_is_named(struct snapshot *snapshot)
 
 /* ---- forward ---- */
 
-/* Without the note the images' times would still tell. */
-static void note_merged(struct snapshot *snapshot)
-{
-    struct error err;
-
-    if (!tree_note_merged(snapshot->agent->records, snapshot->guest.uuid,
-                          snapshot->name, disk_at_work(snapshot)->vdev, &err)) {
-        LOG_WARN("%s %s", snapshot->label, err.message);
-    }
-}
-
-static void on_state_named(const struct error *err, void *arg)
+static void on_base_named(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
     struct error own, also;
 
     merge_image_is_named(snapshot);
     if (err == NULL) {
-        note_merged(snapshot);
+        /* Without the note the images' times would still tell. */
+        if (!note(snapshot, MERGED, &also)) {
+            LOG_WARN("%s %s", snapshot->label, also.message);
+        }
         block_job_go_on(snapshot->merge_job, NULL);
         return;
     }
     own = *err;
-    if (!tree_note_unmerged(snapshot->agent->records, snapshot->guest.uuid,
-                            snapshot->name, disk_at_work(snapshot)->vdev,
-                            &also)) {
+    if (!note(snapshot, NOTHING, &also)) {
         LOG_WARN("%s %s", snapshot->label, also.message);
     }
     block_job_go_on(snapshot->merge_job, &own);
 }
 
-static const struct block_image *image_in(const struct block_disk *open,
-                                          const char *path)
+static void on_pending(struct block_job *job, void *arg)
 {
-    for (size_t i = 0; open != NULL && i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, path) == 0) {
-            return &open->chain[i];
-        }
-    }
-    return NULL;
-}
-
-void merge_switch(struct snapshot *snapshot)
-{
+    struct snapshot *snapshot = arg;
     const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const struct block_disk *open =
-        block_graph_find(snapshot->graph, disk->vdev, false);
     uint32_t lock_ms = snapshot->agent->config.timeouts.lock_ms;
     struct error err;
 
-    if (!tree_note_copied(snapshot->agent->records, snapshot->guest.uuid,
-                          snapshot->name, disk->vdev, &err)) {
-        block_job_go_on(snapshot->merge_job, &err);
+    /* Without a guardian too: so the guest waits the least. */
+    merge_guard_tell_switch(snapshot);
+    if (!note(snapshot, COPIED, &err)) {
+        block_job_go_on(job, &err);
         return;
     }
-    merge_name_image(snapshot, image_in(open, disk->path),
+    merge_name_image(snapshot, disk->path, disk->format,
                      lock_ms < SWITCH_LOCK_MS ? lock_ms : SWITCH_LOCK_MS,
-                     on_state_named);
+                     on_base_named);
+}
+
+static bool may_complete(void *arg)
+{
+    return merge_guard_tell_switch(arg);
 }
 
 /* ---- back ---- */
@@ -127,8 +179,7 @@ static void end_undo(struct snapshot *snapshot, const struct error *err)
     if (err != NULL) {
         own = *err;
     } else {
-        tree_note_unmerged(snapshot->agent->records, snapshot->guest.uuid,
-                           snapshot->name, disk_at_work(snapshot)->vdev, &own);
+        note(snapshot, NOTHING, &own);
     }
     snapshot->then(snapshot, &own);
 }
@@ -151,7 +202,8 @@ static void name_what_is_open(struct snapshot *snapshot)
     const struct block_disk *open =
         block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev, false);
 
-    merge_name_image(snapshot, &open->chain[0],
+    merge_name_image(snapshot, open->chain[0].path,
+                     format_libxl_name(open->chain[0].format),
                      snapshot->agent->config.timeouts.lock_ms, on_open_named);
 }
 
@@ -183,12 +235,22 @@ static void end_look(struct snapshot *snapshot, const struct error *err)
     }
 }
 
+static bool uses(const struct block_disk *open, const char *path)
+{
+    for (size_t i = 0; open != NULL && i < open->depth; i++) {
+        if (strcmp(open->chain[i].path, path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_graph(struct block_graph *graph, const struct error *err,
                      void *arg)
 {
     struct snapshot *snapshot = arg;
     const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const struct block_disk *open;
+    const char *merged = deletes(snapshot) ? disk->over : disk->overlay;
     struct error own = {0};
 
     if (err != NULL) {
@@ -197,8 +259,7 @@ static void on_graph(struct block_graph *graph, const struct error *err,
     }
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;
-    open = block_graph_find(graph, disk->vdev, false);
-    if (image_in(open, disk->over) == NULL) {
+    if (!uses(block_graph_find(graph, disk->vdev, false), merged)) {
         error_set(&own, ERR_INTERRUPTED, "QEMU has gone on with %s",
                   disk->path);
     }
@@ -216,11 +277,35 @@ static void on_look(struct qmp *qmp, const struct error *err, void *arg)
     }
 }
 
-void merge_switch_undo_anew(struct snapshot *snapshot, snapshot_then *then)
+static void on_put_right(struct snapshot *snapshot, const struct error *err)
 {
+    block_job_go_on(snapshot->merge_job, err->code == ERR_NONE ? NULL : err);
+}
+
+/* An earlier merge came to its switch, and not over it: until the next one
+ * does, the domain goes on where it is.  No such job is in QEMU any more, but
+ * it may be that the guardian of an earlier agent let QEMU go on with P after
+ * the graph was looked at: then nothing is to be undone, and this one is given
+ * up. */
+static void on_new_job(struct block_job *job, void *arg)
+{
+    struct snapshot *snapshot = arg;
     struct agent *agent = snapshot->agent;
 
-    snapshot->then = then;
+    (void)job;
+    snapshot->then = on_put_right;
     snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                              snapshot->guest.uuid, on_look, snapshot);
+}
+
+void merge_switch_awaited(const struct snapshot *snapshot,
+                          struct block_job_where *where, bool switches)
+{
+    if (switches) {
+        where->before_switch = on_pending;
+        where->may_complete = may_complete;
+    }
+    if (merge_is_noted(snapshot)) {
+        where->before_start = on_new_job;
+    }
 }

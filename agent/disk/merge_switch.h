@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The instant at which a running domain goes on with the state P instead of the
- * image C that was merged into it.
+ * The instant at which a running domain goes on with an image P instead of the
+ * image C that was merged into it: in a delete P is the snapshot's state, in
+ * the undo of a create what the new overlay was made over.
  *
  * While the job is pending both hold the same, P on disk, and the guest's
  * requests wait: whatever opens the disk anew may open either.  So it is then
  * that those who open it next are told:
  *
- *   1. the record: copied, from here on a domain may have gone on with either
+ *   1. noted: copied, from here on a domain may have gone on with either
  *   2. the stored configuration names P
- *   3. the record: merged, C is the older one
+ *   3. noted: merged, C is the older one
  *   4. QEMU switches, and the guest goes on
  *
- * If this process dies before 4, its guardian lets the guest go on with what
- * the configuration names then (merge_guard_program.h).  If the domain ends
- * before there is another agent, and 3 has not been said, the image that was
- * written to last is the one that it went on with (delete_plan.c).
+ * A delete notes this in the record, an undo in the operation's note.  If this
+ * process dies before 4, its guardian lets the guest go on with what the
+ * configuration names then (merge_guard_program.h).  If the domain ends before
+ * there is another agent, and 3 has not been said, the image that was written
+ * to last is the one that it went on with (delete_plan.c, disks_switch_back.c).
  *
  * One gap is left: QEMU fails in 4 and lets the guest go on with C while the
  * configuration names P, until merge_switch_undo().  The other order would
@@ -27,31 +29,34 @@
 #include "agent/guest/guests.h"
 #include "agent/snapshot.h"
 
-/* Steps 1 to 3 for the disk at `merge_disk`, whose job is pending; ends with
- * block_job_go_on().  After a failure nothing has changed. */
-void merge_switch(struct snapshot *snapshot);
+/*
+ * What the job of the disk at `disk_index` is to wait for: before its start,
+ * where an earlier one came to its switch, for the way back from that; and if
+ * it `switches`, for its guardian (merge_guard.h) and steps 1 to 3.  P is the
+ * disk's `path`.  After a failure nothing has changed.
+ */
+void merge_switch_awaited(const struct snapshot *snapshot,
+                          struct block_job_where *where, bool switches);
 
 /* Whether step 1 was done, by this agent or an earlier one. */
 bool merge_is_noted(const struct snapshot *snapshot);
 
+/* The domain of an undo was started anew, on whichever image: nothing is known
+ * but that they held the same. */
+void merge_forget_domain(struct snapshot *snapshot);
+
 /*
  * Back to what QEMU has open (`snapshot->graph`, as it is now): the
- * configuration names that, the record says that nothing is merged.  Does
+ * configuration names that, and it is noted that nothing is merged.  Does
  * nothing where it was not said.
  */
 void merge_switch_undo(struct snapshot *snapshot, snapshot_then *then);
 
-/*
- * The same where the graph is not fresh, and no such job is in QEMU.  It may be
- * that the guardian of an earlier agent let QEMU go on with P after all; then
- * nothing is to be undone, and that is ERR_INTERRUPTED.
- */
-void merge_switch_undo_anew(struct snapshot *snapshot, snapshot_then *then);
-
-/* Makes the configuration name an image for the disk at `merge_disk`; `on_done`
- * with the snapshot begins with merge_image_is_named(). */
-void merge_name_image(struct snapshot *snapshot,
-                      const struct block_image *image, uint32_t lock_ms,
+/* Makes the configuration name an image, its format by libxl's name, for the
+ * disk at `disk_index`; `on_done` with the snapshot begins with
+ * merge_image_is_named(). */
+void merge_name_image(struct snapshot *snapshot, const char *path,
+                      const char *format, uint32_t lock_ms,
                       guest_on_done *on_done);
 void merge_image_is_named(struct snapshot *snapshot);
 

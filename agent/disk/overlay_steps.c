@@ -276,7 +276,8 @@ void overlays_stay(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        disk->overlay_stays = disk->overlay_stays || disk->overlay_made;
+        disk->overlay_stays =
+            disk->overlay_stays || (disk->overlay_made && !disk->merged);
     }
 }
 

@@ -37,7 +37,7 @@ static struct json_object *name_node(const struct snapshot *snapshot)
     json_object_object_add(
         arguments, "node-name",
         json_object_new_string(
-            snapshot->disks[snapshot->merge_disk].plug_node));
+            snapshot->disks[snapshot->disk_index].plug_node));
     return arguments;
 }
 
@@ -92,7 +92,7 @@ static void on_nodes(struct json_object *ret, const struct error *err,
 {
     struct snapshot *snapshot = arg;
 
-    if (err != NULL || !find(&snapshot->disks[snapshot->merge_disk], ret)) {
+    if (err != NULL || !find(&snapshot->disks[snapshot->disk_index], ret)) {
         end(snapshot, err);
         return;
     }

@@ -15,7 +15,7 @@ bool plug_node_matches(const char *node, const char *vdev);
 
 /*
  * After a live merge, in the QMP session that is open: if the disk at
- * `merge_disk` has left that node behind, what it has open is closed, and an
+ * `disk_index` has left that node behind, what it has open is closed, and an
  * empty one takes the name.  A failure does not matter: the file stays open
  * until the disk is unplugged.  `then` comes from the loop.
  */

@@ -270,6 +270,11 @@ bool qmp_is_broken(const struct qmp *qmp)
     return qmp->state == STATE_BROKEN;
 }
 
+bool qmp_has_no_peer(const struct qmp *qmp)
+{
+    return qmp->no_peer;
+}
+
 /* ---- what QEMU sends ---- */
 
 void qmp_refuse(struct qmp *qmp, const char *what)

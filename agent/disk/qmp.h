@@ -77,6 +77,9 @@ void qmp_execute(struct qmp *qmp, const char *command,
  * unknown and must be looked up in a new session. */
 bool qmp_is_broken(const struct qmp *qmp);
 
+/* After a failure to open: there is no QEMU at the socket. */
+bool qmp_has_no_peer(const struct qmp *qmp);
+
 /* Ends the session and frees it; outstanding callbacks never come.  NULL is
  * allowed.  May be called from any of the callbacks. */
 void qmp_close(struct qmp *qmp);

@@ -38,7 +38,7 @@ static bool socket_address(const struct qmp *qmp, struct sockaddr_un *address,
 
 /* A local connect is done at once, fails at once, or (EAGAIN) finds the backlog
  * full.  `*ret_fd` is -1 in the last case. */
-static bool try_connect(const struct qmp *qmp, int *ret_fd, struct error *err)
+static bool try_connect(struct qmp *qmp, int *ret_fd, struct error *err)
 {
     struct sockaddr_un address;
     int errnum, fd;
@@ -57,6 +57,7 @@ static bool try_connect(const struct qmp *qmp, int *ret_fd, struct error *err)
     *ret_fd = -1;
     if (errnum == EAGAIN || errnum == EINTR)
         return true;
+    qmp->no_peer = errnum == ENOENT || errnum == ECONNREFUSED;
     return error_set_errno(err, ERR_QMP, errnum,
                            "cannot reach QEMU of domain %u at %s", qmp->domid,
                            address.sun_path);

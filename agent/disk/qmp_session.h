@@ -58,6 +58,7 @@ struct qmp {
     struct event *deferred; /* qmp_on_deferred() */
     uint64_t greeting_deadline_ms;
     bool greeted;
+    bool no_peer; /* nobody listens at the socket */
 
     struct command *first; /* waiting for their replies, in order */
     struct command **last;

@@ -140,11 +140,11 @@ static void on_applied(const struct error *err, void *arg)
     if (err != NULL) {
         own = *err;
         error_prefix(&own,
-                     "disk %s: ", snapshot->disks[snapshot->undo_disk].vdev);
+                     "disk %s: ", snapshot->disks[snapshot->disk_index].vdev);
         snapshot->then(snapshot, &own);
         return;
     }
-    snapshot->undo_disk++;
+    snapshot->disk_index++;
     apply_next(snapshot);
 }
 
@@ -152,9 +152,10 @@ static void apply_next(struct snapshot *snapshot)
 {
     static const struct error none;
 
-    for (; snapshot->undo_disk < snapshot->disk_count; snapshot->undo_disk++) {
+    for (; snapshot->disk_index < snapshot->disk_count;
+         snapshot->disk_index++) {
         const struct snapshot_disk *disk =
-            &snapshot->disks[snapshot->undo_disk];
+            &snapshot->disks[snapshot->disk_index];
         const char *argv[] = {"qemu-img",          "snapshot", "-q", "-a",
                               disk->internal_name, disk->path, NULL};
 
@@ -170,6 +171,6 @@ static void apply_next(struct snapshot *snapshot)
 void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then)
 {
     snapshot->then = then;
-    snapshot->undo_disk = 0;
+    snapshot->disk_index = 0;
     apply_next(snapshot);
 }

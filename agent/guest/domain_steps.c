@@ -7,6 +7,7 @@
 #include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/merge_switch.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
@@ -150,6 +151,15 @@ void config_read(struct operation *operation)
 
 /* ---- the adjustments ---- */
 
+/* Whether the configuration is to be told of the disk: not, on the way back,
+ * where it names the right image already. */
+static bool names_image(const struct snapshot_disk *disk, bool forward)
+{
+    return snapshot_takes(disk) && disk->external &&
+           (forward ||
+            !(disk->names_stay || (disk->merged && !disk->overlay_stays)));
+}
+
 /* The configuration may still name the overlays, and cannot be mended now. They
  * stay then, empty. */
 static void keep_empty_overlays(struct snapshot *snapshot)
@@ -189,7 +199,7 @@ static void set_locations(struct snapshot *snapshot, bool forward)
         struct disk_location *location = &snapshot->locations[count];
         bool overlay = forward || disk->overlay_stays;
 
-        if (!snapshot_takes(disk) || !disk->external) {
+        if (!names_image(disk, forward)) {
             continue;
         }
         snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
@@ -282,6 +292,7 @@ static void look_and_put_back(struct snapshot *snapshot)
     } else {
         snapshot->guest = guest;
         if (guest.domid != domid_before) {
+            merge_forget_domain(snapshot);
             backends_let_stay(snapshot);
             disks_bring_back(snapshot, put_back);
         } else {

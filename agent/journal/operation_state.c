@@ -15,8 +15,8 @@
 #define DISKS_MAX 4096
 
 /* NAMED: a number32 here, there its name, which another order of an enum does
- * not change. */
-enum kind { TEXT, CHARS, FLAG, NUMBER32, NUMBER64, NAMED };
+ * not change.  MARK: a flag that is only there where it is set. */
+enum kind { TEXT, CHARS, FLAG, MARK, NUMBER32, NUMBER64, NAMED };
 
 /* NULL behind the last. */
 typedef const char *name_of(uint32_t number);
@@ -100,6 +100,8 @@ static const struct field disk_fields[] = {
     OF_DISK(TEXT, "overlay", overlay),
     OF_DISK(TEXT, "restore-overlay", restore_overlay),
     OF_DISK(TEXT, "abandoned", abandoned),
+    OF_DISK(MARK, "copied", copied),
+    OF_DISK(MARK, "merged", merged),
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -122,6 +124,8 @@ static struct json_object *field_value(const struct field *field,
         return json_object_new_string(place);
     case FLAG:
         return json_object_new_boolean(*(const bool *)place);
+    case MARK:
+        return *(const bool *)place ? json_object_new_boolean(true) : NULL;
     case NUMBER32:
         memcpy(&number32, place, sizeof(number32));
         return json_object_new_int64(number32);
@@ -257,6 +261,7 @@ static bool read_field(const struct field *field, struct json_object *value,
     case CHARS:
         return read_text(field, value, base);
     case FLAG:
+    case MARK:
         flag = json_object_get_boolean(value) != 0;
         memcpy(base + field->offset, &flag, sizeof(flag));
         return json_object_is_type(value, json_type_boolean);
@@ -269,7 +274,7 @@ static bool read_field(const struct field *field, struct json_object *value,
     return false;
 }
 
-/* TEXT may be missing, all else must be there. */
+/* TEXT and MARK may be missing, all else must be there. */
 static bool read_fields(const struct field *fields, size_t count,
                         struct json_object *object, void *base)
 {
@@ -277,7 +282,7 @@ static bool read_fields(const struct field *fields, size_t count,
 
     for (size_t i = 0; i < count; i++) {
         if (!json_object_object_get_ex(object, fields[i].name, &value)) {
-            if (fields[i].kind != TEXT) {
+            if (fields[i].kind != TEXT && fields[i].kind != MARK) {
                 return false;
             }
         } else if (!read_field(&fields[i], value, base)) {

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Faults in the undo of a create, when QEMU goes back from the new overlay to the
+image under it: whatever opens the disk next finds what the guest wrote last."""
+
+import fcntl
+import json
+import os
+
+import pytest
+
+from native.expect import assert_disk_is_on, assert_failed, assert_works, files_below, \
+    named_images
+from native.guardians import guardians, kill_with_guardian, wait_no_guardian
+
+DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
+
+
+class Host:
+    """A create that has to be undone, for its record cannot be written; the guest has
+    written to the overlays meanwhile."""
+
+    def __init__(self, world, agent, disks):
+        self.world, self.agent = world, agent
+        self.domain = world.add_domain("alice", disks=disks)
+        self.bases = {vdev: (disk.path, disk.format)
+                      for vdev, disk in self.domain.disks.items()}
+        self.data = {}
+        self.write("old", 0)
+        self.images = files_below(world.images)
+        self.blocker = f"{agent.settings['store']['folder']}/snapshots/{self.domain.uuid}"
+        with open(self.blocker, "w", encoding="ascii"):
+            pass
+        self.relay = self.domain.interpose()
+        self.request = None
+
+    def write(self, text, place, vdev=None):
+        for name in [vdev] if vdev else self.domain.disks:
+            self.data[name, place] = f"{text} of {name}".encode().ljust(4096)
+            self.domain.write(name, place * 65536, self.data[name, place])
+            self.domain.disks[name].front.flush()
+
+    def begin(self):
+        """Until the overlays are in use and hold something."""
+        fault = self.relay.fault("transaction", "hold-after")
+        self.request = self.agent.submit("create", domain="alice", name="s1", memory=0)
+        fault.wait_reached()
+        self.write("newer", 0)
+        self.write("newer", 1)
+        return fault
+
+    def undo_until(self, command, kind, count=1):
+        """The `count`-th of these commands meets the fault."""
+        fault = self.begin()
+        for one in ["hold-before"] * (count - 1) + [kind]:
+            earlier, fault = fault, self.relay.fault(command, one)
+            earlier.release()
+            fault.wait_reached()
+        return fault
+
+    def kill(self, guardian=True):
+        """The agent, and with `guardian` what would go on for it."""
+        if guardian and guardians(self.domain):
+            kill_with_guardian(self.world, self.domain, self.agent)
+        else:
+            self.agent.kill()
+        self.domain.uninterpose()
+        os.unlink(self.blocker)
+        wait_no_guardian(self.world, self.domain)
+
+    def reboot(self):
+        """As `on_reboot` does it: on what the stored configuration names."""
+        disks = [{"vdev": disk["vdev"], "format": disk["format"], "path": disk["pdev_path"]}
+                 for disk in self.domain.stored_config()["disks"]]
+        self.end_domain()
+        self.domain = self.world.add_domain("alice", uuid=self.domain.uuid, disks=disks)
+
+    def end_domain(self):
+        self.world.remove_domain(self.domain)
+
+    def assert_data(self):
+        for (vdev, place), data in self.data.items():
+            assert self.domain.read(vdev, place * 65536, len(data)) == data, (vdev, place)
+
+    def assert_undone(self):
+        for vdev, (path, image_format) in self.bases.items():
+            assert_disk_is_on(self.domain, vdev, path, image_format)
+        self.assert_data()
+        assert self.domain.qmp("query-jobs") == []
+        self.assert_nothing_left()
+        for vdev in self.domain.disks:
+            assert_works(self.domain, vdev)
+        reply = self.agent.request("create", domain="alice", name="s1", memory=0)
+        assert reply["state"] == "done", reply
+
+    def assert_nothing_left(self):
+        assert files_below(self.world.images) == self.images
+        journal = f"{self.agent.settings['store']['folder']}/journal"
+        self.world.eventually(lambda: not os.listdir(journal), 10, "no note")
+
+
+@pytest.fixture(name="host")
+def fixture_host(world, agent_stopped):
+    agent_stopped.configure("timeouts", lock="300ms")
+    return Host(world, agent_stopped.start(), DISKS)
+
+
+# Each disk's job is dismissed, and once more where it might not have been.
+WHERE = [("block-commit", "hold-before", 1), ("job-complete", "hold-after", 1),
+         ("job-finalize", "hold-before", 1), ("job-finalize", "hold-after", 1),
+         ("job-dismiss", "hold-before", 1), ("job-complete", "hold-after", 2),
+         ("job-finalize", "hold-before", 2), ("job-dismiss", "hold-before", 3)]
+
+
+@pytest.mark.parametrize("command, kind, count", WHERE)
+def test_a_domain_that_reboots_without_an_agent_finds_what_it_wrote(host, command, kind, count):
+    host.undo_until(command, kind, count)
+    # Without a guardian QEMU lets the guest wait where the job is pending.
+    for vdev in host.domain.disks:
+        if host.domain.chain(vdev)[0] == host.bases[vdev]:
+            host.write("newest", 0, vdev)
+    host.kill()
+    host.reboot()
+    host.assert_data()
+    host.write("last", 2)
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted")
+    host.assert_undone()
+
+
+@pytest.mark.parametrize("command, kind", [("job-complete", "hold-before"),
+                                           ("job-finalize", "hold-before")])
+def test_the_guest_does_not_wait_for_its_disk_without_an_agent(host, command, kind):
+    host.undo_until(command, kind, 2)
+    host.kill(guardian=False)
+    host.write("newest", 0)
+    host.reboot()
+    host.assert_data()
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted")
+    host.assert_undone()
+
+
+@pytest.mark.parametrize("command, kind, count", [("job-finalize", "hold-before", 2),
+                                                  ("job-finalize", "hold-after", 2),
+                                                  ("job-dismiss", "hold-before", 3)])
+def test_of_a_domain_that_has_ended_the_newer_images_stay(host, command, kind, count):
+    """It rebooted without an agent, and was shut down then."""
+    host.undo_until(command, kind, count)
+    host.kill()
+    host.reboot()
+    host.write("last", 2)
+    host.end_domain()
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted")
+    host.assert_nothing_left()
+    host.domain = host.world.add_domain(
+        "alice", uuid=host.domain.uuid,
+        disks=[{"vdev": vdev, "format": image_format, "path": path}
+               for vdev, (path, image_format) in host.bases.items()])
+    host.assert_undone()
+
+
+def test_a_domain_that_ends_behind_the_switch_keeps_what_it_wrote_last(host):
+    host.undo_until("job-dismiss", "hold-before", 3)
+    host.write("newest", 0)
+    host.kill()
+    host.end_domain()
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted")
+    host.assert_nothing_left()
+
+
+def test_a_domain_that_reboots_while_its_guest_waits_is_on_the_right_images(host):
+    fault = host.undo_until("job-finalize", "hold-before", 2)
+    host.reboot()
+    host.assert_data()
+    fault.drop()
+    reply = host.request.wait()
+    os.unlink(host.blocker)
+    assert_failed(reply, "store-error")
+    host.assert_undone()
+
+
+def test_with_qemu_dead_the_images_that_it_was_to_go_back_to_are_named(host):
+    host.undo_until("job-finalize", "kill-before", 2)
+    host.domain.uninterpose()
+    reply = host.request.wait()
+    assert_failed(reply, "store-error")
+    assert "stays on" not in reply["error/message"]
+    host.assert_nothing_left()
+    host.reboot()
+    os.unlink(host.blocker)
+    host.assert_undone()
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_switch_that_fails_leaves_the_disk_on_its_overlay(host, dies):
+    fault = host.undo_until("job-finalize", "hold-before", 2)
+    assert named_images(host.domain, "xvdb") == {f"aio:{host.bases['xvdb'][0]}"}
+    if dies:
+        host.kill()
+    host.domain.qmp("job-cancel", id="xensnapd-undo-xvdb")
+    host.write("newest", 0)
+    if dies:
+        # Before it goes back in the end, all is to name what is in use.
+        fault = host.domain.interpose().fault("block-commit", "hold-before")
+        host.agent.start()
+        fault.wait_reached()
+        overlay, _ = host.domain.chain("xvdb")[0]
+        assert_disk_is_on(host.domain, "xvdb", overlay)
+        fault.release()
+        assert_failed(host.request.wait(), "interrupted")
+        host.assert_undone()
+        return
+    fault.release()
+    reply = host.request.wait()
+    os.unlink(host.blocker)
+    overlay, _ = host.domain.chain("xvdb")[0]
+    assert_failed(reply, "store-error", f"disk xvdb stays on {overlay}")
+    assert_disk_is_on(host.domain, "xvda", *host.bases["xvda"])
+    assert_disk_is_on(host.domain, "xvdb", overlay)
+    host.assert_data()
+    assert files_below(host.world.images) == host.images | {overlay}
+    assert host.agent.request("create", domain="alice", name="s1", memory=0)["state"] == "done"
+
+
+def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(host):
+    """The switch is given up and tried again, and the guest goes on in between."""
+    fault = host.undo_until("job-finalize", "hold-before")
+    lock_path = f"/var/lib/xen/userdata-l.{host.domain.domid}.{host.domain.uuid}" \
+        ".domain-userdata-lock"
+    with open(lock_path, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cancelled = host.relay.fault("job-cancel", "hold-after")
+        fault.release()
+        cancelled.wait_reached()
+        host.write("newest", 0)
+        os.unlink(lock_path)
+    cancelled.release()
+    assert_failed(host.request.wait(), "store-error")
+    os.unlink(host.blocker)
+    host.assert_undone()
+
+
+def test_the_image_over_an_overlay_stays_named(host):
+    """The toolstack made it while the undo was not looking."""
+    fault = host.begin()
+    host.kill()
+    fault.drop()
+    overlay, _ = host.domain.chain("xvda")[0]
+    over = f"{host.world.images}/over.qcow2"
+    host.domain.qmp("blockdev-snapshot-sync", snapshot_file=over, format="qcow2",
+                    snapshot_node_name="over",
+                    node_name=host.domain.block_entry("xvda")["inserted"]["node-name"])
+    config = host.domain.stored_config()
+    config["disks"][0]["pdev_path"] = over
+    with open(host.domain.config_path, "wb") as file:
+        file.write(json.dumps(config).encode() + b"\0")
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted", f"{over} was made over it meanwhile")
+    assert host.domain.stored_config()["disks"][0]["pdev_path"] == over
+    assert_disk_is_on(host.domain, "xvdb", *host.bases["xvdb"])
+    assert files_below(host.world.images) == host.images | {overlay, over}
+    host.assert_data()
