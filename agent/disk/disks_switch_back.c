@@ -165,14 +165,19 @@ static void on_guarded(struct snapshot *snapshot, const struct error *err)
     }
 }
 
-/* The job needs the socket for itself.  In a driver domain nothing has to be
- * told: the configuration is domain 0's. */
-static void merge_overlay(struct snapshot *snapshot)
+static void prepare_merge(struct snapshot *snapshot)
 {
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
     snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
-             "xensnapd-undo-%s", open_disk(snapshot)->vdev);
+             "xensnapd-undo-%s", disk_at_work(snapshot)->vdev);
+}
+
+/* The job needs the socket for itself.  In a driver domain nothing has to be
+ * told: the configuration is domain 0's. */
+static void merge_overlay(struct snapshot *snapshot)
+{
+    prepare_merge(snapshot);
     if (snapshot->agent->guests != NULL) {
         merge_guard_set(snapshot, on_guarded);
     } else {
@@ -271,6 +276,13 @@ static bool bring_back(struct snapshot *snapshot)
     }
     if (disk->external && is_on(open, disk->overlay)) {
         merge_overlay(snapshot);
+        return true;
+    }
+    if (disk->external && merge_is_noted(snapshot)) {
+        /* It is back; the job that an earlier agent had begun may be listed. */
+        prepare_merge(snapshot);
+        snapshot->merge_error = (struct error){0};
+        merge_look(snapshot, on_looked);
         return true;
     }
     return false;
