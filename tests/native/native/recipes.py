@@ -89,6 +89,12 @@ class Create(Recipe):
         assert len(self.domain.chain("xvda")) == (2 if done else 1)
 
 
+class Checkpoint(Create):
+    """With the memory, for which the guest stands still."""
+
+    keys = {"name": "s1", "memory": 1}
+
+
 class DeleteActive(Recipe):
     """The active image is merged into the one under it."""
 
@@ -311,6 +317,7 @@ class StartFromSnapshot(Recipe):
 
 RECIPES = {
     "create": Create,
+    "checkpoint": Checkpoint,
     "delete-active": DeleteActive,
     "delete-inner": DeleteInner,
     "delete-streamed": DeleteStreamed,
