@@ -88,10 +88,26 @@ void qmp_connect(struct qmp *qmp)
         qmp_arm_for(qmp, clock_monotonic_ms() + CONNECT_RETRY_MS);
 }
 
+/* What QEMU still had to say to a client before, which left in the middle of a
+ * command; QEMU sends it to whoever is connected. */
+static bool is_another_ones(const struct qmp *qmp,
+                            const struct qmp_message *message)
+{
+    switch (message->kind) {
+    case QMP_MESSAGE_RETURN:
+    case QMP_MESSAGE_ERROR:
+        return !qmp->greeted;
+    case QMP_MESSAGE_GREETING:
+    case QMP_MESSAGE_EVENT:
+        break;
+    }
+    return false;
+}
+
 /* The greeting, then the reply to qmp_capabilities. */
 void qmp_take_greeting(struct qmp *qmp, const struct qmp_message *message)
 {
-    if (message->kind == QMP_MESSAGE_EVENT)
+    if (message->kind == QMP_MESSAGE_EVENT || is_another_ones(qmp, message))
         return;
     if (!qmp->greeted && message->kind == QMP_MESSAGE_GREETING) {
         qmp->greeted = true;

@@ -45,8 +45,9 @@ static char lock_path[256];
 static struct {
     struct evconnlistener *listener;
     struct bufferevent *client;
-    int waiting; /* one more client that has connected, or -1 */
-    bool mute;   /* never greets */
+    int waiting;        /* one more client that has connected, or -1 */
+    bool mute;          /* never greets */
+    const char *before; /* what it says before it greets, or NULL */
     const struct exchange *script;
     size_t used;
     char unexpected[128];
@@ -125,6 +126,8 @@ static void serve(int fd)
     bufferevent_setcb(server.client, on_server_read, NULL, on_server_event,
                       NULL);
     bufferevent_enable(server.client, EV_READ | EV_WRITE);
+    if (server.before)
+        send_reply(server.before, 0);
     if (!server.mute)
         send_reply("{\"QMP\": {\"version\": {}, \"capabilities\": []}}\r\n", 0);
 }
@@ -510,6 +513,16 @@ static void a_monitor_that_does_not_greet_is_given_up(void **state)
     must_say(&seen.open_error, ERR_QMP, "did not greet within 50 ms");
 }
 
+static void an_answer_to_an_earlier_client_is_passed_over(void **state)
+{
+    (void)state;
+    server.before = "{\"return\": [], \"id\": 3}\r\n"
+                    "{\"error\": {\"class\": \"GenericError\", \"desc\": "
+                    "\"not to us\"}, \"id\": 4}\r\n";
+    start_server(no_script);
+    must_open();
+}
+
 static void a_session_waits_until_the_monitor_is_free(void **state)
 {
     struct qmp *first;
@@ -817,6 +830,7 @@ int main(void)
         TEST(what_is_not_qmp_breaks_the_session),
         TEST(without_a_socket_the_error_names_it),
         TEST(a_monitor_that_does_not_greet_is_given_up),
+        TEST(an_answer_to_an_earlier_client_is_passed_over),
         TEST(a_session_waits_until_the_monitor_is_free),
         TEST(the_lock_is_held_while_the_session_lasts),
         TEST(a_broken_session_keeps_the_lock_until_it_is_closed),
