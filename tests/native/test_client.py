@@ -186,7 +186,7 @@ def test_a_request_without_waiting_can_be_cancelled(world, held, run):
     fault.wait_reached()
     world.store.wait(f"{REQUESTS}/{request}/step", "switching the disks")
     for command in ("status", "requests"):
-        assert re.search(rf"^{request} +create +web +running +just now +60 % "
+        assert re.search(rf"^{request} +create +web +running +just now +70 % "
                          "switching the disks$", run(command).stdout, re.M)
     result = run("cancel", request, "--no-wait")
     assert result.returncode == DONE, result.stderr
