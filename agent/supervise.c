@@ -67,6 +67,14 @@ static bool refuse_busy(const struct ward *ward, struct error *err)
                      ward->uuid);
 }
 
+bool supervisor_lets_change(const struct supervisor *supervisor,
+                            const char *uuid, struct error *err)
+{
+    const struct ward *ward = ward_find(supervisor, uuid);
+
+    return !ward || !ward->reaction || refuse_busy(ward, err);
+}
+
 bool supervisor_adopt(struct supervisor *supervisor, const struct guest *guest,
                       struct error *err)
 {

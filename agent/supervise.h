@@ -48,6 +48,10 @@ enum restart {
 enum restart supervisor_restart(const struct supervisor *supervisor,
                                 const char *uuid);
 
+/* ERR_BUSY, unless it is nothing. */
+bool supervisor_lets_change(const struct supervisor *supervisor,
+                            const char *uuid, struct error *err);
+
 /*
  * From now on (and over a restart of the agent) this domain is looked after.
  * Call it before the domain is suspended: if the agent dies then, the next one

@@ -80,12 +80,13 @@ static void unpaused(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
 
-    if (err) {
-        fail(reaction, err, "is started anew but stays paused");
-        return;
-    }
-    LOG_NOTICE("domain %s runs again, as domain %" PRIu32, reaction->guest.name,
-               reaction->guest.domid);
+    if (err)
+        LOG_ERROR("domain %s is started anew as domain %" PRIu32
+                  " but stays paused: %s; unpause it",
+                  reaction->guest.name, reaction->guest.domid, err->message);
+    else
+        LOG_NOTICE("domain %s runs again, as domain %" PRIu32,
+                   reaction->guest.name, reaction->guest.domid);
     end(reaction, REACTION_RESTARTED, NULL);
 }
 
@@ -290,6 +291,35 @@ static void act(struct reaction *reaction)
 
 /* ---- finding out what to do ---- */
 
+static bool take_config(struct reaction *reaction, libxl_domain_config *config,
+                        const struct error *fetch_err)
+{
+    struct error err;
+
+    config_dispose(reaction);
+    free(reaction->json);
+    reaction->json = NULL;
+    reaction->config = config;
+    if (fetch_err)
+        err = *fetch_err;
+    else
+        reaction->json = config_text_format(reaction->guests, config, &err);
+    if (!reaction->json)
+        fail(reaction, &err, "has shut down and is left as it is");
+    return reaction->json != NULL;
+}
+
+static void config_fetched_again(libxl_domain_config *config,
+                                 const struct error *err, void *arg)
+{
+    struct reaction *reaction = arg;
+
+    if (take_config(reaction, config, err))
+        act(reaction);
+}
+
+/* Dumping takes minutes, in which the domain's disks may have gone on with
+ * other images. */
 static void core_dumped(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
@@ -297,7 +327,8 @@ static void core_dumped(const struct error *err, void *arg)
     if (err) /* no reason not to go on, as with xl */
         LOG_WARN("domain %s: no core dump: %s", reaction->guest.name,
                  err->message);
-    act(reaction);
+    guest_config_fetch(reaction->guests, reaction->guest.domid,
+                       config_fetched_again, reaction);
 }
 
 static void decide(struct reaction *reaction)
@@ -327,23 +358,13 @@ static void decide(struct reaction *reaction)
     free(core);
 }
 
-static void config_fetched(libxl_domain_config *config,
-                           const struct error *fetch_err, void *arg)
+static void config_fetched(libxl_domain_config *config, const struct error *err,
+                           void *arg)
 {
     struct reaction *reaction = arg;
-    struct error err;
 
-    reaction->config = config;
-    if (fetch_err) {
-        fail(reaction, fetch_err, "has shut down and is left as it is");
-        return;
-    }
-    reaction->json = config_text_format(reaction->guests, config, &err);
-    if (!reaction->json) {
-        fail(reaction, &err, "has shut down and is left as it is");
-        return;
-    }
-    decide(reaction);
+    if (take_config(reaction, config, err))
+        decide(reaction);
 }
 
 static struct reaction *reaction_new(struct guests *guests,

@@ -154,7 +154,9 @@ static void on_pending(struct block_job *job, void *arg)
 
     /* Without a guardian too: so the guest waits the least. */
     merge_guard_tell_switch(snapshot);
-    if (!note(snapshot, COPIED, &err)) {
+    if (!supervisor_lets_change(snapshot->agent->supervisor,
+                                snapshot->guest.uuid, &err) ||
+        !note(snapshot, COPIED, &err)) {
         block_job_go_on(job, &err);
         return;
     }

@@ -218,7 +218,15 @@ static void set_locations(struct snapshot *snapshot, bool forward)
 
 void config_adjust(struct operation *operation)
 {
-    set_locations(snapshot_of(operation), true);
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err;
+
+    if (supervisor_lets_change(snapshot->agent->supervisor,
+                               snapshot->guest.uuid, &err)) {
+        set_locations(snapshot, true);
+    } else {
+        on_adjusted(&err, snapshot);
+    }
 }
 
 void config_adjust_abort(struct operation *operation)

@@ -2,6 +2,8 @@
 """What is asked of a domain that the agent is just ending or restarting, as its
 configuration says, waits until that is over."""
 
+import glob
+import json
 import os
 
 import pytest
@@ -10,7 +12,7 @@ from native.agent import FINAL
 from native.expect import assert_disk_is_on, assert_works
 from native.toolstack import Toolstack
 
-POWEROFF, REBOOT = 0, 1  # xen/sched.h
+POWEROFF, REBOOT, CRASH = 0, 1, 3  # xen/sched.h
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 
@@ -23,9 +25,9 @@ def fixture_host(world, agent_stopped, tmp_path, monkeypatch):
     return Toolstack(world)
 
 
-def looked_after(world, agent):
+def looked_after(world, agent, **settings):
     """With a snapshot "s1", since whose suspend nobody else would restart it."""
-    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")], **settings)
     reply = agent.request("create", domain="alice", name="s1", memory=1)
     assert reply["state"] == "done", reply
     domain.write("xvda", 0, b"1" * 4096)
@@ -67,3 +69,62 @@ def test_a_delete_asked_for_while_its_domain_is_restarted(world, agent_stopped, 
     assert request.state() == "done", request.output()
     assert len(host.made) == 1
     assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
+
+
+# -- while its core is dumped -------------------------------------------------
+
+class Dump:
+    """An `xl dump-core` that takes until it is let go on."""
+
+    def __init__(self, folder, monkeypatch):
+        self.begun, self._end = f"{folder}/begun", f"{folder}/end"
+        os.mkdir(f"{folder}/bin")
+        os.mkfifo(self._end)
+        with open(f"{folder}/bin/xl", "w", encoding="ascii") as file:
+            file.write(f"#!/bin/sh\n: >{self.begun}\nread -r word <{self._end}\n")
+        os.chmod(f"{folder}/bin/xl", 0o755)
+        monkeypatch.setenv("PATH", f"{folder}/bin:{os.environ['PATH']}")
+
+    def has_begun(self):
+        return os.path.exists(self.begun)
+
+    def end(self):
+        with open(self._end, "w", encoding="ascii") as file:
+            file.write("end\n")
+
+
+@pytest.fixture(name="dump")
+def fixture_dump(tmp_path, monkeypatch):
+    return Dump(tmp_path, monkeypatch)
+
+
+def named_at_the_restart(world):
+    """The image that the domain is to be made with."""
+    found = glob.glob(f"{world.xen.folder}/creations/*.json")
+    if not found:
+        return None
+    with open(found[0], encoding="utf-8") as file:
+        return json.load(file)["disks"][0]["pdev_path"]
+
+
+@pytest.mark.parametrize("operation, name, command", [
+    ("create", "s2", "query-named-block-nodes"), ("delete", "s1", "block-commit")])
+def test_what_is_under_way_when_the_domain_crashes(world, dump, agent_stopped, host,
+                                                   operation, name, command):
+    """What it is made from is in use, and named."""
+    agent = agent_stopped
+    domain = looked_after(world, agent, on_crash="coredump-restart")
+    fault = domain.interpose().fault(command, "hold-before")
+    request = agent.submit(operation, domain="alice", name=name, **(
+        {"memory": 0} if operation == "create" else {}))
+    fault.wait_reached()
+    world.xen.shut_down(domain.domid, CRASH)
+    world.eventually(dump.has_begun, 30, "the dump")
+    fault.release()
+    assert request.wait()["error/code"] == "busy"
+    in_use = domain.chain("xvda")[0][0]
+    dump.end()
+    world.eventually(lambda: named_at_the_restart(world), 30, "the domain's creation")
+    assert named_at_the_restart(world) == in_use
+    world.eventually(lambda: host.made, 30, "the domain")
+    assert_works(host.made[0], "xvda")
