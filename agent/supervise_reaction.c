@@ -291,6 +291,7 @@ static void act(struct reaction *reaction)
 
 /* ---- finding out what to do ---- */
 
+/* If false, the reaction has ended. */
 static bool take_config(struct reaction *reaction, libxl_domain_config *config,
                         const struct error *fetch_err)
 {
@@ -304,9 +305,10 @@ static bool take_config(struct reaction *reaction, libxl_domain_config *config,
         err = *fetch_err;
     else
         reaction->json = config_text_format(reaction->guests, config, &err);
-    if (!reaction->json)
-        fail(reaction, &err, "has shut down and is left as it is");
-    return reaction->json != NULL;
+    if (reaction->json)
+        return true;
+    fail(reaction, &err, "has shut down and is left as it is");
+    return false;
 }
 
 static void config_fetched_again(libxl_domain_config *config,
