@@ -293,6 +293,12 @@ bench: all
 	bench/run --json build/bench/results.json --table build/bench/results.md \
 	    $(BENCH_ARGS)
 
+# Checkpoints and reverts of real guests, against xl: on an emulated host, so it
+# does not mind what else the machine does.
+.PHONY: bench-xen
+bench-xen: all
+	tests/xen/host --time-limit 3600 run bench/checkpoint.py $(BENCH_ARGS)
+
 .PHONY: check-xen
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)
