@@ -10,6 +10,7 @@
 struct backends {
     struct snapshot *snapshot;
     struct xs_handle *xs; /* NULL: xenstored could not be reached */
+    bool deaf;            /* not all answers are heard of */
     struct event *changed;
     struct event *limit;
     struct backend_part *parts;
@@ -104,9 +105,13 @@ static void listen_to_all(struct backends *backends)
                                   EV_READ | EV_PERSIST, on_changed, backends);
     event_add(backends->changed, NULL);
     for (size_t i = 0; i < backends->count; i++) {
-        backend_part_watch(backends->xs, &backends->parts[i]);
+        if (!backend_part_watch(backends->xs, &backends->parts[i])) {
+            backends->deaf = true;
+        }
     }
-    xs_watch(backends->xs, "@releaseDomain", "domains");
+    if (!xs_watch(backends->xs, "@releaseDomain", "domains")) {
+        backends->deaf = true;
+    }
 }
 
 struct backends *backends_open(struct snapshot *snapshot)
@@ -306,22 +311,21 @@ static void look_forward(struct backends *backends)
     }
 }
 
-/* The first that has not answered. */
+/* The first that has failed, or has not answered: not every end is an event.
+ * None, where all have answered after all. */
 static void complain(const struct backends *backends, struct error *err)
 {
     const struct snapshot *snapshot = backends->snapshot;
-    struct error ignored;
 
-    for (size_t i = 0; i < backends->count; i++) {
+    for (size_t i = 0; i < backends->count && err->code == ERR_NONE; i++) {
         const struct backend_part *part = &backends->parts[i];
 
-        if (!has_answered(backends, part, &ignored)) {
+        if (!has_answered(backends, part, err)) {
             error_set(err, ERR_TIMEOUT,
                       "driver domain \"%s\" has not answered to \"%s\" within "
                       "timeouts.backend (%g s); look whether its agent runs",
                       part->name, backend_phase_name(backends->told),
                       snapshot->agent->config.timeouts.backend_ms / 1000.0);
-            return;
         }
     }
 }
@@ -330,6 +334,10 @@ static bool give_all(struct backends *backends, struct error *err)
 {
     if (backends->xs == NULL) {
         return error_set(err, ERR_STORE, "cannot connect to xenstored");
+    }
+    if (backends->deaf) {
+        return error_set(err, ERR_STORE,
+                         "cannot watch in xenstore what driver domains answer");
     }
     for (size_t i = 0; i < backends->count; i++) {
         if (!backend_part_give(backends->xs, &backends->parts[i],

@@ -105,6 +105,11 @@ def jobs(world, driver):
             if path.endswith("/guest") or path.endswith("/phase")]
 
 
+def wait_told(world, driver, phase):
+    folder = f"{ROOT}/backends/{driver.domid}"
+    world.store.wait_for(folder, lambda: phase in world.store.tree(folder).values(), 20)
+
+
 def assert_nothing_is_left(world, driver, backend):
     assert not jobs(world, driver)
     world.eventually(lambda: not [name for name in backend.records() if "op-" in name],
@@ -300,6 +305,25 @@ def test_one_that_dies(world, agent, backend, domain, driver, save):
     assert not world.store.tree(f"{ROOT}/snapshots")
 
 
+def test_one_that_is_dying_when_the_time_is_over(world, agent_stopped, backend, domain,
+                                                 driver, save):
+    """No event tells of that: the end of the time finds it so."""
+    agent_stopped.configure("timeouts", backend="2s")
+    agent = agent_stopped.start()
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    freeze(backend)
+    save.release()
+    wait_told(world, driver, "switch")
+    world.xen.set(driver.domid, dying=1)
+    reply = request.wait()
+    assert reply["state"] == "failed" and "storage" in reply["error/message"], reply
+    assert reply["error/step"] == "switch-backends"
+    assert domain.chain("xvda") == [(domain.disks["xvda"].path, "qcow2")]
+    assert not world.store.tree(f"{ROOT}/snapshots")
+
+
 def test_its_agent_is_killed_in_the_pause_and_comes_back(world, agent, backend, domain,
                                                          driver, save):
     picture = Picture(agent, domain)
@@ -454,8 +478,7 @@ def test_killed_after_the_record(world, agent, backend, domain, driver):
     fault.wait_reached()
     freeze(backend)
     fault.release()
-    world.eventually(lambda: "commit" in world.store.tree(
-        f"{ROOT}/backends/{driver.domid}").values(), 20, "commit is said")
+    wait_told(world, driver, "commit")
     agent.kill()
     domain.uninterpose()
     thaw(backend)
