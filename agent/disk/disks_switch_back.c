@@ -156,10 +156,13 @@ static void start_job(struct snapshot *snapshot, bool switches)
                          open->chain[1].node, NULL, on_merged, snapshot);
 }
 
+/* An earlier agent's guardian may be about to let QEMU go on, with whichever
+ * image the configuration names. */
 static void on_guarded(struct snapshot *snapshot, const struct error *err)
 {
     if (err->code != ERR_NONE) {
-        disk_is_back(snapshot, err);
+        leave_disk(snapshot, disk_at_work(snapshot), err);
+        disk_is_back(snapshot, NULL);
     } else {
         start_job(snapshot, true);
     }

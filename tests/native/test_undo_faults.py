@@ -10,7 +10,7 @@ import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, files_below, \
     named_images
-from native.guardians import guardians, kill_with_guardian, wait_no_guardian
+from native.guardians import guardians, kill_with_guardian, stopped, wait_no_guardian
 
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 
@@ -240,6 +240,28 @@ def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(host):
     assert_failed(host.request.wait(), "store-error")
     os.unlink(host.blocker)
     host.assert_undone()
+
+
+def test_an_undo_that_an_earlier_guardian_is_in_the_way_of_leaves_the_names(host):
+    """It lets QEMU go on with the image that is named, when the undo has ended."""
+    host.undo_until("job-finalize", "hold-before")
+    os.unlink(host.blocker)
+    assert named_images(host.domain, "xvda") == {f"qcow2:{host.bases['xvda'][0]}"}
+    with stopped(host.domain) as pid:
+        host.agent.kill()
+        host.domain.uninterpose()
+        host.agent.start()
+        host.world.eventually(lambda: guardians(host.domain) - {pid}, 20, "the next guardian")
+        fault = host.domain.interpose().fault("job-finalize", "hold-before")
+    fault.wait_reached()
+    assert_failed(host.request.wait(), "interrupted", "stays on")
+    fault.release()
+    wait_no_guardian(host.world, host.domain)
+    host.domain.uninterpose()
+    assert_disk_is_on(host.domain, "xvda", *host.bases["xvda"])
+    overlay, _ = host.domain.chain("xvdb")[0]
+    assert_disk_is_on(host.domain, "xvdb", overlay)
+    host.assert_data()
 
 
 def test_the_image_over_an_overlay_stays_named(host):
