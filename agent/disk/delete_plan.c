@@ -152,7 +152,10 @@ static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
  *
  * - the record says so, and no QEMU has it open: the domain may have written to
  *   the state since, which merging once more would overwrite.  Where one has it
- *   open, it was started on it anew, or had not switched yet;
+ *   open, it was started on it anew, or had not switched yet.  It may also have
+ *   been started on it and have ended since, for xl makes a domain from the
+ *   configuration that it read when the old one ended: then it was written to
+ *   last.  Where the times do not tell, the record stands;
  * - or the record says that it was copied, no more: then QEMU may have gone on
  *   with either, and what it has open tells.  If it has ended since, the one
  *   that was written to last was the one;
@@ -182,7 +185,7 @@ static bool find_merged(const struct snapshot *snapshot,
     if (place_in_chain(open, merging) >= 0) {
         merged = false;
     } else if (noted->merged != NULL) {
-        merged = true;
+        merged = place >= 0 || !image_is_newer(merging, disk->path);
     } else if (noted->copied != NULL && place >= 0) {
         merged = true;
     } else if (noted->copied != NULL) {

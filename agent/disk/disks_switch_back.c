@@ -328,9 +328,12 @@ static bool domain_is_gone(const struct snapshot *snapshot)
  * Where that cannot be told, both show the same. */
 static bool is_needed(const struct snapshot_disk *disk)
 {
-    if (!disk->external || disk->merged ||
-        image_overlay_is_empty(disk->overlay)) {
+    if (!disk->external || image_overlay_is_empty(disk->overlay)) {
         return false;
+    }
+    if (disk->merged) {
+        /* Unless xl had read the configuration before that changed. */
+        return image_is_newer(disk->overlay, disk->path);
     }
     return !disk->copied || !image_is_newer(disk->path, disk->overlay);
 }

@@ -190,6 +190,38 @@ def test_of_two_images_the_one_that_was_used_since_is_the_newer(world, agent, go
     assert content(base, 65536) == b"1" * 4096
 
 
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes(world, agent,
+                                                                                dies):
+    """The domain is made anew on the image that the record says is merged, writes, and
+    ends: the next delete must not take the record's word for it."""
+    domain, over, base = two(world, agent)
+    assert named_images(domain, "xvda") == {f"qcow2:{over}"}
+    if dies:
+        request = kill_at(agent, domain, "job-finalize", "hold-before", guardian=True)
+    else:
+        fault = domain.interpose().fault("job-finalize", "hold-before")
+        request = agent.submit("delete", domain="alice", name="s1")
+        fault.wait_reached()
+        domain.kill_qemu()
+    with open(record_path(agent, domain), "rb") as file:
+        assert b"merged: " in file.read()
+    domain = reboot(world, domain, over)
+    write(domain, b"2")
+    if not dies:
+        assert request.wait()["state"] == "failed"
+    world.remove_domain(domain)
+    if dies:
+        agent.start()
+        assert request.wait()["state"] == "done"
+    else:
+        reply = agent.request("delete", domain=domain.uuid, name="s1")
+        assert reply["state"] == "done", reply
+    assert not os.path.exists(over)
+    assert content(base, 0) == b"2" * 4096
+    assert content(base, 65536) == b"1" * 4096
+
+
 def test_a_switch_that_fails_leaves_everything_on_the_old_image(world, agent):
     domain, over, base = two(world, agent)
     fault = domain.interpose().fault("job-finalize", "hold-before")

@@ -5,6 +5,7 @@ image under it: whatever opens the disk next finds what the guest wrote last."""
 import fcntl
 import json
 import os
+import subprocess
 
 import pytest
 
@@ -67,15 +68,23 @@ class Host:
         os.unlink(self.blocker)
         wait_no_guardian(self.world, self.domain)
 
-    def reboot(self):
-        """As `on_reboot` does it: on what the stored configuration names."""
+    def reboot(self, config=None):
+        """As `on_reboot` does it: on what the stored configuration names, or named."""
+        config = config or self.domain.stored_config()
         disks = [{"vdev": disk["vdev"], "format": disk["format"], "path": disk["pdev_path"]}
-                 for disk in self.domain.stored_config()["disks"]]
+                 for disk in config["disks"]]
         self.end_domain()
         self.domain = self.world.add_domain("alice", uuid=self.domain.uuid, disks=disks)
 
     def end_domain(self):
         self.world.remove_domain(self.domain)
+
+    def content(self, path, image_format):
+        raw = f"{self.world.folder}/content"
+        subprocess.run(["qemu-img", "convert", "-f", image_format, "-O", "raw", path, raw],
+                       check=True)
+        with open(raw, "rb") as file:
+            return file.read()
 
     def assert_data(self):
         for (vdev, place), data in self.data.items():
@@ -158,6 +167,29 @@ def test_of_a_domain_that_has_ended_the_newer_images_stay(host, command, kind, c
         disks=[{"vdev": vdev, "format": image_format, "path": path}
                for vdev, (path, image_format) in host.bases.items()])
     host.assert_undone()
+
+
+def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes(host):
+    """The note says that the guest went on with the image under the overlay, but the
+    domain was made anew on the overlay, and has ended since."""
+    fault = host.undo_until("job-complete", "hold-before", 2)
+    config = host.domain.stored_config()
+    overlay = host.domain.chain("xvdb")[0]
+    assert config["disks"][1]["pdev_path"] == overlay[0]
+    finalize = host.relay.fault("job-finalize", "hold-before")
+    fault.release()
+    finalize.wait_reached()
+    assert named_images(host.domain, "xvdb") == {f"aio:{host.bases['xvdb'][0]}"}
+    host.kill()
+    host.reboot(config)
+    host.write("last", 2)
+    host.end_domain()
+    host.agent.start()
+    assert_failed(host.request.wait(), "interrupted", f"disk xvdb stays on {overlay[0]}")
+    content = host.content(*overlay)
+    for (vdev, place), data in host.data.items():
+        if vdev == "xvdb":
+            assert content[place * 65536:][:len(data)] == data
 
 
 def test_a_domain_that_ends_behind_the_switch_keeps_what_it_wrote_last(host):

@@ -32,7 +32,8 @@ def kill_guardian(world, domain, agent, count):
 
 @contextlib.contextmanager
 def stopped(domain):
-    """The guardian does nothing meanwhile."""
+    """The guardian does nothing meanwhile. (That of the disk before may be ending.)"""
+    domain.world.eventually(lambda: len(guardians(domain)) == 1, 20, "one guardian")
     pid, = guardians(domain)
     os.kill(pid, signal.SIGSTOP)
     try:
