@@ -60,6 +60,19 @@ def run(job, options):
 def _wait_for_turn():
     """As many hosts at a time as there are processors, since each keeps one busy:
     with more, what times out inside them looks like a defect."""
+    turn = _take_turn()
+    if turn:
+        return turn
+    _note("waiting for another host to end")
+    with open(paths.WORK / "queue.lock", "w", encoding="ascii") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        # The first in the queue looks: nobody can wait for one of several locks.
+        while not (turn := _take_turn()):
+            time.sleep(0.5)
+    return turn
+
+
+def _take_turn():
     for number in range(os.cpu_count()):
         lock = open(paths.WORK / f"turn-{number}.lock", "w", encoding="ascii")
         try:
@@ -67,10 +80,7 @@ def _wait_for_turn():
             return lock
         except BlockingIOError:
             lock.close()
-    _note("waiting for another host to end")
-    lock = open(paths.WORK / "turn-0.lock", "w", encoding="ascii")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    return None
 
 
 def _on_signal(number, _frame):
