@@ -437,6 +437,30 @@ static void leave_word(struct backends *backends, struct backend_part *part)
     }
 }
 
+static bool keeps_overlay(const struct snapshot *snapshot,
+                          const struct backend_part *part)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (backend_part_serves(part, &snapshot->disks[i]) &&
+            snapshot->disks[i].overlay_stays) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void tell_of_kept(struct backends *backends,
+                         const struct backend_part *part)
+{
+    if (backends->told == BACKEND_PUT_BACK &&
+        backends->failure.code == ERR_NONE) {
+        error_set(&backends->failure, ERR_BUSY,
+                  "driver domain \"%s\": overlays that the guest may use stay "
+                  "there",
+                  part->name);
+    }
+}
+
 static void take_outcome(struct backends *backends,
                          const struct backend_part *part)
 {
@@ -447,6 +471,9 @@ static void take_outcome(struct backends *backends,
         backends->failure = err;
     }
     backend_part_take_stays(backends->xs, part, backends->snapshot);
+    if (keeps_overlay(backends->snapshot, part)) {
+        tell_of_kept(backends, part);
+    }
 }
 
 /* Whether nothing more can be expected of it for now. */
@@ -486,18 +513,6 @@ static void look_back(struct backends *backends)
     }
 }
 
-static bool keeps_overlay(const struct snapshot *snapshot,
-                          const struct backend_part *part)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (backend_part_serves(part, &snapshot->disks[i]) &&
-            snapshot->disks[i].overlay_stays) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* One whose overlays the configuration goes on naming must not remove them. */
 void backends_go_back(struct backends *backends, enum backend_phase phase,
                       backends_then *then)
@@ -514,9 +529,9 @@ void backends_go_back(struct backends *backends, enum backend_phase phase,
             let_stay(backends, part, "has gone");
         } else if (backend_part_look(backends->xs, part) == PART_UNDONE) {
             backend_part_withdraw(backends->xs, part); /* it failed by itself */
-        } else if (phase == BACKEND_UNDO &&
-                   keeps_overlay(backends->snapshot, part)) {
+        } else if (keeps_overlay(backends->snapshot, part)) {
             backend_part_withdraw(backends->xs, part);
+            tell_of_kept(backends, part);
         } else if (!backend_part_say(backends->xs, part, phase, &err)) {
             let_stay(backends, part, "could not be told to put it back");
         }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/merge_switch.h"
@@ -447,7 +448,9 @@ void recovery_begin(struct snapshot *snapshot)
         }
         snapshot->guest = guest;
         if (guest.domid != old_domid) {
+            /* It may have rebooted onto the overlays. */
             merge_forget_domain(snapshot);
+            backends_let_stay(snapshot);
         }
     } else {
         snapshot->gone = err.code == ERR_NO_SUCH_DOMAIN;

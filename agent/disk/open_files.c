@@ -3,8 +3,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/disk/image_lock.h"
 
 static struct file_id id_of(const struct stat *status)
 {
@@ -48,4 +53,46 @@ bool process_has_open(pid_t pid, const struct file_id *id)
         closedir(folder);
     }
     return found;
+}
+
+static bool anyone_has_open(const struct file_id *id)
+{
+    const struct dirent *entry;
+    bool found = false;
+    DIR *folder = opendir("/proc");
+
+    while (folder != NULL && !found && (entry = readdir(folder)) != NULL) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+        found = pid > 0 && pid != getpid() && process_has_open(pid, id);
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    return found;
+}
+
+/* A lease for writing is granted where nobody else has the file open.  It is
+ * given back at once; who opens the file in between waits for that, and the
+ * signal that tells us of it must not be SIGIO, which kills. */
+static bool lease_is_granted(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    bool granted = fd >= 0 && fcntl(fd, F_SETSIG, SIGURG) == 0 &&
+                   fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return granted;
+}
+
+/* Not every file system grants leases, so a refusal tells nothing. */
+bool file_is_in_use(const char *path)
+{
+    struct file_id id;
+    struct error ignored;
+
+    return file_id_of(path, &id) && !lease_is_granted(path) &&
+           (anyone_has_open(&id) || !image_is_quiet(path, &ignored));
 }

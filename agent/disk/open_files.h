@@ -17,4 +17,11 @@ bool file_id_of(const char *path, struct file_id *ret_id);
 
 bool process_has_open(pid_t pid, const struct file_id *id);
 
+/*
+ * Whether anything on this machine but the caller has the file open, for
+ * whatever, QEMU with its locking off included; and whether another machine's
+ * QEMU writes to it, as far as locks tell.
+ */
+bool file_is_in_use(const char *path);
+
 #endif

@@ -19,6 +19,7 @@
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/open_files.h"
 #include "agent/permission.h"
 #include "agent/recovery.h"
 #include "agent/snapshot.h"
@@ -245,6 +246,17 @@ static bool is_ours(struct snapshot *snapshot, const struct snapshot_disk *disk,
             strcmp(info.backing_path, disk->path) == 0);
 }
 
+/*
+ * The last safeguard, whatever is known of the disk: somebody may write to what
+ * is open, as a guest does that has rebooted unseen.  A revert's overlays had
+ * only its own domain, whose QEMU may be about to end.
+ */
+static bool is_in_use(const struct snapshot *snapshot, const char *path)
+{
+    return snapshot->request.operation == REQUEST_CREATE &&
+           file_is_in_use(path);
+}
+
 /* What cannot be made anew is gone, and whoever needs it is told so by that. */
 static void empty(struct snapshot *snapshot, struct snapshot_disk *disk)
 {
@@ -265,7 +277,14 @@ void overlays_empty(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->overlay_made && !disk->overlay_stays) {
+        if (!disk->overlay_made || disk->overlay_stays) {
+            continue;
+        }
+        if (is_in_use(snapshot, disk->overlay)) {
+            LOG_WARN("%s %s is in use, and stays", snapshot->label,
+                     disk->overlay);
+            disk->overlay_stays = true;
+        } else {
             empty(snapshot, disk);
         }
     }
@@ -281,18 +300,33 @@ void overlays_stay(struct snapshot *snapshot)
     }
 }
 
+/* False: it stays. */
+static bool remove_overlay(struct snapshot *snapshot,
+                           const struct snapshot_disk *disk, const char *path,
+                           struct error *err)
+{
+    if (!is_ours(snapshot, disk, path)) {
+        return true;
+    }
+    if (is_in_use(snapshot, path)) {
+        return error_set(
+            err, ERR_BUSY,
+            "%s is in use, and stays; remove it when nothing needs it", path);
+    }
+    return snapshot_remove_file(snapshot, path, err);
+}
+
 void overlays_unlink(struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->overlay_made && !disk->overlay_stays &&
-            is_ours(snapshot, disk, disk->overlay)) {
-            snapshot_remove_file(snapshot, disk->overlay, err);
+        if (disk->overlay_made && !disk->overlay_stays) {
+            disk->overlay_stays =
+                !remove_overlay(snapshot, disk, disk->overlay, err);
         }
-        if (disk->restore_overlay_made &&
-            is_ours(snapshot, disk, disk->restore_overlay)) {
-            snapshot_remove_file(snapshot, disk->restore_overlay, err);
+        if (disk->restore_overlay_made) {
+            remove_overlay(snapshot, disk, disk->restore_overlay, err);
         }
     }
 }

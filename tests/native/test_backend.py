@@ -52,6 +52,10 @@ def read_image(path, length):
     return content
 
 
+def qemu_io(path, command):
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", command, path], check=True)
+
+
 def images(world):
     return sorted(os.listdir(world.images))
 
@@ -230,6 +234,26 @@ def test_what_is_put_back_leaves_empty_overlays_until_the_word(
     job.say("undo")
     job.wait("undone")
     assert images(world) == files
+    assert_no_note(backend)
+
+
+@pytest.mark.parametrize("words", [["put-back", "undo"], ["undo"]])
+def test_an_overlay_that_somebody_has_open_is_not_touched(world, backend, domain,
+                                                          words):
+    """A guest that has rebooted onto it is another domain, with another QEMU."""
+    job = backend.job(domain, restore=1)
+    made = overlays(job.wait("prepared"))
+    qemu_io(made["xvda"], "write -P 0x79 0 64k")
+    # As xen-block opens its images: without QEMU's locks.
+    with open(made["xvda"], "r+b"):
+        for word in words:
+            job.say(word)
+            answer = job.wait({"undo": "undone"}.get(word, word))
+            assert answer["disks/xvda/stays"] == "1"
+            assert "disks/xvdb/stays" not in answer
+    assert read_image(made["xvda"], 512) == b"y" * 512
+    assert [name for name in images(world) if ".s1" in name] == \
+        [os.path.basename(made["xvda"])]
     assert_no_note(backend)
 
 

@@ -448,6 +448,40 @@ def test_killed_while_it_is_prepared(world, agent, backend, domain, driver):
     assert_nothing_is_left(world, driver, backend)
 
 
+def reboot(world, domain):
+    """As xl does: anew, on what the configuration names."""
+    disks = []
+    for vdev, disk in domain.disks.items():
+        named, = named_images(domain, vdev)
+        form, path = named.split(":", 1)
+        disks.append(Disk(vdev, {"aio": "raw"}.get(form, form), path=path,
+                          driver=disk.driver, devd=disk.devd))
+    world.remove_domain(domain)
+    return world.add_domain(domain.name, domain.kind, disks, uuid=domain.uuid)
+
+
+def test_the_guest_reboots_while_no_agent_runs(world, agent, backend, domain, save):
+    save.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    agent.kill()
+    world.eventually(lambda: world.xen.is_running(domain.domid), 30, "goes on")
+    save.release()
+    domain = reboot(world, domain)
+    for vdev in domain.disks:
+        domain.write(vdev, 0, b"rebooted" * 64)
+    agent.start()
+    assert_failed(request.wait(), "interrupted", "storage", "stay")
+    backend.wait_log("left as it is")
+    # What the next reboot finds.
+    for vdev in domain.disks:
+        path, form = domain.chain(vdev)[0]
+        assert_disk_is_on(domain, vdev, path, form)
+        assert os.path.exists(path)
+        assert domain.read(vdev, 0, 512) == b"rebooted" * 64
+    assert len(domain.chain("xvda")) == 1
+
+
 def test_killed_before_the_switch(world, agent, backend, domain, driver, save):
     picture = Picture(agent, domain)
     save.hold()
