@@ -8,6 +8,7 @@
 #include <xenstore_lib.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/log.h"
 #include "agent/store/lookahead.h"
 
 /* Each attempt fails only if somebody else committed a change to the same
@@ -112,16 +113,17 @@ static void want_backends(struct lookahead *ahead,
     lookahead_fetch(ahead);
 }
 
-/* `may_be_gone`: then there is none to be changed. */
+/* One that is `shared` may be gone: then there is none to be changed. */
 static bool add_node(struct lookahead *ahead, struct disk_nodes *nodes,
-                     const char *folder, const char *after, bool may_be_gone,
+                     const char *folder, const char *after, bool shared,
                      struct error *err)
 {
     struct disk_node *node = &nodes->items[nodes->count];
 
     node->path = xjoin(folder, "params");
+    node->shared = shared;
     node->before = lookahead_value(ahead, folder, "params");
-    if (!node->before && may_be_gone && errno == ENOENT) {
+    if (!node->before && shared && errno == ENOENT) {
         free(node->path);
         node->path = NULL;
         return true;
@@ -216,7 +218,8 @@ void disk_nodes_dispose(struct disk_nodes *nodes)
 /* Each is read in the round trip that writes it: a node that went with its disk
  * must not come back as a lone leaf. */
 static struct wire_request *compose(const struct disk_nodes *nodes,
-                                    enum disk_nodes_side side)
+                                    enum disk_nodes_side side, bool shared,
+                                    size_t *ret_count)
 {
     struct wire_request *requests =
         xcalloc(2 * nodes->count, sizeof(*requests));
@@ -224,9 +227,11 @@ static struct wire_request *compose(const struct disk_nodes *nodes,
     for (size_t i = 0; i < nodes->count; i++) {
         const struct disk_node *node = &nodes->items[i];
 
-        requests[2 * i] =
+        if (node->shared != shared)
+            continue;
+        requests[(*ret_count)++] =
             (struct wire_request){.type = XS_READ, .path = node->path};
-        requests[2 * i + 1] = (struct wire_request){
+        requests[(*ret_count)++] = (struct wire_request){
             .type = XS_WRITE,
             .path = node->path,
             .value = side == DISK_NODES_AFTER ? node->after : node->before,
@@ -254,10 +259,10 @@ static int take_answers(struct wire_request *requests, size_t count,
 /* False with errno. */
 static bool write_all(const struct wire *wire, xs_transaction_t transaction,
                       const struct disk_nodes *nodes, enum disk_nodes_side side,
-                      const char **ret_culprit)
+                      bool shared, const char **ret_culprit)
 {
-    struct wire_request *requests = compose(nodes, side);
-    size_t count = 2 * nodes->count;
+    size_t count = 0;
+    struct wire_request *requests = compose(nodes, side, shared, &count);
     bool sent = wire_run(wire, transaction, requests, count);
     int errnum = sent ? 0 : errno;
     int refused = take_answers(requests, count, ret_culprit);
@@ -269,7 +274,8 @@ static bool write_all(const struct wire *wire, xs_transaction_t transaction,
 
 /* False with errno EAGAIN: try again. */
 static bool write_once(const struct wire *wire, const struct disk_nodes *nodes,
-                       enum disk_nodes_side side, const char **ret_culprit)
+                       enum disk_nodes_side side, bool shared,
+                       const char **ret_culprit)
 {
     xs_transaction_t transaction = wire_begin(wire);
     int errnum;
@@ -277,7 +283,7 @@ static bool write_once(const struct wire *wire, const struct disk_nodes *nodes,
     *ret_culprit = "xenstored";
     if (transaction == XBT_NULL)
         return false;
-    if (write_all(wire, transaction, nodes, side, ret_culprit))
+    if (write_all(wire, transaction, nodes, side, shared, ret_culprit))
         return wire_commit(wire, transaction);
     errnum = errno;
     wire_abort(wire, transaction);
@@ -285,13 +291,14 @@ static bool write_once(const struct wire *wire, const struct disk_nodes *nodes,
     return false;
 }
 
-bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
-                      enum disk_nodes_side side, struct error *err)
+static bool write_those(const struct wire *wire, const struct disk_nodes *nodes,
+                        enum disk_nodes_side side, bool shared,
+                        struct error *err)
 {
     const char *culprit = NULL;
 
     for (int attempt = 0; attempt < COMMIT_ATTEMPTS; attempt++) {
-        if (write_once(wire, nodes, side, &culprit))
+        if (write_once(wire, nodes, side, shared, &culprit))
             return true;
         if (errno != EAGAIN)
             break;
@@ -299,4 +306,25 @@ bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
     return error_set_errno(err, ERR_STORE, errno,
                            "cannot name the new images in xenstore (%s)",
                            culprit);
+}
+
+static bool any_is_shared(const struct disk_nodes *nodes)
+{
+    for (size_t i = 0; i < nodes->count; i++)
+        if (nodes->items[i].shared)
+            return true;
+    return false;
+}
+
+bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
+                      enum disk_nodes_side side, struct error *err)
+{
+    struct error ignored;
+
+    if (!write_those(wire, nodes, side, false, err))
+        return false;
+    if (any_is_shared(nodes) && !write_those(wire, nodes, side, true, &ignored))
+        LOG_WARN("%s; the guest's next start does not need it",
+                 ignored.message);
+    return true;
 }

@@ -17,6 +17,7 @@ struct disk_node {
     char *path;
     char *before; /* what it says now */
     char *after;  /* what it is to say */
+    bool shared;  /* a driver domain can write to it as well */
 };
 
 struct disk_nodes {
@@ -44,7 +45,12 @@ bool disk_nodes_find(const struct wire *wire, uint32_t domid,
                      struct disk_nodes *ret_nodes, struct error *err);
 void disk_nodes_dispose(struct disk_nodes *nodes);
 
-/* Writes that side of all nodes, or of none; none too if one is gone. */
+/*
+ * Writes that side of all nodes, or of none; none too if one is gone.  Those
+ * that a driver domain shares do not count: it could keep the others from being
+ * written.  They follow if they can, and the guest's next start goes by the
+ * rest.
+ */
 bool disk_nodes_write(const struct wire *wire, const struct disk_nodes *nodes,
                       enum disk_nodes_side side, struct error *err);
 

@@ -11,7 +11,8 @@
  * The JSON is rewritten under libxl's own domain-userdata lock, which libxl
  * holds across its own read-modify-write of a hot-plug (libxl_disk.c), to a
  * temporary file that is flushed and renamed; the two xenstore nodes of all
- * disks change in one transaction.  libxl_userdata_* would take the same lock
+ * disks change in one transaction, but for those that a driver domain can write
+ * to (disk_nodes.h).  libxl_userdata_* would take the same lock
  * again, so the file is read and written here (names: libxl_dom.c,
  * userdata_path()).
  */

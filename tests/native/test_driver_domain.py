@@ -6,6 +6,7 @@ and so is the driver domain as a domain; its QEMU and its agent are the real one
 import contextlib
 import os
 import signal
+import threading
 
 import pytest
 
@@ -14,6 +15,7 @@ from native.backend import Backend
 from native.domain import Disk
 from native.expect import (Picture, assert_disk_is_on, assert_failed, image_info,
                            named_images)
+from native.xenstore import Store
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DISKS = "xvda xvdb"
@@ -423,6 +425,49 @@ def test_answers_that_cannot_be(world, agent, domain, driver):
     for state in "committed", "switched", "nonsense":
         assert '"prepare"' in refused(agent, liar, state, FILES)
     picture.assert_same()
+
+
+@contextlib.contextmanager
+def touching(path):
+    """Somebody writes the node again and again: a transaction that has it fails."""
+    over = threading.Event()
+
+    def touch():
+        store = Store()
+        value = store.read(path)
+        while not over.is_set():
+            store.write(path, value)
+        store.close()
+    threads = [threading.Thread(target=touch) for _ in range(3)]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for one in threads:
+            one.join()
+
+
+def test_its_node_does_not_keep_ours_from_being_put_back(world, agent, domain, driver):
+    liar = Liar(world, driver)
+    request = submit(agent)
+    liar.wait_told("prepare")
+    liar.answer("prepared", **FILES)
+    liar.wait_told("switch")
+    with touching(f"{domain.backend_path('xvdb')}/params"):
+        liar.answer("failed")
+        liar.wait_told("put-back")
+        liar.answer("put-back")
+        liar.wait_told("undo")
+        liar.answer("undone")
+        reply = request.wait()
+    assert_failed(reply, "internal-error", "storage")
+    assert "putting things back" not in reply["error/message"]
+    assert_disk_is_on(domain, "xvda", domain.disks["xvda"].path)
+    assert world.store.read(f"{domain.libxl_path('xvdb')}/params") == \
+        domain.disks["xvdb"].params()
+    assert not [name for name in os.listdir(world.images) if "xvda.s1" in name]
 
 
 # -- domain 0's agent is killed ---------------------------------------------------------
