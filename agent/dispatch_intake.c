@@ -130,11 +130,20 @@ static void arm_time_limit(struct snapshot *snapshot)
     }
 }
 
+/* Of two of one id, the folder is that of the one written last: the other's was
+ * removed before. */
 void request_recover(struct snapshot *snapshot, void *arg)
 {
+    struct agent *agent = arg;
+    struct snapshot *other = dispatcher_find(agent->dispatcher, snapshot->id);
     struct error never; /* no limit counts for it */
 
-    request_register(arg, snapshot);
+    if (other != NULL && strcmp(other->queued_at, snapshot->queued_at) <= 0) {
+        request_orphan(other);
+    } else if (other != NULL) {
+        snapshot->orphaned = true;
+    }
+    request_register(agent, snapshot);
     enqueue(snapshot, &never);
 }
 

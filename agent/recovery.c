@@ -54,9 +54,15 @@ void recovery_close(struct recovery *recovery)
 
 /* ---- notes ---- */
 
+/* An id alone does not do: its folder may have been removed and written anew,
+ * for another domain, while what it asked for first is still being undone.  Of
+ * one domain there is one operation at a time. */
 static char *note_name(const struct snapshot *snapshot)
 {
-    return xasprintf(PREFIX "%s" SUFFIX, snapshot->id);
+    return snapshot->noted_by_id
+               ? xasprintf(PREFIX "%s" SUFFIX, snapshot->id)
+               : xasprintf(PREFIX "%s.%s" SUFFIX, snapshot->id,
+                           snapshot->guest.uuid);
 }
 
 bool recovery_note(struct snapshot *snapshot, struct error *err)
@@ -157,15 +163,26 @@ static bool check_step(const struct snapshot *snapshot, struct error *err)
                      request_operation_name(snapshot->request.operation));
 }
 
-/* The file's name is what the note is replaced and removed by. */
-static bool check_name(const struct snapshot *snapshot, const char *name,
-                       struct error *err)
+static bool is_named(const struct snapshot *snapshot, const char *name)
 {
     char *expected = note_name(snapshot);
     bool same = strcmp(expected, name) == 0;
 
     free(expected);
-    return same || error_set(err, ERR_STORE, "it is the note of another id");
+    return same;
+}
+
+/* The file's name is what the note is replaced and removed by. */
+static bool check_name(struct snapshot *snapshot, const char *name,
+                       struct error *err)
+{
+    if (is_named(snapshot, name)) {
+        return true;
+    }
+    snapshot->noted_by_id = true;
+    return is_named(snapshot, name) ||
+           error_set(err, ERR_STORE,
+                     "it is the note of another id or another domain");
 }
 
 static bool read_note(const struct recovery *recovery, const char *name,

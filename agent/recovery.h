@@ -2,12 +2,13 @@
 /*
  * What survives a crash of the agent, and taking it up again.
  *
- * An operation under way has one file, <store>/journal/op-<id>.json (its form:
- * journal/operation_state.h), from its first effect until its result is
- * written; it is replaced atomically, so it is whole or the one before.  At
- * start each is taken up by the engine itself: back if it was not committed,
- * forward if it was; which of the two is looked up (the record, the domain),
- * since a crash may have come in between.
+ * An operation under way has one file, <store>/journal/op-<id>.<uuid>.json, by
+ * the domain's uuid (its form: journal/operation_state.h; op-<id>.json, as
+ * earlier versions named it, is read as well), from its first effect until its
+ * result is written; it is replaced atomically, so it is whole or the one
+ * before.  At start each is taken up by the engine itself: back if it was not
+ * committed, forward if it was; which of the two is looked up (the record, the
+ * domain), since a crash may have come in between.
  *
  * Why so few notes: an undo looks at what is there.  One note of the files that
  * are about to be made, before the first of them, is all that `create` needs,
@@ -34,7 +35,7 @@ bool recovery_forget(struct snapshot *snapshot);
  * Reads what an earlier agent left.  `take_up` gets each operation, all-zero
  * but for what was noted, and owns it; its `noted_step` says how far it was,
  * and is one of its recipe's.  A note that is damaged, or whose version or step
- * is not known, is logged and renamed to op-<id>.json.aside, and never used.
+ * is not known, is logged and renamed to <its name>.aside, and never used.
  */
 typedef void recovery_take_up(struct snapshot *snapshot, void *arg);
 void recovery_load(struct recovery *recovery, recovery_take_up *take_up,

@@ -129,8 +129,9 @@ struct snapshot {
     uint64_t deadline_ms; /* monotonic; 0: none */
 
     /* recovery.c */
-    bool noted;     /* there is a note that must go in the end */
-    bool recovered; /* from a note of an agent that ended under way */
+    bool noted;       /* there is a note that must go in the end */
+    bool noted_by_id; /* as earlier versions named it */
+    bool recovered;   /* from a note of an agent that ended under way */
     char noted_step[OPERATION_STEP_MAX + 1]; /* how far that had come */
     bool gone; /* recovered, and the domain no longer exists */
 

@@ -6,8 +6,8 @@
  * by uuid; the files that it made or is about to make; what it needs to go
  * forward once there is no way back.
  *
- * The file, <store>/journal/op-<id>.json, is one object and its checksum
- * (seal.h).  The object's keys are those of the two tables in
+ * The file, <store>/journal/op-<id>.<uuid>.json, is one object and its
+ * checksum (seal.h).  The object's keys are those of the two tables in
  * operation_state.c, one of them for each of its "disks", and
  *
  *   "version"  2: that of this form.  Another one is read by nobody; it changes

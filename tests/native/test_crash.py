@@ -191,6 +191,66 @@ def test_a_domain_that_ends_behind_a_killed_merge_keeps_what_it_wrote_last(
     assert content(base, 65536, 4096) == b"1" * 4096
 
 
+def test_an_id_that_is_of_another_domain_by_now_hides_no_note(world, agent):
+    """What was asked for first is still being undone when its folder is written anew,
+    and both come to their end when the agent that was killed is followed."""
+    domains = [world.add_domain(name, disks=[("xvda", "qcow2")]) for name in ("alice", "bob")]
+    before, files = [chain(domain) for domain in domains], listing(world)
+    fault = domains[0].interpose().fault("transaction", "hold-after")
+    first = agent.submit("create", id="same", domain="alice", name="s1", memory=0)
+    fault.wait_reached()
+    first.remove()
+    agent.request("explode", domain="alice")  # by its end the removal was seen
+    fault = domains[1].interpose().fault("transaction", "hold-after")
+    second = agent.submit("create", id="same", domain="bob", name="s1", memory=0)
+    fault.wait_reached()
+    assert sorted(notes(agent)) == sorted(
+        f"journal/op-same.{domain.uuid}.json" for domain in domains)
+    agent.kill()
+    for domain in domains:
+        domain.uninterpose()
+    agent.start()
+    reply = second.wait()
+    assert (reply["state"], reply["error/code"]) == ("failed", "interrupted")
+    world.eventually(lambda: notes(agent) == [], 20, "no note is left")
+    assert ([chain(domain) for domain in domains], listing(world)) == (before, files)
+
+
+def test_the_end_of_one_leaves_the_note_of_another_of_its_id(world, agent):
+    domains = [world.add_domain(name, disks=[("xvda", "qcow2")]) for name in ("alice", "bob")]
+    before = chain(domains[1])
+    faults = [domain.interpose().fault("transaction", "hold-after") for domain in domains]
+    first = agent.submit("create", id="same", domain="alice", name="s1", memory=0)
+    faults[0].wait_reached()
+    first.remove()
+    agent.request("explode", domain="alice")
+    second = agent.submit("create", id="same", domain="bob", name="s1", memory=0)
+    faults[1].wait_reached()
+    faults[0].release()
+    world.eventually(lambda: notes(agent) == [f"journal/op-same.{domains[1].uuid}.json"], 20,
+                     "the first is over")
+    agent.kill()
+    domains[1].uninterpose()
+    agent.start()
+    assert second.wait()["error/code"] == "interrupted"
+    assert chain(domains[1]) == before
+
+
+def test_a_note_that_an_earlier_version_named_is_taken_up(world, agent):
+    """By the id alone; it is replaced and removed by that name, too."""
+    domain = world.add_domain("alice", disks=DISKS)
+    before, was = listing(world), chain(domain)
+    request = kill_at(agent, domain, "transaction", "hold-after", "create",
+                      name="s1", memory=0)
+    name, = notes(agent)
+    folder = agent.settings["store"]["folder"]
+    os.rename(f"{folder}/{name}", f"{folder}/journal/op-{os.path.basename(request.path)}.json")
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    world.eventually(lambda: notes(agent) == [], 20, "no note is left")
+    assert (listing(world), chain(domain)) == (before, was)
+
+
 def cut_short(note):
     return note[:len(note) // 2]
 

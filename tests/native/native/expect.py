@@ -95,7 +95,7 @@ class Picture:
     def _notes_of_the_ended(self):
         notes = glob.glob(
             f"{self._agent.settings['store']['folder']}/journal/op-*.json")
-        ids = [os.path.basename(note)[len("op-"):-len(".json")]
+        ids = [os.path.basename(note)[len("op-"):].rsplit(".", 2)[0]
                for note in notes]
         return [one for one in ids if self._agent.world.store.read(
             f"{ROOT}/requests/{one}/state") in FINAL]
