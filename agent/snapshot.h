@@ -98,6 +98,9 @@ struct snapshot_disk {
      * holds data and must stay, and be named by the configuration ... */
     bool overlay_stays;
     bool names_stay; /* ... or whatever that names now */
+
+    /* After an undo: QEMU has been seen to have another image open */
+    bool overlay_left;
 };
 
 struct snapshot;

@@ -22,6 +22,10 @@ operation_act overlays_remove;
  * right data. */
 void overlays_empty(struct snapshot *snapshot);
 
+/* Whether the guest's data are in the overlay, and not in the image under it.
+ * Where that cannot be told, both show the same. */
+bool overlay_is_needed(const struct snapshot_disk *disk);
+
 /* They are not removed, whatever comes, but where it is certain that the domain
  * has gone back to the image under them. */
 void overlays_stay(struct snapshot *snapshot);

@@ -10,8 +10,9 @@
  * wrote last, whenever this process dies.
  *
  * An overlay that cannot be brought back holds the guest's data: it stays, and
- * the configuration goes on naming it.  With QEMU gone, only one that was
- * written to does, and not where the guest went on with the image under it.
+ * the configuration goes on naming it.  With QEMU gone, or the disk unplugged,
+ * only one that was written to does, and not where the guest went on with the
+ * image under it.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -71,6 +72,23 @@ static void leave_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
     disk->names_stay = true;
 }
 
+/* Nothing has the overlay open, nor is anything to be told which image to open:
+ * whoever plugs the disk in again names one.  What the guest wrote to the
+ * overlay is nowhere else. */
+static void leave_unplugged(struct snapshot *snapshot,
+                            struct snapshot_disk *disk)
+{
+    struct error err;
+
+    disk->names_stay = true;
+    if (overlay_is_needed(disk)) {
+        error_set(&err, ERR_NO_SUCH_DISK,
+                  "it was unplugged, and the guest had written there; plug it "
+                  "in again with that image");
+        note_failure(snapshot, disk, &err);
+    }
+}
+
 static void disk_is_back(struct snapshot *snapshot, const struct error *err)
 {
     merge_guard_dismiss(snapshot, false);
@@ -87,6 +105,11 @@ static const struct block_disk *open_disk(const struct snapshot *snapshot)
 {
     return block_graph_find(snapshot->graph, disk_at_work(snapshot)->vdev,
                             false);
+}
+
+static bool is_unplugged(const struct block_disk *open)
+{
+    return open == NULL || open->depth == 0;
 }
 
 static bool is_on(const struct block_disk *open, const char *overlay)
@@ -121,9 +144,14 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
     }
     if (err->code != ERR_NONE && why->code != ERR_NONE) {
         give_up(snapshot, why);
-    } else {
-        disk_is_back(snapshot, NULL);
+        return;
     }
+    if (why->code != ERR_NONE && is_unplugged(open_disk(snapshot))) {
+        leave_unplugged(snapshot, disk_at_work(snapshot));
+    } else {
+        disk_at_work(snapshot)->overlay_left = true;
+    }
+    disk_is_back(snapshot, NULL);
 }
 
 static void on_merged(const struct error *err, void *arg)
@@ -264,8 +292,14 @@ static bool bring_back(struct snapshot *snapshot)
     const struct block_disk *open = open_disk(snapshot);
     struct error err;
 
-    if (!snapshot_takes_here(disk) || open == NULL || open->depth == 0) {
-        return false; /* if it was unplugged, nothing has it open */
+    if (!snapshot_takes_here(disk)) {
+        return false;
+    }
+    if (is_unplugged(open)) {
+        if (disk->external) {
+            leave_unplugged(snapshot, disk);
+        }
+        return false;
     }
     if (!disk->external && holds_snapshot(open, disk->internal_name)) {
         delete_internal(snapshot);
@@ -288,6 +322,7 @@ static bool bring_back(struct snapshot *snapshot)
         merge_look(snapshot, on_looked);
         return true;
     }
+    disk->overlay_left = true;
     return false;
 }
 
@@ -324,9 +359,7 @@ static bool domain_is_gone(const struct snapshot *snapshot)
            guest.domid != snapshot->guest.domid;
 }
 
-/* Whether the guest's data are in the overlay, and not in the image under it.
- * Where that cannot be told, both show the same. */
-static bool is_needed(const struct snapshot_disk *disk)
+bool overlay_is_needed(const struct snapshot_disk *disk)
 {
     if (!disk->external || image_overlay_is_empty(disk->overlay)) {
         return false;
@@ -349,7 +382,7 @@ static void leave_disks(struct snapshot *snapshot, bool closed)
 
         if (snapshot_takes_here(disk) && !closed) {
             leave_disk(snapshot, disk, &why);
-        } else if (snapshot_takes_here(disk) && is_needed(disk)) {
+        } else if (snapshot_takes_here(disk) && overlay_is_needed(disk)) {
             note_failure(snapshot, disk, &why);
         }
     }
@@ -445,6 +478,7 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
         if (snapshot_takes_here(&snapshot->disks[i])) {
             snapshot->disks[i].overlay_stays = false;
             snapshot->disks[i].names_stay = false;
+            snapshot->disks[i].overlay_left = false;
         }
     }
     /* Its domid may be another's by now. */

@@ -277,7 +277,8 @@ void overlays_empty(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (!disk->overlay_made || disk->overlay_stays) {
+        if (!disk->overlay_made || disk->overlay_stays ||
+            (!disk->overlay_left && overlay_is_needed(disk))) {
             continue;
         }
         if (is_in_use(snapshot, disk->overlay)) {

@@ -169,6 +169,8 @@ static bool find_disk(struct lookahead *ahead, const struct folders *folders,
         error_set(err, ERR_UNSUPPORTED_DISK,
                   "disk %s: libxl has no disk format \"%s\"", disk->vdev,
                   disk->format);
+    else if (!backend && disk->may_be_gone)
+        found = true;
     else if (!backend)
         error_set(err, ERR_NO_SUCH_DISK,
                   "domain %" PRIu32 " has no disk %s in xenstore", domid,

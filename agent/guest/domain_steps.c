@@ -203,6 +203,7 @@ static void set_locations(struct snapshot *snapshot, bool forward)
             continue;
         }
         snprintf(location->vdev, sizeof(location->vdev), "%s", disk->vdev);
+        location->may_be_gone = !forward;
         location->path = overlay ? disk->overlay : disk->path;
         location->format = overlay ? disk->rule->external : disk->format;
         count++;

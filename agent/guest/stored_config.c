@@ -83,7 +83,8 @@ static bool edit_disk(libxl_domain_config *config,
         stored->format = format;
         return true;
     }
-    return error_set(err, ERR_NO_SUCH_DISK,
+    return disk->may_be_gone ||
+           error_set(err, ERR_NO_SUCH_DISK,
                      "the stored configuration has no disk %s", disk->vdev);
 }
 

@@ -27,6 +27,7 @@ struct disk_location {
     char vdev[32];
     const char *path;   /* borrowed until the callback */
     const char *format; /* "qcow2", "raw" */
+    bool may_be_gone;   /* then nothing is said of it */
 };
 
 struct stored_config_change;

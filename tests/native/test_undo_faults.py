@@ -296,6 +296,47 @@ def test_an_undo_that_an_earlier_guardian_is_in_the_way_of_leaves_the_names(host
     host.assert_data()
 
 
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_disk_that_is_unplugged_keeps_what_the_guest_wrote(host, dies):
+    if dies:
+        host.begin()
+    else:
+        fault = host.undo_until("block-commit", "hold-before", 2)
+    overlay, _ = host.domain.chain("xvdb")[0]
+    if dies:
+        host.kill()
+    disk = host.domain.disks["xvdb"]
+    host.domain.unplug("xvdb")
+    if dies:
+        host.agent.start()
+    else:
+        fault.release()
+    assert_failed(host.request.wait(), "interrupted" if dies else "store-error",
+                  f"disk xvdb stays on {overlay}: it was unplugged")
+    assert_disk_is_on(host.domain, "xvda", *host.bases["xvda"])
+    assert files_below(host.world.images) == host.images | {overlay}
+    disk.path, disk.format = overlay, "qcow2"
+    host.domain.disks["xvdb"] = disk
+    host.domain._plug("xvdb")  # pylint: disable=protected-access
+    host.assert_data()
+
+
+def test_a_disk_that_is_unplugged_is_not_in_the_way_of_the_others(host):
+    fault = host.relay.fault("transaction", "hold-before")
+    request = host.agent.submit("create", domain="alice", name="s1", memory=0)
+    fault.wait_reached()
+    looked = host.relay.fault("x-debug-query-block-graph", "hold-after")
+    fault.drop()
+    looked.wait_reached()
+    host.domain.unplug("xvdb")
+    looked.release()
+    reply = request.wait()
+    assert_failed(reply, "qmp-error")
+    assert "putting things back failed" not in reply["error/message"]
+    assert_disk_is_on(host.domain, "xvda", *host.bases["xvda"])
+    host.assert_nothing_left()
+
+
 def test_the_image_over_an_overlay_stays_named(host):
     """The toolstack made it while the undo was not looking."""
     fault = host.begin()
