@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/log.h"
+#include "agent/recovery.h"
 #include "agent/store/socket.h"
 
 struct backends {
@@ -401,6 +403,18 @@ void backends_say(struct backends *backends, enum backend_phase phase,
 
 /* ---- back ---- */
 
+/* Noted first: an agent that takes this up would find no job, and an answer
+ * that there is nothing to be undone. */
+static void withdraw_kept(struct backends *backends, struct backend_part *part)
+{
+    struct error err;
+
+    if (!recovery_note(backends->snapshot, &err)) {
+        LOG_WARN("%s %s", backends->snapshot->label, err.message);
+    }
+    backend_part_withdraw(backends->xs, part);
+}
+
 /* Its overlays stay, and are named by the configuration where it is told of
  * them. */
 static void let_stay(struct backends *backends, struct backend_part *part,
@@ -416,7 +430,7 @@ static void let_stay(struct backends *backends, struct backend_part *part,
             disk->overlay_stays = true;
         }
     }
-    backend_part_withdraw(backends->xs, part);
+    withdraw_kept(backends, part);
     if (backends->failure.code == ERR_NONE) {
         error_set(&backends->failure, ERR_TIMEOUT,
                   "driver domain \"%s\" %s: what it had made for its disks was "
@@ -530,7 +544,7 @@ void backends_go_back(struct backends *backends, enum backend_phase phase,
         } else if (backend_part_look(backends->xs, part) == PART_UNDONE) {
             backend_part_withdraw(backends->xs, part); /* it failed by itself */
         } else if (keeps_overlay(backends->snapshot, part)) {
-            backend_part_withdraw(backends->xs, part);
+            withdraw_kept(backends, part);
             tell_of_kept(backends, part);
         } else if (!backend_part_say(backends->xs, part, phase, &err)) {
             let_stay(backends, part, "could not be told to put it back");

@@ -129,6 +129,7 @@ static void assume_effects(struct snapshot *snapshot)
 
         disk->rule = format_rule_find("qdisk", disk->format, &err);
         disk->overlay_made = disk->driver == NULL && disk->overlay != NULL;
+        disk->overlay_stays = disk->overlay_stays && disk->driver != NULL;
         disk->restore_overlay_made =
             disk->driver == NULL && disk->restore_overlay != NULL;
     }

@@ -95,7 +95,8 @@ struct snapshot_disk {
     bool changed;             /* it is not what QEMU had open */
 
     /* After a failed undo: QEMU still has the overlay open, or may have; it
-     * holds data and must stay, and be named by the configuration ... */
+     * holds data and must stay, and be named by the configuration (noted of
+     * driver domains' disks, which cannot be asked again) ... */
     bool overlay_stays;
     bool names_stay; /* ... or whatever that names now */
 

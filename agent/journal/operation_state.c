@@ -102,6 +102,7 @@ static const struct field disk_fields[] = {
     OF_DISK(TEXT, "abandoned", abandoned),
     OF_DISK(MARK, "copied", copied),
     OF_DISK(MARK, "merged", merged),
+    OF_DISK(MARK, "overlay-stays", overlay_stays),
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

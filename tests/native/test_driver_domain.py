@@ -4,6 +4,7 @@ nothing (I1, I2, I3, I5), whatever the driver domain does. The save helper is pl
 and so is the driver domain as a domain; its QEMU and its agent are the real ones."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import threading
@@ -567,6 +568,31 @@ def test_killed_after_the_record(world, agent, backend, domain, driver):
     for vdev in domain.disks:
         assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
     assert_nothing_is_left(world, driver, backend)
+
+
+def test_killed_after_a_part_was_given_up(world, impatient, backend, domain, driver):
+    """It does not answer to `put-back`; then libxl's lock is waited for."""
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = submit(impatient)
+    fault.wait_reached()
+    overlay = domain.chain("xvdb")[0][0]
+    freeze(backend)
+    lock = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.domain-userdata-lock"
+    with open(lock, "a", encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        world.store.write(f"{request.path}/cancel", "1")
+        fault.release()
+        folder = f"{ROOT}/backends/{driver.domid}"
+        world.store.wait_for(folder, lambda: not jobs(world, driver), 30)
+        impatient.kill()
+    domain.uninterpose()
+    thaw(backend)
+    backend.wait_log("left as it is")
+    domain.write("xvdb", 0, b"written!" * 64)
+    impatient.start()
+    assert_failed(request.wait(), "interrupted")
+    assert_disk_is_on(domain, "xvdb", overlay)
+    assert_disk_is_on(domain, "xvda", domain.disks["xvda"].path)
 
 
 def test_both_agents_are_killed_after_the_switch(world, agent, backend, domain, driver):

@@ -89,6 +89,7 @@ static void fill_disks(struct snapshot *snapshot)
     disk->abandoned = xstrdup("/images/a.old.qcow2");
     disk->copied = true;
     disk->merged = true;
+    disk->overlay_stays = true;
     strcpy(snapshot->disks[1].vdev, "hdc");
 }
 
@@ -193,6 +194,7 @@ static void the_disks_come_back(void **state)
     assert_string_equal(disk->abandoned, "/images/a.old.qcow2");
     assert_true(disk->copied);
     assert_true(disk->merged);
+    assert_true(disk->overlay_stays);
     disk = &back->disks[1];
     assert_string_equal(disk->vdev, "hdc");
     assert_null(disk->path);
@@ -205,6 +207,7 @@ static void the_disks_come_back(void **state)
     assert_null(disk->abandoned);
     assert_false(disk->copied);
     assert_false(disk->merged);
+    assert_false(disk->overlay_stays);
     snapshot_free(snapshot);
     snapshot_free(back);
 }
@@ -493,7 +496,8 @@ static bool may_be_missing(struct json_object *original, const char *key)
         "operation",    "failure-code"};
 
     if (!json_object_is_type(original, json_type_string)) {
-        return strcmp(key, "copied") == 0 || strcmp(key, "merged") == 0;
+        return strcmp(key, "copied") == 0 || strcmp(key, "merged") == 0 ||
+               strcmp(key, "overlay-stays") == 0;
     }
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         if (strcmp(key, needed[i]) == 0) {
