@@ -10,12 +10,18 @@
  */
 #include "agent/disk/block_job.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
+
+/* Of FNV-1a with 64 bits. */
+#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
 
 #define FIRST_LOOK_MS 10u
 #define LAST_LOOK_MS  1000u
@@ -49,6 +55,19 @@ struct block_job {
     bool cancelling;    /* ... and QEMU has been told */
     struct error error; /* how the job itself ended */
 };
+
+/* An id of QEMU's has no slashes, and not the length of a path. */
+void block_job_name(char ret_id[BLOCK_JOB_ID_SIZE], const char *vdev,
+                    const char *path)
+{
+    uint64_t hash = FNV_BASIS;
+
+    for (const char *c = path; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * FNV_PRIME;
+    }
+    snprintf(ret_id, BLOCK_JOB_ID_SIZE, "xensnapd-delete-%.31s-%016" PRIx64,
+             vdev, hash);
+}
 
 static void end(struct block_job *job, const struct error *err)
 {

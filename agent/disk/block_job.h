@@ -38,7 +38,12 @@ typedef void block_job_await(struct block_job *job, void *arg);
 typedef bool block_job_may(void *arg);
 
 /* With its end. */
-#define BLOCK_JOB_ID_SIZE 64
+#define BLOCK_JOB_ID_SIZE 80
+
+/* The id of the job that merges the image `path` of a disk with the one over
+ * it, whichever goes into the other, and of no other job. */
+void block_job_name(char ret_id[BLOCK_JOB_ID_SIZE], const char *vdev,
+                    const char *path);
 
 struct block_job_where {
     struct event_base *loop;

@@ -211,14 +211,14 @@ static void start_job(struct snapshot *snapshot)
 
 static void on_guarded(struct snapshot *snapshot, const struct error *err)
 {
-    struct error own;
-
     if (err->code != ERR_NONE) {
         end_step(snapshot, err);
     } else if (snapshot->merge_stop) {
-        error_set(&own, ERR_CANCELLED, "given up before merging %s",
+        /* The job that an earlier agent may have begun is not to stay. */
+        error_set(&snapshot->merge_error, ERR_CANCELLED,
+                  "given up before merging %s",
                   merge_remains(disk_at_work(snapshot)));
-        end_step(snapshot, &own);
+        merge_look(snapshot, on_looked);
     } else {
         start_job(snapshot);
     }
@@ -330,8 +330,8 @@ static void next_disk(struct snapshot *snapshot)
         end_step(snapshot, &err);
         return;
     }
-    snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
-             "xensnapd-delete-%s", disk_at_work(snapshot)->vdev);
+    block_job_name(snapshot->merge_job_id, disk_at_work(snapshot)->vdev,
+                   disk_at_work(snapshot)->path);
     switch (disk_at_work(snapshot)->merge) {
     case MERGE_LIVE:
     case STREAM_LIVE:

@@ -4,7 +4,7 @@
 import os
 import subprocess
 
-from native.expect import assert_disk_is_on, assert_failed, image_info
+from native.expect import assert_disk_is_on, assert_failed, image_info, merge_job_id
 
 
 def create(agent, name, **keys):
@@ -255,7 +255,7 @@ def test_a_merge_that_qemu_gives_up_leaves_all_as_it_was(world, agent):
              for node in domain.qmp("query-named-block-nodes", flat=True)
              if node["drv"] == "qcow2"}
     # Slowly, so that it can be stopped: the agent takes it for its own.
-    job = "xensnapd-delete-xvda"
+    job = merge_job_id("xvda", small)
     domain.qmp("block-stream", job_id=job, device=nodes[active],
                base_node=nodes[chain(domain)[2]], speed=1)
     fault = domain.interpose().fault("query-jobs", "hold-after")

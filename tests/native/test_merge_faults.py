@@ -9,7 +9,8 @@ import zlib
 
 import pytest
 
-from native.expect import assert_disk_is_on, assert_failed, assert_works, named_images
+from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
+    named_images
 from native.guardians import kill_with_guardian
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
@@ -228,7 +229,7 @@ def test_a_switch_that_fails_leaves_everything_on_the_old_image(world, agent):
     request = agent.submit("delete", domain="alice", name="s1")
     fault.wait_reached()
     assert named_images(domain, "xvda") == {f"qcow2:{base}"}
-    domain.qmp("job-cancel", id="xensnapd-delete-xvda")
+    domain.qmp("job-cancel", id=merge_job_id("xvda", base))
     fault.release()
     assert_failed(request.wait(), "qmp-error", over)
     assert_disk_is_on(domain, "xvda", over)
@@ -245,7 +246,7 @@ def test_a_switch_that_failed_while_no_agent_looked_is_put_right_first(world, ag
     """Until the next merge is through, a reboot must find the image in use."""
     domain, over, base = two(world, agent)
     request = kill_at(agent, domain, "job-finalize", "hold-before", guardian=True)
-    domain.qmp("job-cancel", id="xensnapd-delete-xvda")
+    domain.qmp("job-cancel", id=merge_job_id("xvda", base))
     write(domain, b"2")
     fault = domain.interpose().fault("block-commit", "hold-before")
     agent.start()
@@ -255,6 +256,37 @@ def test_a_switch_that_failed_while_no_agent_looked_is_put_right_first(world, ag
     assert request.wait()["state"] == "done"
     assert_disk_is_on(domain, "xvda", base)
     assert domain.read("xvda", 0, 4096) == b"2" * 4096
+
+
+def test_the_merge_of_another_snapshot_is_not_followed(world, agent):
+    """One that an agent which died had begun, and nobody has asked for since."""
+    domain, state, _ = two(world, agent)
+    assert agent.request("create", domain="alice", name="s2", memory=0)["state"] == "done"
+    write(domain, b"2")
+    images = chain(domain)
+    fault = domain.interpose().fault("block-commit", "hold-after")
+    request = agent.submit("delete", domain="alice", name="s2")
+    fault.wait_reached()
+    agent.kill()
+    domain.uninterpose()
+    fault = domain.interpose().fault("query-named-block-nodes", "hold-before")
+    agent.start()
+    fault.wait_reached()
+    request.cancel()
+    agent.request("explode", domain="alice")  # what was asked before has been read
+    fault.release()
+    assert_failed(request.wait(), "cancelled")
+    domain.uninterpose()
+    job, = domain.qmp("query-jobs")
+    assert job["id"] == merge_job_id("xvda", state)
+    assert_failed(delete(agent, "s1"), "qmp-error", "QEMU refused block-commit")
+    assert chain(domain) == images
+    assert_disk_is_on(domain, "xvda", images[0])
+    for name in ("s2", "s1"):
+        assert delete(agent, name)["state"] == "done"
+    assert_disk_is_on(domain, "xvda", images[-1])
+    assert domain.read("xvda", 0, 4096) == b"2" * 4096
+    assert domain.read("xvda", 65536, 4096) == b"1" * 4096
 
 
 def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(world, agent):

@@ -81,6 +81,14 @@ def assert_works(domain, vdev, offset=1 << 20):
     assert domain.read(vdev, offset, len(data)) == data
 
 
+def merge_job_id(vdev, path):
+    """By which QEMU knows the merge of that image with the one over it."""
+    value = 0xcbf29ce484222325  # FNV-1a
+    for byte in path.encode():
+        value = (value ^ byte) * 0x100000001b3 % (1 << 64)
+    return f"xensnapd-delete-{vdev}-{value:016x}"
+
+
 class Picture:
     """Everything that a failed request must leave as it was."""
 
