@@ -277,15 +277,14 @@ void overlays_empty(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (!disk->overlay_made || disk->overlay_stays ||
-            (!disk->overlay_left && overlay_is_needed(disk))) {
+        if (!disk->overlay_made || disk->overlay_stays) {
             continue;
         }
         if (is_in_use(snapshot, disk->overlay)) {
             LOG_WARN("%s %s is in use, and stays", snapshot->label,
                      disk->overlay);
             disk->overlay_stays = true;
-        } else {
+        } else if (disk->overlay_left || !overlay_is_needed(disk)) {
             empty(snapshot, disk);
         }
     }
