@@ -76,8 +76,9 @@ def fixture_backend(backend_stopped):
 
 @pytest.fixture(name="impatient")
 def fixture_impatient(agent_stopped):
-    """An agent that waits for a driver domain for one second."""
-    agent_stopped.configure("timeouts", backend="1s")
+    """An agent that waits for a driver domain not for long, but for one on a busy
+    machine."""
+    agent_stopped.configure("timeouts", backend="5s")
     return agent_stopped.start()
 
 
@@ -311,7 +312,7 @@ def test_one_that_dies(world, agent, backend, domain, driver, save):
 def test_one_that_is_dying_when_the_time_is_over(world, agent_stopped, backend, domain,
                                                  driver, save):
     """No event tells of that: the end of the time finds it so."""
-    agent_stopped.configure("timeouts", backend="2s")
+    agent_stopped.configure("timeouts", backend="5s")
     agent = agent_stopped.start()
     save.hold()
     request = submit(agent)
@@ -577,11 +578,13 @@ def test_killed_after_a_part_was_given_up(world, impatient, backend, domain, dri
     fault.wait_reached()
     overlay = domain.chain("xvdb")[0][0]
     freeze(backend)
+    world.store.write(f"{request.path}/cancel", "1")
+    fault.release()
+    wait_told(world, driver, "put-back")
+    # The other disk is back, which takes the lock as well.
     lock = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.domain-userdata-lock"
     with open(lock, "a", encoding="ascii") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        world.store.write(f"{request.path}/cancel", "1")
-        fault.release()
         folder = f"{ROOT}/backends/{driver.domid}"
         world.store.wait_for(folder, lambda: not jobs(world, driver), 30)
         impatient.kill()
