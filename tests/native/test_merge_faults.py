@@ -12,6 +12,7 @@ import pytest
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
 from native.guardians import kill_with_guardian
+from native.merges import chain, two
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
 
@@ -28,10 +29,6 @@ def three(world, agent):
     domain.write("xvda", 8 << 20, b"x" * (1 << 20))
     domain.disks["xvda"].front.flush()
     return domain
-
-
-def chain(domain):
-    return [path for path, _ in domain.chain("xvda")]
 
 
 def delete(agent, name):
@@ -78,18 +75,6 @@ def test_a_flush_that_fails_is_noticed(world, agent, name, written):
 
 
 # -- the switch -------------------------------------------------------------
-
-def two(world, agent):
-    """On an image over its base, with newer data in it."""
-    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
-    domain.write("xvda", 0, b"0" * 4096)
-    reply = agent.request("create", domain="alice", name="s1", memory=0)
-    assert reply["state"] == "done", reply
-    for place in (0, 65536):
-        domain.write("xvda", place, b"1" * 4096)
-    domain.disks["xvda"].front.flush()
-    return domain, *chain(domain)
-
 
 def kill_at(agent, domain, command, kind, guardian=False):
     """Kills the agent, and with `guardian` what would go on for it."""
