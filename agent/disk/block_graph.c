@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Asking QEMU for its block graph: three questions in one go, then one for
- * each device that may be xen-block.
+ * each device that may be xen-block.  Where the chains alone are wanted, the
+ * first of the three may do.
  */
 #include "agent/disk/block_graph.h"
 
@@ -163,15 +164,22 @@ static void on_graph(struct json_object *ret, const struct error *err,
     take_reply(query, &query->replies.graph, ret, err);
 }
 
-void block_graph_query(struct qmp *qmp, block_graph_on_ready *on_ready,
-                       void *arg)
+static struct graph_query *new_query(struct qmp *qmp,
+                                     block_graph_on_ready *on_ready, void *arg)
 {
     struct graph_query *query = xcalloc(1, sizeof(*query));
-    struct json_object *flat = json_object_new_object();
 
     query->qmp = qmp;
     query->on_ready = on_ready;
     query->arg = arg;
+    return query;
+}
+
+static void ask_all(struct graph_query *query)
+{
+    struct qmp *qmp = query->qmp;
+    struct json_object *flat = json_object_new_object();
+
     query->pending = 3;
     /* Not flat, the answer grows with the square of the chain's length. */
     json_object_object_add(flat, "flat", json_object_new_boolean(1));
@@ -179,4 +187,35 @@ void block_graph_query(struct qmp *qmp, block_graph_on_ready *on_ready,
     qmp_ask(qmp, "query-named-block-nodes", flat, on_named_nodes, on_drop,
             query);
     qmp_ask(qmp, "x-debug-query-block-graph", NULL, on_graph, on_drop, query);
+}
+
+void block_graph_query(struct qmp *qmp, block_graph_on_ready *on_ready,
+                       void *arg)
+{
+    ask_all(new_query(qmp, on_ready, arg));
+}
+
+static void on_chains(struct json_object *ret, const struct error *err,
+                      void *arg)
+{
+    struct graph_query *query = arg;
+
+    query->pending--;
+    if (err)
+        note_error(query, err);
+    else
+        query->graph = block_graph_parse_chains(ret);
+    if (err || query->graph)
+        report(query);
+    else
+        ask_all(query);
+}
+
+void block_graph_query_chains(struct qmp *qmp, block_graph_on_ready *on_ready,
+                              void *arg)
+{
+    struct graph_query *query = new_query(qmp, on_ready, arg);
+
+    query->pending = 1;
+    qmp_ask(qmp, "query-block", NULL, on_chains, on_drop, query);
 }

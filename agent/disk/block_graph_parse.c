@@ -25,17 +25,20 @@ static void copy_snapshots(struct block_image *image,
     }
 }
 
-static void add_image(struct block_disk *disk, const struct block_node *node)
+static struct block_image *add_image(struct block_disk *disk, const char *path,
+                                     const char *format,
+                                     struct json_object *json_image)
 {
     struct block_image *image;
 
     disk->chain = xrealloc(disk->chain, disk->depth + 1, sizeof(*disk->chain));
     image = &disk->chain[disk->depth++];
-    *image = (struct block_image){.path = xstrdup(block_node_path(node)),
-                                  .format = xstrdup(node->driver),
-                                  .node = xstrdup(node->name)};
-    image->virtual_bytes = json_unsigned(node->image, "virtual-size");
-    copy_snapshots(image, node->image);
+    *image = (struct block_image){
+        .path = xstrdup(path),
+        .format = xstrdup(format),
+        .virtual_bytes = json_unsigned(json_image, "virtual-size")};
+    copy_snapshots(image, json_image);
+    return image;
 }
 
 static bool follow_chain(struct block_disk *disk,
@@ -52,16 +55,16 @@ static bool follow_chain(struct block_disk *disk,
         if (steps++ == nodes->count)
             return error_set(err, ERR_QMP, "QEMU's block nodes form a loop");
         if (block_node_is_image(node))
-            add_image(disk, node);
+            add_image(disk, block_node_path(node), node->driver, node->image)
+                ->node = xstrdup(node->name);
         node = block_node_below(node);
     }
     return true;
 }
 
-/* A device of query-block, if it has something in it. */
-static bool parse_device(struct json_object *device,
-                         const struct block_nodes *nodes,
-                         struct block_graph *graph, struct error *err)
+/* A device of query-block; NULL if it has nothing in it. */
+static struct block_disk *add_device(struct json_object *device,
+                                     struct block_graph *graph)
 {
     struct json_object *inserted = json_member(device, "inserted");
     const char *node = json_string(inserted, "node-name");
@@ -72,7 +75,7 @@ static bool parse_device(struct json_object *device,
 
     /* Without qdev it belongs to no device: a unplugged one's leftover. */
     if (!node || !qdev)
-        return true;
+        return NULL;
     graph->disks =
         xrealloc(graph->disks, graph->count + 1, sizeof(*graph->disks));
     disk = &graph->disks[graph->count++];
@@ -83,7 +86,7 @@ static bool parse_device(struct json_object *device,
         disk->emulated = true;
         vdev_format(&vdev, disk->vdev, sizeof(disk->vdev));
     }
-    return follow_chain(disk, nodes, err);
+    return disk;
 }
 
 static bool parse_devices(struct json_object *devices,
@@ -95,10 +98,13 @@ static bool parse_devices(struct json_object *devices,
     if (!json_object_is_type(devices, json_type_array))
         return error_set(err, ERR_QMP,
                          "QEMU's answer to query-block is no list");
-    for (i = 0; i < json_object_array_length(devices); i++)
-        if (!parse_device(json_object_array_get_idx(devices, i), nodes, graph,
-                          err))
+    for (i = 0; i < json_object_array_length(devices); i++) {
+        struct block_disk *disk =
+            add_device(json_object_array_get_idx(devices, i), graph);
+
+        if (disk && !follow_chain(disk, nodes, err))
             return false;
+    }
     return true;
 }
 
@@ -114,6 +120,59 @@ struct block_graph *block_graph_parse(const struct block_replies *replies,
         graph = NULL;
     }
     block_nodes_dispose(&nodes);
+    return graph;
+}
+
+/* "xvda-qcow2", "xvda-snap0badcafe" */
+static bool take_vdev_from_node(struct block_disk *disk)
+{
+    const char *end = strchr(disk->node, '-');
+    char name[sizeof(disk->vdev)];
+
+    if (!end || (size_t)(end - disk->node) >= sizeof(name))
+        return false;
+    memcpy(name, disk->node, (size_t)(end - disk->node));
+    name[end - disk->node] = '\0';
+    block_disk_set_vdev(disk, name);
+    return disk->vdev[0] != '\0';
+}
+
+static bool follow_images(struct block_disk *disk, struct json_object *image)
+{
+    if (!image)
+        return false;
+    for (; image; image = json_member(image, "backing-image")) {
+        const char *path = json_string(image, "filename");
+        const char *format = json_string(image, "format");
+
+        if (!path || path[0] != '/' || !format ||
+            block_driver_is_filter(format))
+            return false;
+        add_image(disk, path, format, image);
+    }
+    return true;
+}
+
+struct block_graph *block_graph_parse_chains(struct json_object *devices)
+{
+    struct block_graph *graph = xcalloc(1, sizeof(*graph));
+    bool ok = json_object_is_type(devices, json_type_array);
+    size_t i, count = ok ? json_object_array_length(devices) : 0;
+
+    for (i = 0; ok && i < count; i++) {
+        struct json_object *device = json_object_array_get_idx(devices, i);
+        struct block_disk *disk = add_device(device, graph);
+
+        if (disk)
+            ok =
+                (disk->emulated || take_vdev_from_node(disk)) &&
+                follow_images(disk, json_member(json_member(device, "inserted"),
+                                                "image"));
+    }
+    if (!ok) {
+        block_graph_free(graph);
+        graph = NULL;
+    }
     return graph;
 }
 

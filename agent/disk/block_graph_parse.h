@@ -30,6 +30,14 @@ struct block_replies {
 struct block_graph *block_graph_parse(const struct block_replies *replies,
                                       struct error *err);
 
+/*
+ * From query-block alone: its nested descriptions of images, each by its own
+ * file name, and the vdev with which xen-block's node names and those of our
+ * overlays begin.  NULL if it does not tell all: a json: name, a job's filter,
+ * a node that QEMU named, anything malformed.
+ */
+struct block_graph *block_graph_parse_chains(struct json_object *devices);
+
 /* What qom-get says about the device's property "vdev". */
 void block_disk_set_vdev(struct block_disk *disk, const char *property);
 

@@ -233,10 +233,14 @@ const struct block_node *block_nodes_find(const struct block_nodes *nodes,
     return find_node(nodes, name);
 }
 
+bool block_driver_is_filter(const char *driver)
+{
+    return is_listed(filters, sizeof(filters) / sizeof(filters[0]), driver);
+}
+
 static bool is_filter(const struct block_node *node)
 {
-    return is_listed(filters, sizeof(filters) / sizeof(filters[0]),
-                     node->driver);
+    return block_driver_is_filter(node->driver);
 }
 
 static bool is_local(const struct block_node *node)

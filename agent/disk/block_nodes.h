@@ -35,6 +35,9 @@ void block_nodes_dispose(struct block_nodes *nodes);
 const struct block_node *block_nodes_find(const struct block_nodes *nodes,
                                           const char *name);
 
+/* One that passes everything on to the node under it, as a job's does. */
+bool block_driver_is_filter(const char *driver);
+
 /* Not a filter, which a job puts in between, nor a placeholder of no file. */
 bool block_node_is_image(const struct block_node *node);
 

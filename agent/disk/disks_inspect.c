@@ -143,7 +143,7 @@ static void on_open(struct qmp *qmp, const struct error *err, void *arg)
         operation_step_done(&snapshot->operation, &own);
         return;
     }
-    block_graph_query(qmp, on_graph, snapshot);
+    block_graph_query_chains(qmp, on_graph, snapshot);
 }
 
 void disks_inspect(struct operation *operation)

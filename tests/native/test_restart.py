@@ -108,7 +108,7 @@ def named_at_the_restart(world):
 
 
 @pytest.mark.parametrize("operation, name, command", [
-    ("create", "s2", "query-named-block-nodes"), ("delete", "s1", "block-commit")])
+    ("create", "s2", "query-block"), ("delete", "s1", "block-commit")])
 def test_what_is_under_way_when_the_domain_crashes(world, dump, agent_stopped, host,
                                                    operation, name, command):
     """What it is made from is in use, and named."""

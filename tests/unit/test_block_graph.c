@@ -435,6 +435,87 @@ static void what_is_no_name_of_a_disk_is_refused(void **state)
     assert_false(vdev_from_drive_id("", &vdev));
 }
 
+/* ---- by query-block alone ---- */
+
+static void parse_chains(const char *devices)
+{
+    struct json_object *json = json_tokener_parse(devices);
+
+    assert_non_null(json);
+    graph = block_graph_parse_chains(json);
+    json_object_put(json);
+}
+
+#define TOP  "'filename': '/vm/a.s1.qcow2', 'format': 'qcow2', "
+#define BASE "{'filename': '/vm/a.img', 'format': 'raw', 'virtual-size': 512}"
+#define DEVICE(node, image)                                                    \
+    "{'device': '', 'qdev': '/machine/x', 'inserted': {'node-name': '" node    \
+    "', 'ro': false, 'image': " image "}}"
+
+static void query_block_tells_disks_and_chains(void **state)
+{
+    const struct block_disk *disk;
+
+    (void)state;
+    parse_chains("[{'device': 'ide1-cd0', 'qdev': 'dev'}, " DEVICE(
+        "xvdb-snap00c0ffee",
+        "{" TOP "'virtual-size': 1024, 'snapshots': [{'name': 'in'}], "
+        "'backing-image': " BASE "}") "]");
+    assert_non_null(graph);
+    assert_int_equal(graph->count, 1);
+    disk = block_graph_find(graph, "xvdb", false);
+    assert_non_null(disk);
+    assert_string_equal(disk->node, "xvdb-snap00c0ffee");
+    assert_int_equal(disk->depth, 2);
+    assert_string_equal(disk->chain[0].path, "/vm/a.s1.qcow2");
+    assert_string_equal(disk->chain[0].snapshots[0], "in");
+    assert_true(disk->chain[0].virtual_bytes == 1024);
+    assert_string_equal(disk->chain[1].path, "/vm/a.img");
+    assert_string_equal(disk->chain[1].format, "raw");
+}
+
+static void query_block_tells_emulated_twins(void **state)
+{
+    (void)state;
+    parse_chains("[" DEVICE(
+        "xvda-raw", BASE) ", {'device': 'ide0-hd0', "
+                          "'qdev': 'ide', 'inserted': {'node-name': '#block1', "
+                          "'image': " BASE "}}]");
+    assert_non_null(graph);
+    assert_non_null(block_graph_find(graph, "xvda", false));
+    assert_non_null(block_graph_find(graph, "xvda", true));
+}
+
+static void where_query_block_does_not_tell_all_it_is_not_believed(void **state)
+{
+    static const char *const replies_of_qemu[] = {
+        "{}",
+        "[" DEVICE("#block123", BASE) "]",
+        "[" DEVICE("overlay-1", BASE) "]",
+        "[" DEVICE("a-name-that-no-vdev-is-as-long-as", BASE) "]",
+        "[{'qdev': 'x', 'inserted': {'node-name': 'xvda-raw'}}]",
+        "[" DEVICE("xvda-raw", "{'format': 'raw'}") "]",
+        "[" DEVICE("xvda-raw", "{'filename': '/vm/a.img'}") "]",
+        "[" DEVICE("xvda-raw", "{'filename': 'json:{}', 'format': 'raw'}") "]",
+        "[" DEVICE("xvda-hold",
+                   "{'filename': 'null-co://', 'format': 'null-co'}") "]",
+        "[" DEVICE("xvda-qcow2",
+                   "{" TOP "'backing-image': {'filename': '/vm/a.img', "
+                   "'format': 'commit_top'}}") "]",
+        "[" DEVICE("xvda-qcow2",
+                   "{" TOP "'backing-image': {'filename': 'nbd://h/x', "
+                   "'format': 'raw'}}") "]",
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(replies_of_qemu) / sizeof(replies_of_qemu[0]); i++) {
+        parse_chains(replies_of_qemu[i]);
+        if (graph)
+            fail_msg("believed: %s", replies_of_qemu[i]);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -457,6 +538,9 @@ int main(void)
         TEST(nodes_in_a_loop_are_an_error),
         TEST(files_in_a_loop_do_not_hang),
         TEST(replies_of_another_type_are_an_error),
+        TEST(query_block_tells_disks_and_chains),
+        TEST(query_block_tells_emulated_twins),
+        TEST(where_query_block_does_not_tell_all_it_is_not_believed),
         cmocka_unit_test(names_of_disks_are_read_as_xen_writes_them),
         cmocka_unit_test(what_is_no_name_of_a_disk_is_refused),
     };
