@@ -9,7 +9,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
-#include "agent/store/lookahead.h"
+#include "agent/guest/disk_folders.h"
 
 /* Each attempt fails only if somebody else committed a change to the same
  * nodes meanwhile; in practice the second succeeds. */
@@ -40,69 +40,13 @@ char *disk_nodes_params(const char *format, const char *path)
 
 /* ---- finding them ---- */
 
-/* What tells about a disk, asked for together. */
-static void want_disk(struct lookahead *ahead, const char *folder)
-{
-    static const char *const keys[] = {"dev", "backend", "type", "params"};
-
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        lookahead_want_value(ahead, folder, keys[i]);
-}
-
-/* libxl's own folders of the domain's disks, which hold a copy of what each
- * backend was given: unlike that, no driver domain can have altered it. */
-struct folders {
-    char **paths;
-    unsigned int count;
-};
-
-static void list_folders(struct lookahead *ahead, uint32_t domid,
-                         struct folders *ret_folders)
-{
-    char *root = xasprintf("/libxl/%" PRIu32 "/device/vbd", domid);
-    unsigned int count;
-    char **devids = lookahead_names(ahead, root, "", &count);
-
-    ret_folders->paths = xcalloc(count, sizeof(*ret_folders->paths));
-    ret_folders->count = count;
-    for (unsigned int i = 0; i < count; i++) {
-        ret_folders->paths[i] = xjoin(root, devids[i]);
-        want_disk(ahead, ret_folders->paths[i]);
-    }
-    free(devids);
-    free(root);
-    lookahead_fetch(ahead);
-}
-
-static void folders_dispose(struct folders *folders)
-{
-    for (unsigned int i = 0; i < folders->count; i++)
-        free(folders->paths[i]);
-    free(folders->paths);
-}
-
-static const char *find_folder(struct lookahead *ahead,
-                               const struct folders *folders, const char *vdev)
-{
-    const char *found = NULL;
-
-    for (unsigned int i = 0; i < folders->count && !found; i++) {
-        char *dev = lookahead_value(ahead, folders->paths[i], "dev");
-
-        if (dev && !strcmp(dev, vdev))
-            found = folders->paths[i];
-        free(dev);
-    }
-    return found;
-}
-
 /* Those of all the disks together, too. */
 static void want_backends(struct lookahead *ahead,
-                          const struct folders *folders,
+                          const struct disk_folders *folders,
                           const struct disk_location *disks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const char *folder = find_folder(ahead, folders, disks[i].vdev);
+        const char *folder = disk_folders_find(ahead, folders, disks[i].vdev);
         char *backend =
             folder ? lookahead_value(ahead, folder, "backend") : NULL;
 
@@ -156,12 +100,13 @@ static bool check_backend(struct lookahead *ahead, const char *folder,
     return served;
 }
 
-static bool find_disk(struct lookahead *ahead, const struct folders *folders,
-                      uint32_t domid, const struct disk_location *disk,
+static bool find_disk(struct lookahead *ahead,
+                      const struct disk_folders *folders, uint32_t domid,
+                      const struct disk_location *disk,
                       struct disk_nodes *nodes, struct error *err)
 {
     char *params = disk_nodes_params(disk->format, disk->path);
-    const char *folder = find_folder(ahead, folders, disk->vdev);
+    const char *folder = disk_folders_find(ahead, folders, disk->vdev);
     char *backend = folder ? lookahead_value(ahead, folder, "backend") : NULL;
     bool found = false;
 
@@ -190,16 +135,16 @@ bool disk_nodes_find(const struct wire *wire, uint32_t domid,
                      struct disk_nodes *ret_nodes, struct error *err)
 {
     struct lookahead ahead = {.wire = *wire};
-    struct folders folders;
+    struct disk_folders folders;
     bool found = true;
 
     ret_nodes->count = 0;
     ret_nodes->items = xcalloc(2 * count, sizeof(*ret_nodes->items));
-    list_folders(&ahead, domid, &folders);
+    disk_folders_list(&ahead, domid, &folders);
     want_backends(&ahead, &folders, disks, count);
     for (size_t i = 0; i < count && found; i++)
         found = find_disk(&ahead, &folders, domid, &disks[i], ret_nodes, err);
-    folders_dispose(&folders);
+    disk_folders_dispose(&folders);
     lookahead_dispose(&ahead);
     return found;
 }

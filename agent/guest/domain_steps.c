@@ -8,6 +8,7 @@
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/merge_switch.h"
+#include "agent/guest/disk_backends.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
@@ -95,28 +96,6 @@ void domain_find(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
-/* The stored configuration says of a disk's backend what its author said, often
- * nothing; which one serves the disk stands in xenstore. */
-static void name_backends(libxl_ctx *ctx, uint32_t domid,
-                          libxl_domain_config *config)
-{
-    int count = 0;
-    libxl_device_disk *served = libxl_device_disk_list(ctx, domid, &count);
-
-    for (int i = 0; i < config->num_disks; i++) {
-        libxl_device_disk *disk = &config->disks[i];
-
-        for (int j = 0; served != NULL && j < count; j++) {
-            if (served[j].vdev != NULL && disk->vdev != NULL &&
-                strcmp(served[j].vdev, disk->vdev) == 0) {
-                disk->backend = served[j].backend;
-                disk->backend_domid = served[j].backend_domid;
-            }
-        }
-    }
-    libxl_device_disk_list_free(served, count);
-}
-
 static void on_config(libxl_domain_config *config, const struct error *err,
                       void *arg)
 {
@@ -129,7 +108,8 @@ static void on_config(libxl_domain_config *config, const struct error *err,
         own = *err;
     } else {
         snapshot->config = config;
-        name_backends(ctx, snapshot->guest.domid, config);
+        disk_backends_name(snapshot->agent->guests, snapshot->guest.domid,
+                           config);
         snapshot->config_json = libxl_domain_config_to_json(ctx, config);
         if (snapshot->config_json == NULL) {
             error_set(&own, ERR_LIBXL,
