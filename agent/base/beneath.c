@@ -216,13 +216,42 @@ int beneath_rename(struct beneath *held, const char *from, const char *to)
     return result;
 }
 
-int beneath_link(struct beneath *held, const char *from, const char *to)
+/* Two steps: one name is taken away again if the other cannot be. */
+static int link_and_unlink(int from_folder, const char *from, int to_folder,
+                           const char *to)
+{
+    int saved;
+
+    if (linkat(from_folder, from, to_folder, to, 0) != 0) {
+        return -1;
+    }
+    if (unlinkat(from_folder, from, 0) == 0) {
+        return 0;
+    }
+    saved = errno;
+    unlinkat(to_folder, to, 0);
+    errno = saved;
+    return -1;
+}
+
+static int rename_new(int from_folder, const char *from, int to_folder,
+                      const char *to)
+{
+    int result = renameat2(from_folder, from, to_folder, to, RENAME_NOREPLACE);
+
+    /* Not every file system can, NFS for one. */
+    return result != 0 && errno == EINVAL
+               ? link_and_unlink(from_folder, from, to_folder, to)
+               : result;
+}
+
+int beneath_rename_new(struct beneath *held, const char *from, const char *to)
 {
     int from_folder = get_folder(held, from);
     int to_folder = from_folder < 0 ? -1 : get_folder(held, to);
     int result = to_folder < 0 ? -1
-                               : linkat(from_folder, name_of(from), to_folder,
-                                        name_of(to), 0);
+                               : rename_new(from_folder, name_of(from),
+                                            to_folder, name_of(to));
 
     put_folder(held, to_folder);
     put_folder(held, from_folder);

@@ -43,7 +43,10 @@ int beneath_open(struct beneath *held, const char *path, int flags,
 int beneath_remove(struct beneath *held, const char *path);
 int beneath_remove_folder(struct beneath *held, const char *path);
 int beneath_rename(struct beneath *held, const char *from, const char *to);
-int beneath_link(struct beneath *held, const char *from, const char *to);
+
+/* EEXIST where there is a file of that name already.  After a failure `from` is
+ * there, and `to` is not ours. */
+int beneath_rename_new(struct beneath *held, const char *from, const char *to);
 
 /* Flushes the folder of `path`, so that the names in it survive. */
 int beneath_flush(struct beneath *held, const char *path);

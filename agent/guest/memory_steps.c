@@ -484,19 +484,17 @@ static void check_place(struct snapshot *snapshot, struct error *err)
     }
 }
 
-/* link(2) and not rename(2): a file that somebody put there meanwhile must not
- * be overwritten. */
+/* A file that somebody put there meanwhile must not be overwritten. */
 static void give_name(struct snapshot *snapshot, struct error *err)
 {
-    if (beneath_link(&snapshot->folders, snapshot->memory_temporary,
-                     snapshot->memory_path) != 0) {
+    if (beneath_rename_new(&snapshot->folders, snapshot->memory_temporary,
+                           snapshot->memory_path) != 0) {
         error_set_errno(err, ERR_STORE, errno,
                         "cannot give the memory file its name %s",
                         snapshot->memory_path);
         return;
     }
     snapshot->memory_linked = true;
-    beneath_remove(&snapshot->folders, snapshot->memory_temporary);
     if (beneath_flush(&snapshot->folders, snapshot->memory_path) != 0) {
         error_set_errno(err, ERR_STORE, errno, "cannot flush the folder of %s",
                         snapshot->memory_path);

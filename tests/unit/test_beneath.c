@@ -100,15 +100,76 @@ static void a_folder_that_is_swapped_for_a_link_is_not_left(void **state)
     swap_for_link();
     assert_false(beneath_is_at_path(&held, at("in/file")));
     must_make(&held, "in/new");
-    assert_int_equal(beneath_link(&held, at("in/new"), at("in/linked")), 0);
-    assert_int_equal(beneath_rename(&held, at("in/new"), at("in/named")), 0);
+    assert_int_equal(beneath_rename_new(&held, at("in/new"), at("in/first")),
+                     0);
+    assert_int_equal(beneath_rename(&held, at("in/first"), at("in/named")), 0);
     assert_int_equal(beneath_flush(&held, at("in/new")), 0);
     assert_int_equal(beneath_remove(&held, at("in/file")), 0);
     beneath_release(&held);
-    assert_true(is_there("moved/linked") && is_there("moved/named"));
-    assert_false(is_there("moved/file") || is_there("moved/new"));
+    assert_true(is_there("moved/named"));
+    assert_false(is_there("moved/file") || is_there("moved/new") ||
+                 is_there("moved/first"));
     assert_true(is_there("out/file"));
-    assert_false(is_there("out/linked") || is_there("out/named"));
+    assert_false(is_there("out/first") || is_there("out/named"));
+}
+
+/* The file system's, below. */
+static bool replaces_always, keeps_old_names;
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned int flags)
+{
+    if (replaces_always && flags != 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+}
+
+int unlinkat(int folder, const char *name, int flags)
+{
+    if (keeps_old_names && strcmp(name, "old") == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(SYS_unlinkat, folder, name, flags);
+}
+
+static void a_file_gets_a_name_that_is_new(void **state)
+{
+    struct beneath held = {0};
+
+    (void)state;
+    for (int pass = 0; pass < 2; pass++) {
+        replaces_always = pass == 1;
+        must_make(&held, "in/old");
+        assert_int_equal(beneath_rename_new(&held, at("in/old"), at("in/new")),
+                         0);
+        assert_true(is_there("in/new") && !is_there("in/old"));
+        must_make(&held, "in/old");
+        assert_int_equal(beneath_rename_new(&held, at("in/old"), at("in/new")),
+                         -1);
+        assert_int_equal(errno, EEXIST);
+        assert_true(is_there("in/new") && is_there("in/old"));
+        assert_int_equal(beneath_remove(&held, at("in/old")), 0);
+        assert_int_equal(beneath_remove(&held, at("in/new")), 0);
+    }
+    replaces_always = false;
+    beneath_release(&held);
+}
+
+static void a_file_that_keeps_its_old_name_gets_no_new_one(void **state)
+{
+    struct beneath held = {0};
+
+    (void)state;
+    replaces_always = keeps_old_names = true;
+    must_make(&held, "in/old");
+    assert_int_equal(beneath_rename_new(&held, at("in/old"), at("in/new")), -1);
+    assert_int_equal(errno, EIO);
+    replaces_always = keeps_old_names = false;
+    assert_true(is_there("in/old") && !is_there("in/new"));
+    beneath_release(&held);
 }
 
 static void a_folder_that_is_swapped_for_another_is_not_left(void **state)
@@ -255,6 +316,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(a_folder_that_is_swapped_for_a_link_is_not_left),
+        IN_FOLDER(a_file_gets_a_name_that_is_new),
+        IN_FOLDER(a_file_that_keeps_its_old_name_gets_no_new_one),
         IN_FOLDER(a_folder_that_is_swapped_for_another_is_not_left),
         IN_FOLDER(a_link_in_the_place_of_a_file_is_not_followed),
         IN_FOLDER(an_administrators_link_on_the_way_is_followed),

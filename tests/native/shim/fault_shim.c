@@ -298,16 +298,11 @@ int renameat(int from_folder, const char *from, int to_folder, const char *to)
           REAL(renameat)(from_folder, from, to_folder, to), fail_with(EIO));
 }
 
-int link(const char *from, const char *to)
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned int flags)
 {
-    POINT(int, true, "link", to, REAL(link)(from, to), fail_with(EIO));
-}
-
-int linkat(int from_folder, const char *from, int to_folder, const char *to,
-           int flags)
-{
-    POINT(int, true, "link", to,
-          REAL(linkat)(from_folder, from, to_folder, to, flags),
+    POINT(int, true, "rename", to,
+          REAL(renameat2)(from_folder, from, to_folder, to, flags),
           fail_with(EIO));
 }
 
