@@ -18,6 +18,7 @@
 #include "agent/snapshot.h"
 #include "agent/store/connection.h"
 #include "agent/store/keys.h"
+#include "agent/store/read.h"
 
 #define PROTOCOL "1"
 
@@ -66,12 +67,10 @@ static struct entry *find(struct backend *backend, const char *id)
 static bool read_phase(struct backend *backend, const char *folder,
                        enum backend_phase *ret_phase)
 {
-    char *path = xasprintf("%s/phase", folder);
-    char *text = xs_read(backend_xs(backend), XBT_NULL, path, NULL);
+    char *text = store_read(backend_xs(backend), folder, "phase");
     bool known = text != NULL && backend_phase_parse(text, ret_phase);
 
     free(text);
-    free(path);
     return known;
 }
 

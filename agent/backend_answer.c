@@ -12,23 +12,15 @@
 #include "agent/base/log.h"
 #include "agent/disk/vdev.h"
 #include "agent/store/keys.h"
+#include "agent/store/read.h"
 
 /* ---- what is asked ---- */
-
-static char *read_key(struct xs_handle *xs, const char *folder, const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    char *value = xs_read(xs, XBT_NULL, path, NULL);
-
-    free(path);
-    return value;
-}
 
 /* Copies a key that must be there; one that does not fit is not cut. */
 static bool read_text(struct xs_handle *xs, const char *folder, const char *key,
                       char *buffer, size_t size, struct error *err)
 {
-    char *value = read_key(xs, folder, key);
+    char *value = store_read(xs, folder, key);
     bool fits = value != NULL && value[0] != '\0' && strlen(value) < size;
 
     if (fits) {
@@ -88,7 +80,7 @@ static bool read_disk(struct xs_handle *xs, const char *folder,
     if (ok) {
         disk->path = xstrdup(path);
         disk->format = xstrdup(format);
-        disk->wanted_path = read_key(xs, below, "overlay");
+        disk->wanted_path = store_read(xs, below, "overlay");
         disk->rule = format_rule_find(disk->backend, disk->format, err);
         ok = disk->rule != NULL;
     }
@@ -126,7 +118,7 @@ static bool read_disks(struct xs_handle *xs, const char *folder,
 bool backend_read_job(struct xs_handle *xs, const char *folder,
                       struct snapshot *snapshot, struct error *err)
 {
-    char *restore = read_key(xs, folder, "restore");
+    char *restore = store_read(xs, folder, "restore");
 
     /* A second overlay for what `xl restore` would write. */
     snapshot->request.memory = restore != NULL && strcmp(restore, "1") == 0;

@@ -12,30 +12,12 @@
 #include "agent/base/log.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
+#include "agent/store/read.h"
 
 #define PROTOCOL "1"
 
 /* A chain that no QEMU opens. */
 #define DEPTH_MAX 1000000
-
-static char *read_key(struct xs_handle *xs, const char *folder, const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
-
-    free(path);
-    return value;
-}
-
-static bool key_is(struct xs_handle *xs, const char *folder, const char *key,
-                   const char *expected)
-{
-    char *value = read_key(xs, folder, key);
-    bool same = value != NULL && strcmp(value, expected) == 0;
-
-    free(value);
-    return same;
-}
 
 static char *own_folder(uint32_t domid)
 {
@@ -49,8 +31,8 @@ static char *own_folder(uint32_t domid)
 bool backend_part_is_offered(struct xs_handle *xs, uint32_t domid)
 {
     char *folder = own_folder(domid);
-    bool offered = key_is(xs, folder, "state", "ready") &&
-                   key_is(xs, folder, "protocol", PROTOCOL);
+    bool offered = store_read_is(xs, folder, "state", "ready") &&
+                   store_read_is(xs, folder, "protocol", PROTOCOL);
 
     free(folder);
     return offered;
@@ -225,7 +207,7 @@ enum part_state backend_part_look(struct xs_handle *xs,
         [PART_COMMITTED] = "committed", [PART_FAILED] = "failed",
         [PART_PUT_BACK] = "put-back",   [PART_UNDONE] = "undone",
     };
-    char *state = read_key(xs, part->answers, "state");
+    char *state = store_read(xs, part->answers, "state");
     enum part_state found = state == NULL ? PART_SILENT : PART_NONSENSE;
 
     for (size_t i = PART_PREPARED; state != NULL && i < PART_NONSENSE; i++) {
@@ -241,7 +223,7 @@ static char *read_of_disk(struct xs_handle *xs, const struct backend_part *part,
                           const struct snapshot_disk *disk, const char *key)
 {
     char *path = xasprintf("disks/%s/%s", disk->vdev, key);
-    char *value = read_key(xs, part->answers, path);
+    char *value = store_read(xs, part->answers, path);
 
     free(path);
     return value;
@@ -413,8 +395,8 @@ static enum error_code code_named(const char *name)
 bool backend_part_error(struct xs_handle *xs, const struct backend_part *part,
                         struct error *err)
 {
-    char *code = read_key(xs, part->answers, "error/code");
-    char *message = read_key(xs, part->answers, "error/message");
+    char *code = store_read(xs, part->answers, "error/code");
+    char *message = store_read(xs, part->answers, "error/message");
     char shown[sizeof(err->message)];
     bool failed = message != NULL;
 

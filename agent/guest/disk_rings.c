@@ -10,6 +10,7 @@
 #include <xengnttab.h>
 
 #include "agent/base/alloc.h"
+#include "agent/store/read.h"
 
 /* How a shared ring begins (ring.h, DEFINE_RING_TYPES). */
 struct shared_ring {
@@ -30,26 +31,6 @@ struct disk_rings {
     size_t count;
 };
 
-/* Reads <folder>/<key>; NULL if it is not there. */
-static char *read_key(struct xs_handle *xs, const char *folder, const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    char *value = xs_read(xs, XBT_NULL, path, NULL);
-
-    free(path);
-    return value;
-}
-
-static bool key_is(struct xs_handle *xs, const char *folder, const char *key,
-                   const char *expected)
-{
-    char *value = read_key(xs, folder, key);
-    bool same = value != NULL && strcmp(value, expected) == 0;
-
-    free(value);
-    return same;
-}
-
 /* The frontend's folder, the caller's to free(); NULL if there is no such
  * disk. */
 static char *find_frontend(struct xs_handle *xs, uint32_t domid,
@@ -64,8 +45,8 @@ static char *find_frontend(struct xs_handle *xs, uint32_t domid,
          i++) {
         char *folder = xasprintf("%s/%s", root, devids[i]);
 
-        if (key_is(xs, folder, "dev", vdev)) {
-            found = read_key(xs, folder, "frontend");
+        if (store_read_is(xs, folder, "dev", vdev)) {
+            found = store_read(xs, folder, "frontend");
         }
         free(folder);
     }
@@ -78,9 +59,9 @@ static char *find_frontend(struct xs_handle *xs, uint32_t domid,
 static bool read_reference(struct xs_handle *xs, const char *frontend,
                            uint32_t *ret_reference)
 {
-    char *order = read_key(xs, frontend, "ring-page-order");
+    char *order = store_read(xs, frontend, "ring-page-order");
     char *value =
-        read_key(xs, frontend, order == NULL ? "ring-ref" : "ring-ref0");
+        store_read(xs, frontend, order == NULL ? "ring-ref" : "ring-ref0");
     bool ok = value != NULL && sscanf(value, "%" SCNu32, ret_reference) == 1;
 
     free(order);
@@ -93,7 +74,7 @@ static bool read_reference(struct xs_handle *xs, const char *frontend,
 static bool read_connected(struct xs_handle *xs, const char *frontend,
                            bool *ret_connected)
 {
-    char *state = read_key(xs, frontend, "state");
+    char *state = store_read(xs, frontend, "state");
     bool ok = state != NULL;
 
     *ret_connected = ok && strspn(state, "345") > 0;

@@ -20,6 +20,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/quiesce/quiesce_method.h"
+#include "agent/store/read.h"
 #include "agent/store/socket.h"
 
 #define FOLDER   "/local/domain/%" PRIu32 "/data/xensnap-guest"
@@ -41,17 +42,6 @@ struct helper {
 static char *helper_folder(uint32_t domid)
 {
     return xasprintf(FOLDER, domid);
-}
-
-static char *read_node(struct xs_handle *xs, const char *folder,
-                       const char *key)
-{
-    char *path = xasprintf("%s/%s", folder, key);
-    unsigned int length;
-    char *value = xs_read(xs, XBT_NULL, path, &length);
-
-    free(path);
-    return value;
 }
 
 static void remove_request(struct xs_handle *xs, const char *folder)
@@ -76,7 +66,7 @@ static void look(struct helper *helper)
         {"thawed ", QUIESCE_THAWED},
         {"expired ", QUIESCE_EXPIRED},
     };
-    char *state = read_node(helper->xs, helper->folder, "state");
+    char *state = store_read(helper->xs, helper->folder, "state");
     size_t id_length = strlen(helper->id);
 
     for (size_t i = 0; state != NULL && i < sizeof(words) / sizeof(words[0]);
@@ -164,7 +154,7 @@ static void helper_close(void *own)
 
 static bool speaks_to(struct xs_handle *xs, const char *folder)
 {
-    char *version = read_node(xs, folder, "version");
+    char *version = store_read(xs, folder, "version");
     bool known = version != NULL && strcmp(version, PROTOCOL) == 0;
 
     free(version);
