@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The points at which the agent changes something outside of it, and what is
-to happen at one of them; see shim/fault_shim.c."""
+to happen at one of them; see shim/fault_points.c."""
 
 import mmap
 import os

@@ -157,12 +157,13 @@ def _build_guest_initrd():
 
 
 def _build_fault_shim():
-    source = paths.NATIVE_TESTS / "shim" / "fault_shim.c"
-    with _if_stale(paths.FAULT_SHIM, [source]) as stale:
+    folder = paths.NATIVE_TESTS / "shim"
+    sources = sorted(folder.glob("fault_*.c"))
+    with _if_stale(paths.FAULT_SHIM, [*sources, folder / "fault_points.h"]) as stale:
         if stale:
             made = paths.WORK / "fault_shim.new"
             _quiet(["gcc", "-std=gnu17", "-D_GNU_SOURCE", "-U_FORTIFY_SOURCE", "-O1",
-                    "-fPIC", "-shared", "-o", made, source])
+                    "-fPIC", "-shared", "-o", made, *sources])
             made.rename(paths.FAULT_SHIM)
 
 
