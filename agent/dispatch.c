@@ -132,20 +132,35 @@ static bool is_text(const char *value, const char *text)
     return value != NULL && strcmp(value, text) == 0;
 }
 
-static bool is_in_work(const char *path, void *arg)
+static bool is_image_in_work(const struct snapshot *snapshot, const char *path)
 {
-    const struct dispatcher *dispatcher = arg;
-    const struct snapshot *snapshot;
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
 
-    TAILQ_FOREACH(snapshot, &dispatcher->all, link)
-    {
-        if (is_text(snapshot->memory_path, path) ||
-            is_text(snapshot->memory_temporary, path) ||
-            is_text(snapshot->rescue_path, path)) {
+        if (is_text(disk->path, path) || is_text(disk->overlay, path) ||
+            is_text(disk->restore_overlay, path) ||
+            is_text(disk->abandoned, path)) {
             return true;
         }
     }
     return false;
+}
+
+static bool is_in_work(const char *path, void *arg)
+{
+    const struct agent *agent = arg;
+    const struct snapshot *snapshot;
+
+    TAILQ_FOREACH(snapshot, &agent->dispatcher->all, link)
+    {
+        if (is_text(snapshot->memory_path, path) ||
+            is_text(snapshot->memory_temporary, path) ||
+            is_text(snapshot->rescue_path, path) ||
+            is_image_in_work(snapshot, path)) {
+            return true;
+        }
+    }
+    return holds_name(agent->holds, path);
 }
 
 static void on_connected(void *arg)
@@ -162,8 +177,9 @@ static void on_connected(void *arg)
         recovery_load(agent->recovery, request_recover, agent);
         metrics_set_leftovers(
             agent->metrics,
-            leftovers_report(agent->config.store.memory_folder, agent->records,
-                             is_in_work, agent->dispatcher));
+            leftovers_report(agent->config.store.memory_folder,
+                             agent->config.store.disk_folder, agent->records,
+                             is_in_work, agent));
     }
     expiry_look_soon(agent->expiry);
 }

@@ -256,6 +256,31 @@ struct hold *holds_find(const struct holds *holds, const char *vm_uuid)
     return NULL;
 }
 
+static bool disk_names(const struct hold_disk *disk, const char *path)
+{
+    for (size_t i = 0; i < disk->depth; i++) {
+        if (strcmp(disk->chain[i].path, path) == 0) {
+            return true;
+        }
+    }
+    return disk->path != NULL && strcmp(disk->path, path) == 0;
+}
+
+bool holds_name(const struct holds *holds, const char *path)
+{
+    const struct hold *hold;
+
+    LIST_FOREACH(hold, &holds->all, link)
+    {
+        for (size_t i = 0; i < hold->disk_count; i++) {
+            if (disk_names(&hold->disks[i], path)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool holds_permit(const struct holds *holds, const struct request *request,
                   const char *vm_uuid, struct error *err)
 {

@@ -81,6 +81,9 @@ void holds_close(struct holds *holds);
 /* NULL if there is none; one that has expired is one. */
 struct hold *holds_find(const struct holds *holds, const char *vm_uuid);
 
+/* Whether one of them took that image from QEMU, or is to open it. */
+bool holds_name(const struct holds *holds, const char *path);
+
 /* ERR_BUSY if the domain is held and this is no request that deals with it. */
 bool holds_permit(const struct holds *holds, const struct request *request,
                   const char *vm_uuid, struct error *err);

@@ -11,108 +11,166 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/disk/image.h"
+#include "agent/disk/open_files.h"
 #include "agent/journal/record_fields.h"
+#include "agent/known_files.h"
 
 #define MIB (1024 * 1024)
 
-struct search {
-    const char *path;
-    bool found;
+struct sweep {
+    const struct records *records;
+    struct known_files *known;
+    bool looked; /* known_files_look() */
+    leftovers_is_used *is_used;
+    void *arg;
+    size_t count;
 };
 
-static void match(const struct record *record, void *arg)
+/* Given each entry of a folder, whose path is `folder_path`. */
+typedef void on_entry(struct sweep *sweep, int folder, const char *folder_path,
+                      const char *name);
+
+/* Only the folders of the settings may be links. */
+static void each_entry(struct sweep *sweep, int at, const char *name,
+                       const char *path, on_entry *visit)
 {
-    struct search *search = arg;
-
-    search->found |= record->memory_path != NULL &&
-                     strcmp(record->memory_path, search->path) == 0;
-}
-
-static bool is_recorded(const struct records *records, const char *path)
-{
-    struct search search = {.path = path};
-
-    records_each(records, match, &search);
-    return search.found;
-}
-
-/* The folder, opened without following a link; NULL if it is none. */
-static DIR *open_folder(int at, const char *name)
-{
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int link = at == AT_FDCWD ? 0 : O_NOFOLLOW;
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | link);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *entry;
 
     if (folder == NULL && fd >= 0) {
         close(fd);
     }
-    return folder;
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        visit(sweep, fd, path, entry->d_name);
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
 }
 
-static size_t report_file(DIR *folder, const char *folder_path,
-                          const char *name, const struct records *records,
-                          leftovers_is_used *is_used, void *arg)
+/* ---- what explains a file ---- */
+
+static bool is_named(const struct sweep *sweep, const char *path)
 {
+    return known_files_has(sweep->known, path) ||
+           sweep->is_used(path, sweep->arg);
+}
+
+static bool is_known(struct sweep *sweep, const char *path)
+{
+    if (!sweep->looked) {
+        sweep->looked = true;
+        known_files_look(sweep->known);
+    }
+    return known_files_is_one(sweep->known, path);
+}
+
+/* `vm_uuid` NULL: whose it would be is not known. */
+static void tell(struct sweep *sweep, const char *vm_uuid, const char *what,
+                 const char *path, off_t bytes, const char *advice)
+{
+    const char *unreadable = records_unreadable(sweep->records, vm_uuid, NULL);
+    uint64_t mib = (uint64_t)bytes / MIB;
+
+    if (unreadable != NULL) {
+        LOG_WARN("the %s %s (%" PRIu64 " MiB) may be of snapshot \"%s\", whose "
+                 "record cannot be read; keep it until that is mended",
+                 what, path, mib, unreadable);
+        return;
+    }
+    LOG_WARN("no snapshot has the %s %s (%" PRIu64 " MiB); %s", what, path, mib,
+             advice);
+    sweep->count++;
+}
+
+/* ---- memory files ---- */
+
+static void look_at_memory_file(struct sweep *sweep, int folder,
+                                const char *folder_path, const char *name)
+{
+    const char *vm_uuid = strrchr(folder_path, '/') + 1;
     struct stat status;
-    size_t count = 0;
     char *path;
 
-    if (fstatat(dirfd(folder), name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
         !S_ISREG(status.st_mode)) {
-        return 0;
+        return;
     }
     path = xasprintf("%s/%s", folder_path, name);
-    if (!is_recorded(records, path) && !is_used(path, arg)) {
-        LOG_WARN("no snapshot has the memory file %s (%" PRIu64
-                 " MiB); remove it if you do not need it",
-                 path, (uint64_t)status.st_size / MIB);
-        count = 1;
+    if (!is_named(sweep, path) && !is_known(sweep, path)) {
+        tell(sweep, vm_uuid, "memory file", path, status.st_size,
+             "remove it if you do not need it");
     }
     free(path);
-    return count;
 }
 
-static size_t report_vm(DIR *above, const char *above_path, const char *name,
+static void look_at_vm(struct sweep *sweep, int above, const char *above_path,
+                       const char *name)
+{
+    char *path;
+
+    if (name[0] == '.') {
+        return;
+    }
+    path = xasprintf("%s/%s", above_path, name);
+    each_entry(sweep, above, name, path, look_at_memory_file);
+    free(path);
+    /* Empty where an agent was killed before it noted that it had made it. */
+    if (record_uuid_is_valid(name)) {
+        unlinkat(above, name, AT_REMOVEDIR);
+    }
+}
+
+/* ---- overlays ---- */
+
+/* What lies over nothing is somebody else's.  One that is damaged may be ours.
+ */
+static bool is_overlay(const char *path)
+{
+    struct image_info info;
+    struct error ignored;
+
+    return !image_inspect(path, "qcow2", &info, &ignored) ||
+           info.backing_path[0] != '\0';
+}
+
+static void look_at_overlay(struct sweep *sweep, int folder,
+                            const char *folder_path, const char *name)
+{
+    struct stat status;
+    char *path;
+
+    if (!image_name_is_default(name) ||
+        fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode)) {
+        return;
+    }
+    path = xasprintf("%s/%s", folder_path, name);
+    if (!is_named(sweep, path) && is_overlay(path) && !is_known(sweep, path) &&
+        !file_is_in_use(path)) {
+        tell(sweep, NULL, "overlay", path, status.st_size,
+             "nothing has it open: remove it if no domain's configuration "
+             "names it");
+    }
+    free(path);
+}
+
+size_t leftovers_report(const char *memory_folder, const char *disk_folder,
                         const struct records *records,
                         leftovers_is_used *is_used, void *arg)
 {
-    DIR *folder = open_folder(dirfd(above), name);
-    struct dirent *entry;
-    size_t count = 0;
-    char *path;
+    struct sweep sweep = {
+        .records = records,
+        .known = known_files_of(records),
+        .is_used = is_used,
+        .arg = arg,
+    };
 
-    if (folder == NULL) {
-        return 0;
-    }
-    path = xasprintf("%s/%s", above_path, name);
-    while ((entry = readdir(folder)) != NULL) {
-        count +=
-            report_file(folder, path, entry->d_name, records, is_used, arg);
-    }
-    free(path);
-    closedir(folder);
-    /* Empty where an agent was killed before it noted that it had made it. */
-    if (record_uuid_is_valid(name)) {
-        unlinkat(dirfd(above), name, AT_REMOVEDIR);
-    }
-    return count;
-}
-
-size_t leftovers_report(const char *folder, const struct records *records,
-                        leftovers_is_used *is_used, void *arg)
-{
-    DIR *top = open_folder(AT_FDCWD, folder);
-    struct dirent *entry;
-    size_t count = 0;
-
-    if (top == NULL) {
-        return 0;
-    }
-    while ((entry = readdir(top)) != NULL) {
-        if (entry->d_name[0] != '.') {
-            count +=
-                report_vm(top, folder, entry->d_name, records, is_used, arg);
-        }
-    }
-    closedir(top);
-    return count;
+    each_entry(&sweep, AT_FDCWD, memory_folder, memory_folder, look_at_vm);
+    each_entry(&sweep, AT_FDCWD, disk_folder, disk_folder, look_at_overlay);
+    known_files_free(sweep.known);
+    return sweep.count;
 }

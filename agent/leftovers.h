@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Memory files that nobody knows of: what an agent left that died without a
- * note, or a record that somebody removed by hand.  They are large, so they are
- * told of; they are not removed, since nothing proves that they are not needed.
+ * Files that nobody knows of: what an agent left that died without a note, or a
+ * record that somebody removed by hand.  They may be large, so they are told
+ * of; they are not removed, since nothing proves that they are not needed.
  */
 #ifndef XENSNAPD_LEFTOVERS_H
 #define XENSNAPD_LEFTOVERS_H
@@ -12,13 +12,24 @@
 
 #include "agent/journal/records.h"
 
-/* Whether an operation under way made that file, or is about to. */
+/* Whether an operation under way or a hold explains that file. */
 typedef bool leftovers_is_used(const char *path, void *arg);
 
-/* A log line for each file below `folder`, where memory files of every VM have
- * a folder, that neither a record nor `is_used` knows.  Returns how many.  A
- * VM's folder that is empty goes, so not while an operation is under way. */
-size_t leftovers_report(const char *folder, const struct records *records,
+/*
+ * A log line for each
+ *
+ * - file below `memory_folder`, where memory files of every VM have a folder,
+ *   that neither a record nor `is_used` knows,
+ * - overlay in `disk_folder`, where those over block devices are, of which the
+ *   same is true, which lies under no known image, and which no process has
+ *   open.
+ *
+ * Returns how many, without those that may be of a snapshot whose record cannot
+ * be read: of these it is told as well, in other words.  A VM's folder that is
+ * empty goes, so not while an operation is under way.
+ */
+size_t leftovers_report(const char *memory_folder, const char *disk_folder,
+                        const struct records *records,
                         leftovers_is_used *is_used, void *arg);
 
 #endif

@@ -255,7 +255,8 @@ void metrics_format(FILE *out, const struct metrics_values *values)
     number(out, P "operations_running", "gauge", "Operations under way.",
            values->running);
     number(out, P "leftover_files", "gauge",
-           "Memory files that no snapshot had when the agent was started.",
+           "Memory files and overlays that no snapshot had when the agent was "
+           "started.",
            values->leftover_files);
     of_vms(out, values, P "snapshots", "Snapshots of a VM.", vm_snapshots);
     of_vms(out, values, P "snapshot_memory_bytes",

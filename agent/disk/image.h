@@ -102,4 +102,7 @@ bool image_default_path(char *buffer, size_t size, const char *active_path,
                         const char *folder, const char *current,
                         const char *name, unsigned int attempt);
 
+/* Whether a file's name may be one that the above makes.  Pure. */
+bool image_name_is_default(const char *name);
+
 #endif

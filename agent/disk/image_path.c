@@ -109,3 +109,13 @@ bool image_default_path(char *buffer, size_t size, const char *active_path,
     flatten(buffer + file_name);
     return true;
 }
+
+bool image_name_is_default(const char *name)
+{
+    static const char suffix[] = ".qcow2";
+    size_t length = strlen(name), end = sizeof(suffix) - 1;
+    const char *dot = strchr(*name ? name + 1 : name, '.');
+
+    return length > end && !strcmp(name + length - end, suffix) && dot &&
+           (size_t)(dot - name) + 1 < length - end;
+}

@@ -94,7 +94,7 @@ const char *record_index_unreadable(const struct record_index *index,
     for (size_t i = 0; i < index->unreadable_count; i++) {
         const struct record_unreadable *record = &index->unreadable[i];
 
-        if (!strcmp(record->uuid, uuid) &&
+        if ((!uuid || !strcmp(record->uuid, uuid)) &&
             (!name || !strcmp(record->name, name)))
             return record->name;
     }

@@ -41,9 +41,9 @@ const char *records_domain_name(const struct records *records,
 /* How many records a VM has; a damaged one does not count. */
 size_t records_count_of_vm(const struct records *records, const char *vm_uuid);
 
-/* The name of a record of the VM that was there and could not be read at start:
- * that of this name, or with NULL any; NULL if there is none.  What images it
- * needs is not known. */
+/* The name of a record of the VM (NULL: of any) that was there and could not be
+ * read at start: that of this name, or with NULL any; NULL if there is none.
+ * What files it needs is not known. */
 const char *records_unreadable(const struct records *records,
                                const char *vm_uuid, const char *name);
 

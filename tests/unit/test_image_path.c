@@ -102,6 +102,20 @@ static void a_path_that_a_qcow2_header_cannot_name_is_refused(void **state)
         image_default_path(path, sizeof(path), active, NULL, NULL, "new", 0));
 }
 
+static void an_overlay_is_known_by_its_name(void **state)
+{
+    (void)state;
+    assert_true(image_name_is_default("disk.new.qcow2"));
+    assert_true(image_name_is_default("disk.new-1.qcow2"));
+    assert_true(image_name_is_default(".qcow2.new.qcow2"));
+    assert_true(image_name_is_default("my.vm.new.restore.qcow2"));
+    assert_false(image_name_is_default("disk.qcow2"));
+    assert_false(image_name_is_default("disk..qcow2"));
+    assert_false(image_name_is_default(".qcow2"));
+    assert_false(image_name_is_default("disk.new.img"));
+    assert_false(image_name_is_default(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +125,7 @@ int main(void)
         cmocka_unit_test(something_of_the_image_name_always_stays),
         cmocka_unit_test(another_attempt_gets_a_number),
         cmocka_unit_test(a_block_devices_overlay_lies_in_the_folder_given),
+        cmocka_unit_test(an_overlay_is_known_by_its_name),
         cmocka_unit_test(a_path_that_does_not_fit_is_refused),
         cmocka_unit_test(a_path_that_a_qcow2_header_cannot_name_is_refused),
     };

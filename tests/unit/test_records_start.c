@@ -89,6 +89,8 @@ static void a_record_whose_checksum_is_wrong_is_not_offered(void **state)
                         "one");
     assert_null(records_unreadable(fixture->records, VM_A, "two"));
     assert_null(records_unreadable(fixture->records, VM_B, NULL));
+    assert_string_equal(records_unreadable(fixture->records, NULL, NULL),
+                        "one");
 }
 
 /* As somebody does who mends it by hand; the agent gives it a checksum when it
