@@ -305,7 +305,9 @@ static void begin_step(struct operation *operation)
         return;
     }
     if (is_stopped(operation)) {
-        fail(operation, &operation->stop, operation->current);
+        fail(operation, &operation->stop,
+             operation->current == 0 && operation->anew ? 1
+                                                        : operation->current);
         return;
     }
     if ((step->flags & STEP_NOTED) && operation->host->note &&
@@ -332,6 +334,12 @@ void operation_start(struct operation *operation)
         operation->timeout_ms ? now_ms(operation) + operation->timeout_ms
                               : NEVER;
     defer(operation);
+}
+
+void operation_recover_anew(struct operation *operation)
+{
+    operation->anew = true;
+    operation_start(operation);
 }
 
 void operation_recover_undo(struct operation *operation, size_t index,

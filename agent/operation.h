@@ -27,7 +27,8 @@
  * A crash and a failure are one path: what a noted step leaves behind lets the
  * next process take the operation up again, back or forward.
  *
- * An operation that gave up before its first step ran has nothing to undo.
+ * An operation that gave up before its first step ran has nothing to undo,
+ * unless an earlier process had begun it.
  */
 #ifndef XENSNAPD_OPERATION_H
 #define XENSNAPD_OPERATION_H
@@ -117,6 +118,7 @@ struct operation {
     bool ended;           /* operation_step_done() was called */
     bool deferred;
     bool recovering; /* an undo is to begin at `current` */
+    bool anew;       /* the first step counts as begun */
     uint64_t step_began_ms;
     uint64_t operation_deadline_ms;
     uint64_t step_deadline_ms;
@@ -129,9 +131,12 @@ void operation_start(struct operation *operation);
  * Takes up an operation that a crash interrupted, instead of starting it.
  * `recover_undo`: undoes the step of that index and all before it, and fails
  * with `why`.  `recover_forward`: it was committed, and goes on with that step.
+ * `recover_anew`: starts it; its first step is undone also if it is given up
+ * before that.
  */
 void operation_recover_undo(struct operation *operation, size_t index,
                             const struct error *why);
+void operation_recover_anew(struct operation *operation);
 void operation_recover_forward(struct operation *operation, size_t index);
 
 /* `err` NULL or ERR_NONE: success.  Copied. */

@@ -449,7 +449,7 @@ static void recover_delete(struct snapshot *snapshot)
         return;
     }
     snapshot_free_disks(snapshot);
-    operation_start(&snapshot->operation);
+    operation_recover_anew(&snapshot->operation);
 }
 
 void recovery_begin(struct snapshot *snapshot)

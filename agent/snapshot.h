@@ -207,6 +207,8 @@ struct snapshot {
     bool merge_stop;          /* cancelled */
     bool was_marked;          /* an earlier delete had begun */
     bool merge_begun;         /* the state may no longer be whole */
+    bool merge_streams;       /* the job does, whichever was planned */
+    bool job_found;           /* QEMU has that of an earlier try */
     struct error merge_error; /* of the disk at work: its job's */
 
     /* revert */

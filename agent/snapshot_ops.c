@@ -196,7 +196,7 @@ static const struct step start_from_snapshot[] = {
  * again does the rest. */
 static const struct step delete[] = {
     { "find-snapshot", "looking for the snapshot",
-          snapshot_find, NULL, NULL, SECONDS(10), 1, 0 },
+          snapshot_find, disks_merge_withdraw, NULL, SECONDS(10), 1, 0 },
     { "plan", "finding out what else needs the snapshot's images",
           delete_plan_disks, NULL, NULL, SECONDS(60), 4, 0 },
     { "mark-record", "marking the snapshot's record",

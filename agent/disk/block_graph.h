@@ -69,6 +69,9 @@ void block_graph_query_chains(struct qmp *qmp, block_graph_on_ready *on_ready,
 const struct block_disk *block_graph_find(const struct block_graph *graph,
                                           const char *vdev, bool emulated);
 
+/* Where in its chain the disk (NULL: there is none) has that image; -1: not. */
+int block_disk_place(const struct block_disk *disk, const char *path);
+
 void block_graph_free(struct block_graph *graph);
 
 #endif

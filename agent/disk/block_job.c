@@ -23,6 +23,9 @@
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
+#define COMMIT "block-commit"
+#define STREAM "block-stream"
+
 #define FIRST_LOOK_MS 10u
 #define LAST_LOOK_MS  1000u
 
@@ -46,8 +49,11 @@ struct block_job {
     uint32_t look_ms;
     unsigned int failed_looks;
     unsigned int absent_looks; /* those of them that found no QEMU */
-    char *flush; /* a node, flushed before its header changes; or NULL */
+    char *flush_of_commit; /* nodes, flushed before a header changes; NULL: */
+    char *flush_of_stream; /* there is no need */
     bool flushed;
+    bool withdraws;     /* it is only here to end the job */
+    bool seen;          /* QEMU has taken it */
     bool may_start;     /* what before_start waits for is done */
     bool vanishes;      /* when it ends, with its error */
     bool completing;    /* job-complete was sent */
@@ -81,7 +87,8 @@ static void end(struct block_job *job, const struct error *err)
     qmp_close(job->qmp);
     event_free(job->timer);
     json_object_put(job->start);
-    free(job->flush);
+    free(job->flush_of_commit);
+    free(job->flush_of_stream);
     free(job->id);
     free(job);
     on_done(own.code == ERR_NONE ? NULL : &own, arg);
@@ -123,11 +130,13 @@ static const char *string_in(struct json_object *object, const char *key)
  * work on it. */
 static void look_failed(struct block_job *job, const struct error *err)
 {
+    bool absent = qmp_has_no_peer(job->qmp);
+
     job->failed_looks++;
-    job->absent_looks += qmp_has_no_peer(job->qmp);
-    if (job->start != NULL || job->failed_looks >= FAILED_LOOKS_MAX ||
+    job->absent_looks += absent;
+    if (!job->seen || job->failed_looks >= FAILED_LOOKS_MAX ||
         job->absent_looks >= ABSENT_LOOKS_MAX) {
-        end(job, err);
+        end(job, job->withdraws && absent ? NULL : err);
     } else {
         look_later(job);
     }
@@ -193,7 +202,7 @@ static void conclude(struct block_job *job, const char *words)
 {
     char shown[256];
 
-    if (words[0] != '\0' && job->error.code == ERR_NONE) {
+    if (words[0] != '\0' && job->error.code == ERR_NONE && !job->withdraws) {
         error_set(&job->error, job->cancelling ? ERR_CANCELLED : ERR_QMP,
                   "QEMU: %s", error_sanitise(shown, sizeof(shown), words));
     }
@@ -246,10 +255,10 @@ static void on_flushed(struct json_object *ret, const struct error *err,
  * image flushes by itself.)  QMP has no command for this, and qemu-io's "flush"
  * does not tell when it fails.  "reopen", with nothing to be changed, flushes
  * first and tells. */
-static void flush(struct block_job *job)
+static void flush(struct block_job *job, const char *node)
 {
     struct json_object *arguments = json_object_new_object();
-    char *line = xasprintf("qemu-io %s reopen", job->flush);
+    char *line = xasprintf("qemu-io %s reopen", node);
 
     json_object_object_add(arguments, "command-line",
                            json_object_new_string(line));
@@ -282,8 +291,11 @@ static void finalize(struct block_job *job)
 
 static void act_on_pending(struct block_job *job)
 {
-    if (job->flush != NULL && !job->flushed) {
-        flush(job);
+    const char *node =
+        job->vanishes ? job->flush_of_stream : job->flush_of_commit;
+
+    if (node != NULL && !job->flushed) {
+        flush(job, node);
     } else {
         finalize(job);
     }
@@ -329,8 +341,12 @@ static void act_on(struct block_job *job, struct json_object *entry)
 
 static void note_begin(struct block_job *job)
 {
+    job->seen = true;
     if (job->where.began != NULL) {
         *job->where.began = true;
+    }
+    if (job->where.streams != NULL) {
+        *job->where.streams = job->vanishes;
     }
 }
 
@@ -378,6 +394,19 @@ static void start_job(struct block_job *job, bool leftover)
     }
 }
 
+/* It was at work, or is not to be. */
+static void end_missing(struct block_job *job)
+{
+    struct error gone;
+
+    if (job->vanishes || job->withdraws) {
+        end(job, job->error.code != ERR_NONE ? &job->error : NULL);
+        return;
+    }
+    error_set(&gone, ERR_QMP, "QEMU knows nothing of job %s any more", job->id);
+    end(job, &gone);
+}
+
 static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
 {
     struct block_job *job = arg;
@@ -397,21 +426,15 @@ static void on_jobs(struct json_object *ret, const struct error *err, void *arg)
         start_job(job, entry != NULL);
         return;
     }
+    if (entry == NULL) {
+        end_missing(job);
+        return;
+    }
     /* One of that name at work is an earlier agent's: it is the same merge. */
-    note_begin(job);
     json_object_put(job->start);
     job->start = NULL;
-    if (entry == NULL && job->vanishes) {
-        end(job, job->error.code != ERR_NONE ? &job->error : NULL);
-        return;
-    }
-    if (entry == NULL) {
-        error_set(&own, ERR_QMP, "QEMU knows nothing of job %s any more",
-                  job->id);
-        end(job, &own);
-        return;
-    }
     job->vanishes = strcmp(string_in(entry, "type"), "stream") == 0;
+    note_begin(job);
     report_progress(job, entry);
     act_on(job, entry);
 }
@@ -444,31 +467,16 @@ static void add_string(struct json_object *object, const char *key,
     json_object_object_add(object, key, json_object_new_string(value));
 }
 
-static struct block_job *begin(const struct block_job_where *where,
-                               const char *id, const char *command,
-                               struct json_object *start, bool vanishes,
-                               const char *flushed_node,
-                               block_job_on_progress *on_progress,
-                               block_job_on_done *on_done, void *arg)
+static struct block_job *new_job(const struct block_job_where *where,
+                                 const char *id, block_job_on_done *on_done,
+                                 void *arg)
 {
     struct block_job *job = xcalloc(1, sizeof(*job));
     struct timeval at_once = {0};
 
-    add_string(start, "job-id", id);
-    job->vanishes = vanishes;
-    job->flush = flushed_node == NULL ? NULL : xstrdup(flushed_node);
-    json_object_object_add(start, "auto-dismiss",
-                           json_object_new_boolean(vanishes));
-    if (where->before_switch != NULL || flushed_node != NULL) {
-        json_object_object_add(start, "auto-finalize",
-                               json_object_new_boolean(false));
-    }
     job->where = *where;
     job->id = xstrdup(id);
-    job->command = command;
-    job->start = start;
     job->look_ms = FIRST_LOOK_MS;
-    job->on_progress = on_progress;
     job->on_done = on_done;
     job->arg = arg;
     job->timer = evtimer_new(where->loop, on_timer, job);
@@ -476,35 +484,70 @@ static struct block_job *begin(const struct block_job_where *where,
     return job;
 }
 
+/* Which of both it is to be decides `command`; which it is, QEMU. */
+static struct block_job *begin(const struct block_job_where *where,
+                               const char *id, const char *command,
+                               struct json_object *start,
+                               const struct block_job_images *images,
+                               block_job_on_progress *on_progress,
+                               block_job_on_done *on_done, void *arg)
+{
+    struct block_job *job = new_job(where, id, on_done, arg);
+    bool lower = strcmp(images->device, images->over) != 0;
+
+    job->command = command;
+    job->vanishes = strcmp(command, STREAM) == 0;
+    job->flush_of_stream = xstrdup(images->over);
+    job->flush_of_commit = lower ? xstrdup(images->state) : NULL;
+    job->on_progress = on_progress;
+    add_string(start, "job-id", id);
+    json_object_object_add(start, "auto-dismiss",
+                           json_object_new_boolean(job->vanishes));
+    if (where->before_switch != NULL || job->vanishes || lower) {
+        json_object_object_add(start, "auto-finalize",
+                               json_object_new_boolean(false));
+    }
+    job->start = start;
+    return job;
+}
+
 struct block_job *block_job_commit(const struct block_job_where *where,
-                                   const char *id, const char *device_node,
-                                   const char *top_node, const char *base_node,
+                                   const char *id,
+                                   const struct block_job_images *images,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg)
 {
     struct json_object *start = json_object_new_object();
 
-    add_string(start, "device", device_node);
-    add_string(start, "top-node", top_node);
-    add_string(start, "base-node", base_node);
-    return begin(where, id, "block-commit", start, false,
-                 strcmp(device_node, top_node) == 0 ? NULL : base_node,
-                 on_progress, on_done, arg);
+    add_string(start, "device", images->device);
+    add_string(start, "top-node", images->over);
+    add_string(start, "base-node", images->state);
+    return begin(where, id, COMMIT, start, images, on_progress, on_done, arg);
 }
 
 struct block_job *block_job_stream(const struct block_job_where *where,
-                                   const char *id, const char *node,
-                                   const char *base_node, const char *base_path,
+                                   const char *id,
+                                   const struct block_job_images *images,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg)
 {
     struct json_object *start = json_object_new_object();
 
-    add_string(start, "device", node);
-    add_string(start, "base-node", base_node);
-    add_string(start, "backing-file", base_path);
-    return begin(where, id, "block-stream", start, true, node, on_progress,
-                 on_done, arg);
+    add_string(start, "device", images->over);
+    add_string(start, "base-node", images->below);
+    add_string(start, "backing-file", images->below_path);
+    return begin(where, id, STREAM, start, images, on_progress, on_done, arg);
+}
+
+struct block_job *block_job_withdraw(const struct block_job_where *where,
+                                     const char *id, block_job_on_done *on_done,
+                                     void *arg)
+{
+    struct block_job *job = new_job(where, id, on_done, arg);
+
+    job->withdraws = true;
+    job->cancel = true;
+    return job;
 }
 
 /* Before the start it may have taken its time: QEMU is looked at once more. */

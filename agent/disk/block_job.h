@@ -50,40 +50,57 @@ struct block_job_where {
     const struct qmp_settings *qmp;
     uint32_t domid;
     const char *uuid;
-    bool *began; /* set once QEMU has taken the job; NULL: not of interest */
+    bool *began;   /* set once QEMU has taken the job; NULL: not of interest */
+    bool *streams; /* then also whether it is a stream; NULL likewise */
     /* NULL: none; called with the job's arg */
     block_job_await *before_start;
     block_job_await *before_switch;
     block_job_may *may_complete; /* NULL: always */
 };
 
+/* Nodes of one chain; not kept. */
+struct block_job_images {
+    const char *device; /* the device's root */
+    const char *over;   /* an image, */
+    const char *state;  /* the one under it, */
+    const char *below;  /* and of a stream the one under that, with its path */
+    const char *below_path;
+};
+
 /*
- * Merges an image into the one under it (block-commit): `top_node` into
- * `base_node`, in the chain of the device whose root is `device_node`.  If
- * `top_node` is that root, the device goes on with the base.  The base is
- * always named: without one QEMU merges the whole chain into its last image.
- * `id` names the job; `on_progress` may be NULL.  What `where` points to must
- * outlive the job.  A job of that `id` that is at work is followed instead,
- * whichever it is: an earlier agent's.  No other QMP session of ours on that
- * domain may be open.
+ * Merges `over` into `state` (block-commit).  If `over` is the device's root,
+ * the device goes on with `state`.  The base is always named: without one QEMU
+ * merges the whole chain into its last image.  `id` names the job;
+ * `on_progress` may be NULL.  What `where` points to must outlive the job.  A
+ * job of that `id` that is at work is followed instead, whichever way it
+ * merges: an earlier agent's.  No other QMP session of ours on that domain may
+ * be open.
  */
 struct block_job *block_job_commit(const struct block_job_where *where,
-                                   const char *id, const char *device_node,
-                                   const char *top_node, const char *base_node,
+                                   const char *id,
+                                   const struct block_job_images *images,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg);
 
 /*
- * Merges what lies between an image and `base_node`, an image further down,
- * into that image (block-stream), whose header then names `base_path`.  Whether
- * it came to its end or was given up is not known when it is done: the block
- * graph tells.  The rest as above.
+ * Merges `state` into `over` (block-stream), whose header then names
+ * `below_path`.  Whether it came to its end or was given up is not known when
+ * it is done: the block graph tells.  The rest as above.
  */
 struct block_job *block_job_stream(const struct block_job_where *where,
-                                   const char *id, const char *node,
-                                   const char *base_node, const char *base_path,
+                                   const char *id,
+                                   const struct block_job_images *images,
                                    block_job_on_progress *on_progress,
                                    block_job_on_done *on_done, void *arg);
+
+/*
+ * Gives up the job of that id, which an earlier agent began, and dismisses it.
+ * `err` NULL also where there is none, or no QEMU.  Whether it had come to its
+ * switch before, the block graph tells.
+ */
+struct block_job *block_job_withdraw(const struct block_job_where *where,
+                                     const char *id, block_job_on_done *on_done,
+                                     void *arg);
 
 /*
  * `err` NULL: on with it.  Else the job is given up for that reason, and the

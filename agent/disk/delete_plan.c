@@ -21,17 +21,6 @@
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
-/* Where in the chain that QEMU has open for the disk the image is; -1: not. */
-static int place_in_chain(const struct block_disk *open, const char *path)
-{
-    for (size_t i = 0; open != NULL && i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, path) == 0) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
 static bool in_use(struct error *err, const struct snapshot_disk *disk,
                    const char *first, const char *second)
 {
@@ -49,7 +38,7 @@ static bool find_over(const struct snapshot *snapshot,
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    int place = place_in_chain(open, disk->path);
+    int place = block_disk_place(open, disk->path);
     const char *over = open != NULL && place > 0
                            ? open->chain[place - 1].path
                            : tree_image_over(records, uuid, disk->path, NULL);
@@ -79,7 +68,7 @@ static bool image_lists_snapshot(const struct block_image *image,
 static bool plan_internal(struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
-    int place = place_in_chain(open, disk->path);
+    int place = block_disk_place(open, disk->path);
 
     if (place > 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
@@ -111,7 +100,7 @@ static bool check_offline(const struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
     if ((disk->merge == MERGE_OFFLINE || disk->merge == STREAM_OFFLINE) &&
-        place_in_chain(open, disk->path) >= 0) {
+        block_disk_place(open, disk->path) >= 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: the domain uses %s, over which %s lies "
                          "aside; that has to go first",
@@ -175,14 +164,14 @@ static bool find_merged(const struct snapshot *snapshot,
     const struct record *record = records_find(records, uuid, snapshot->name);
     const struct record_disk *noted = tree_disk(record, disk->vdev);
     const char *merging = noted->merging;
-    int place = place_in_chain(open, disk->path);
+    int place = block_disk_place(open, disk->path);
     bool merged;
 
     *ret_over = NULL;
     if (merging == NULL || access(merging, F_OK) != 0) {
         return true;
     }
-    if (place_in_chain(open, merging) >= 0) {
+    if (block_disk_place(open, merging) >= 0) {
         merged = false;
     } else if (noted->merged != NULL) {
         merged = place >= 0 || !image_is_newer(merging, disk->path);
@@ -209,7 +198,7 @@ static bool check_restore_overlay(const struct snapshot_disk *disk,
     if (disk->restore_overlay == NULL) {
         return true;
     }
-    if (place_in_chain(open, disk->restore_overlay) >= 0) {
+    if (block_disk_place(open, disk->restore_overlay) >= 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: the domain runs on %s since it was "
                          "restored with xl from the snapshot's memory file",
@@ -253,7 +242,7 @@ static bool streams(const struct snapshot *snapshot,
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    int place = place_in_chain(open, disk->path);
+    int place = block_disk_place(open, disk->path);
     uint64_t below, above;
     struct image_info info;
     struct error err;
@@ -298,7 +287,7 @@ static bool find_streamed(const struct snapshot *snapshot,
         strcmp(over.backing_path, state.backing_path) != 0) {
         return true;
     }
-    if (place_in_chain(open, noted->merging) >= 0) {
+    if (block_disk_place(open, noted->merging) >= 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: copying %s into %s was interrupted, and the "
                          "domain runs on that, which may lack some of it; shut "
@@ -355,7 +344,7 @@ static bool plan_external(const struct snapshot *snapshot,
                              "first",
                              disk->vdev, over, disk->path, inside);
         }
-        live = place_in_chain(open, over) >= 0;
+        live = block_disk_place(open, over) >= 0;
         if (streams(snapshot, open, disk, over)) {
             plan_merge(disk, over, live ? STREAM_LIVE : STREAM_OFFLINE);
         } else {
@@ -363,7 +352,7 @@ static bool plan_external(const struct snapshot *snapshot,
         }
         return check_offline(disk, open, err);
     }
-    if (place_in_chain(open, disk->path) < 0 &&
+    if (block_disk_place(open, disk->path) < 0 &&
         records_owns_file(records, uuid, disk->path)) {
         disk->merge = MERGE_REMOVE;
     }

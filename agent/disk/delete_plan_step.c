@@ -9,7 +9,7 @@
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 
-static void list_disks(struct snapshot *snapshot)
+void delete_list_disks(struct snapshot *snapshot)
 {
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
@@ -117,7 +117,7 @@ void delete_plan_disks(struct operation *operation)
     struct agent *agent = snapshot->agent;
     struct error err;
 
-    list_disks(snapshot);
+    delete_list_disks(snapshot);
     if (!check_records(snapshot, &err) || !check_drivers(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {

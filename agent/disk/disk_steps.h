@@ -64,4 +64,11 @@ operation_act delete_plan_disks;
 operation_act disks_merge;
 operation_act disks_merge_abort;
 
+/* Undo of a delete: what an earlier one began live and never came to the end of
+ * does not stay in QEMU. */
+operation_act disks_merge_withdraw;
+
+/* Fills in the disks from the record. */
+void delete_list_disks(struct snapshot *snapshot);
+
 #endif

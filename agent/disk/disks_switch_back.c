@@ -177,11 +177,15 @@ static void start_job(struct snapshot *snapshot, bool switches)
 {
     const struct block_disk *open = open_disk(snapshot);
     struct block_job_where where = snapshot_job_place(snapshot);
+    const struct block_job_images images = {
+        .device = open->node,
+        .over = open->node,
+        .state = open->chain[1].node,
+    };
 
     merge_switch_awaited(snapshot, &where, switches);
-    snapshot->merge_job =
-        block_job_commit(&where, snapshot->merge_job_id, open->node, open->node,
-                         open->chain[1].node, NULL, on_merged, snapshot);
+    snapshot->merge_job = block_job_commit(&where, snapshot->merge_job_id,
+                                           &images, NULL, on_merged, snapshot);
 }
 
 /* An earlier agent's guardian may be about to let QEMU go on, with whichever
@@ -277,12 +281,7 @@ static void delete_internal(struct snapshot *snapshot)
 /* Somebody made an image over the overlay: it is in use, but not on top. */
 static bool is_buried(const struct block_disk *open, const char *overlay)
 {
-    for (size_t i = 1; i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, overlay) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return block_disk_place(open, overlay) > 0;
 }
 
 /* True if something was begun for this disk. */

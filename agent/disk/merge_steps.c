@@ -70,12 +70,7 @@ static const struct block_disk *open_disk(struct snapshot *snapshot)
 
 static bool uses(const struct block_disk *open, const char *path)
 {
-    for (size_t i = 0; open != NULL && i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, path) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return block_disk_place(open, path) >= 0;
 }
 
 /* An earlier agent may have begun it, and the images grown since. */
@@ -142,6 +137,8 @@ static void on_merged(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
 
+    disk_at_work(snapshot)->merge =
+        snapshot->merge_streams ? STREAM_LIVE : MERGE_LIVE;
     snapshot->merge_job = NULL;
     snapshot->bytes_total = 0;
     snapshot->merge_error = (struct error){0};
@@ -174,51 +171,50 @@ static void on_progress(uint64_t done, uint64_t total, void *arg)
                                     snapshot->disk_count));
 }
 
-/* The image's place in the chain; it is there, for the plan found it. */
-static size_t place_of(const struct block_disk *open, const char *path)
-{
-    size_t i = 0;
-
-    while (strcmp(open->chain[i].path, path) != 0) {
-        i++;
-    }
-    return i;
-}
-
 static void start_job(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     const struct block_disk *open = open_disk(snapshot);
-    const struct block_image *over = &open->chain[place_of(open, disk->over)];
-    const struct block_image *state = &open->chain[place_of(open, disk->path)];
+    /* They are there, for the plan found them. */
+    const struct block_image *over =
+        &open->chain[block_disk_place(open, disk->over)];
+    const struct block_image *state =
+        &open->chain[block_disk_place(open, disk->path)];
+    struct block_job_images images = {
+        .device = open->node,
+        .over = over->node,
+        .state = state->node,
+    };
     struct block_job_where where = snapshot_job_place(snapshot);
     const char *id = snapshot->merge_job_id;
 
     where.began = &snapshot->merge_begun;
+    where.streams = &snapshot->merge_streams;
+    snapshot->merge_streams = disk->merge == STREAM_LIVE;
     /* What lies below the active image no guest writes to.  (What is planned as
      * a stream may be the commit that an earlier agent began.) */
     merge_switch_awaited(snapshot, &where, over == open->chain);
     if (disk->merge == STREAM_LIVE) {
-        snapshot->merge_job =
-            block_job_stream(&where, id, over->node, state[1].node,
-                             state[1].path, on_progress, on_merged, snapshot);
+        images.below = state[1].node;
+        images.below_path = state[1].path;
+        snapshot->merge_job = block_job_stream(&where, id, &images, on_progress,
+                                               on_merged, snapshot);
     } else {
-        snapshot->merge_job =
-            block_job_commit(&where, id, open->node, over->node, state->node,
-                             on_progress, on_merged, snapshot);
+        snapshot->merge_job = block_job_commit(&where, id, &images, on_progress,
+                                               on_merged, snapshot);
     }
 }
 
 static void on_guarded(struct snapshot *snapshot, const struct error *err)
 {
+    struct error stopped;
+
     if (err->code != ERR_NONE) {
         end_step(snapshot, err);
     } else if (snapshot->merge_stop) {
-        /* The job that an earlier agent may have begun is not to stay. */
-        error_set(&snapshot->merge_error, ERR_CANCELLED,
-                  "given up before merging %s",
+        error_set(&stopped, ERR_CANCELLED, "given up before merging %s",
                   merge_remains(disk_at_work(snapshot)));
-        merge_look(snapshot, on_looked);
+        end_step(snapshot, &stopped);
     } else {
         start_job(snapshot);
     }
@@ -226,7 +222,8 @@ static void on_guarded(struct snapshot *snapshot, const struct error *err)
 
 static void merge_live(struct snapshot *snapshot)
 {
-    if (place_of(open_disk(snapshot), disk_at_work(snapshot)->over) == 0) {
+    if (block_disk_place(open_disk(snapshot), disk_at_work(snapshot)->over) ==
+        0) {
         merge_guard_set(snapshot, on_guarded);
     } else {
         start_job(snapshot);

@@ -237,16 +237,6 @@ static void end_look(struct snapshot *snapshot, const struct error *err)
     }
 }
 
-static bool uses(const struct block_disk *open, const char *path)
-{
-    for (size_t i = 0; open != NULL && i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, path) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void on_graph(struct block_graph *graph, const struct error *err,
                      void *arg)
 {
@@ -261,7 +251,8 @@ static void on_graph(struct block_graph *graph, const struct error *err,
     }
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;
-    if (!uses(block_graph_find(graph, disk->vdev, false), merged)) {
+    if (block_disk_place(block_graph_find(graph, disk->vdev, false), merged) <
+        0) {
         error_set(&own, ERR_INTERRUPTED, "QEMU has gone on with %s",
                   disk->path);
     }

@@ -11,8 +11,7 @@ import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
-from native.guardians import kill_with_guardian
-from native.merges import chain, two
+from native.merges import chain, delete, kill_at, reboot, two, write
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
 
@@ -29,10 +28,6 @@ def three(world, agent):
     domain.write("xvda", 8 << 20, b"x" * (1 << 20))
     domain.disks["xvda"].front.flush()
     return domain
-
-
-def delete(agent, name):
-    return agent.request("delete", domain="alice", name=name)
 
 
 def assert_as_before(domain, images):
@@ -75,32 +70,6 @@ def test_a_flush_that_fails_is_noticed(world, agent, name, written):
 
 
 # -- the switch -------------------------------------------------------------
-
-def kill_at(agent, domain, command, kind, guardian=False):
-    """Kills the agent, and with `guardian` what would go on for it."""
-    fault = domain.interpose().fault(command, kind)
-    request = agent.submit("delete", domain="alice", name="s1")
-    fault.wait_reached()
-    if guardian:
-        kill_with_guardian(agent.world, domain, agent)
-    else:
-        agent.kill()
-    domain.uninterpose()
-    return request
-
-
-def write(domain, byte):
-    domain.write("xvda", 0, byte * 4096)
-    domain.disks["xvda"].front.flush()
-
-
-def reboot(world, domain, path=None):
-    """As `on_reboot` does it: on what the stored configuration names."""
-    path = path or domain.stored_config()["disks"][0]["pdev_path"]
-    world.remove_domain(domain)
-    return world.add_domain("alice", uuid=domain.uuid,
-                            disks=[{"vdev": "xvda", "format": "qcow2", "path": path}])
-
 
 def content(path, offset):
     raw = f"{path}.raw"
@@ -241,37 +210,6 @@ def test_a_switch_that_failed_while_no_agent_looked_is_put_right_first(world, ag
     assert request.wait()["state"] == "done"
     assert_disk_is_on(domain, "xvda", base)
     assert domain.read("xvda", 0, 4096) == b"2" * 4096
-
-
-def test_the_merge_of_another_snapshot_is_not_followed(world, agent):
-    """One that an agent which died had begun, and nobody has asked for since."""
-    domain, state, _ = two(world, agent)
-    assert agent.request("create", domain="alice", name="s2", memory=0)["state"] == "done"
-    write(domain, b"2")
-    images = chain(domain)
-    fault = domain.interpose().fault("block-commit", "hold-after")
-    request = agent.submit("delete", domain="alice", name="s2")
-    fault.wait_reached()
-    agent.kill()
-    domain.uninterpose()
-    fault = domain.interpose().fault("query-named-block-nodes", "hold-before")
-    agent.start()
-    fault.wait_reached()
-    request.cancel()
-    agent.request("explode", domain="alice")  # what was asked before has been read
-    fault.release()
-    assert_failed(request.wait(), "cancelled")
-    domain.uninterpose()
-    job, = domain.qmp("query-jobs")
-    assert job["id"] == merge_job_id("xvda", state)
-    assert_failed(delete(agent, "s1"), "qmp-error", "QEMU refused block-commit")
-    assert chain(domain) == images
-    assert_disk_is_on(domain, "xvda", images[0])
-    for name in ("s2", "s1"):
-        assert delete(agent, name)["state"] == "done"
-    assert_disk_is_on(domain, "xvda", images[-1])
-    assert domain.read("xvda", 0, 4096) == b"2" * 4096
-    assert domain.read("xvda", 65536, 4096) == b"1" * 4096
 
 
 def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(world, agent):

@@ -255,6 +255,33 @@ static void going_back_with_nothing_to_undo_ends_at_once(void **state)
     assert_finished(ERR_INTERRUPTED, "x");
 }
 
+/* What the earlier process had begun is still there. */
+static void one_begun_anew_is_undone_also_if_it_is_given_up_at_once(
+    void **state)
+{
+    (void)state;
+    operation_recover_anew(&operation);
+    assert_true(operation_cancel(&operation, ERR_CANCELLED, "enough"));
+    turn();
+    assert_string_equal(trace, "undo:a");
+    succeed();
+    assert_finished(ERR_CANCELLED, "a");
+}
+
+static void one_begun_anew_runs_like_any_other(void **state)
+{
+    (void)state;
+    operation_recover_anew(&operation);
+    turn();
+    succeed();
+    assert_string_equal(trace, "run:a note:b run:b");
+    fail_with("no");
+    assert_string_equal(trace, "run:a note:b run:b undo:b");
+    succeed();
+    succeed();
+    assert_finished(ERR_QMP, "b");
+}
+
 static void an_undo_that_fails_while_going_back_does_not_stop_the_others(
     void **state)
 {
@@ -493,6 +520,8 @@ int main(void)
         TEST(going_back_from_the_first_step_undoes_that_alone),
         TEST(going_back_passes_over_what_has_nothing_to_undo),
         TEST(going_back_with_nothing_to_undo_ends_at_once),
+        TEST(one_begun_anew_is_undone_also_if_it_is_given_up_at_once),
+        TEST(one_begun_anew_runs_like_any_other),
         TEST(an_undo_that_fails_while_going_back_does_not_stop_the_others),
         TEST(going_back_cannot_be_cancelled_and_has_no_time_limit),
         TEST(going_back_writes_no_notes),
