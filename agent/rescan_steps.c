@@ -425,7 +425,9 @@ void rescan_adjust(struct operation *operation)
     struct error err;
 
     remember_targets(snapshot);
-    if (!note_targets(snapshot, true, &err)) {
+    if (!supervisor_lets_change(snapshot->agent->supervisor,
+                                snapshot->guest.uuid, &err) ||
+        !note_targets(snapshot, true, &err)) {
         operation_step_done(operation, &err);
         return;
     }

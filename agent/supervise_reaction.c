@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
@@ -15,31 +14,19 @@
 #include "agent/guest/guest_aftermath.h"
 #include "agent/guest/stored_config.h"
 #include "agent/guest/xen_paths.h"
-#include "agent/supervise_action.h"
 #include "agent/supervise_notes.h"
+#include "agent/supervise_reaction_private.h"
 
 /* xl waits this long before its only attempt to create the domain anew:
  * without, "domain re-creation fails sometimes". */
 #define FIRST_PAUSE_MS   2000
 #define LONGEST_PAUSE_MS 600000
 
-/* Up to here, about a minute, a failure may well mend itself. */
-#define PATIENT_ATTEMPTS 6
+/* For a change of the configuration that has begun: libxl's lock is waited for
+ * that long at most. */
+#define CHANGE_LOOK_MS 100
 
-struct reaction {
-    struct guests *guests;
-    const char *notes_folder;
-    struct guest guest; /* the old one; then the new one's domid */
-    struct shutdown_action action;
-    libxl_domain_config *config; /* of the attempt under way */
-    char *json;                  /* what every attempt begins with */
-    struct event *timer;
-    unsigned int attempt;
-    reaction_on_end *on_end;
-    void *arg;
-};
-
-static void config_dispose(struct reaction *reaction)
+void reaction_drop_config(struct reaction *reaction)
 {
     if (!reaction->config)
         return;
@@ -50,140 +37,71 @@ static void config_dispose(struct reaction *reaction)
 
 static void reaction_free(struct reaction *reaction)
 {
-    config_dispose(reaction);
+    reaction_drop_config(reaction);
     free(reaction->json);
     event_free(reaction->timer);
     free(reaction);
 }
 
-static void end(struct reaction *reaction, enum reaction_end how,
-                const struct error *err)
+void reaction_finish(struct reaction *reaction, enum reaction_end how)
 {
-    reaction->on_end(how, reaction->guest.domid, err, reaction->arg);
+    reaction->on_end(how, reaction->guest.domid, reaction->arg);
     reaction_free(reaction);
 }
 
-static void fail(struct reaction *reaction, const struct error *err,
-                 const char *what)
-{
-    struct error told = *err;
+/* ---- once more ---- */
 
-    error_prefix(&told, "domain %s %s: ", reaction->guest.name, what);
-    end(reaction, REACTION_FAILED, &told);
-}
-
-/* ---- starting it anew ---- */
-
-static void create_next(struct reaction *reaction);
-
-static void unpaused(const struct error *err, void *arg)
+static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct reaction *reaction = arg;
-
-    if (err)
-        LOG_ERROR("domain %s is started anew as domain %" PRIu32
-                  " but stays paused: %s; unpause it",
-                  reaction->guest.name, reaction->guest.domid, err->message);
-    else
-        LOG_NOTICE("domain %s runs again, as domain %" PRIu32,
-                   reaction->guest.name, reaction->guest.domid);
-    end(reaction, REACTION_RESTARTED, NULL);
-}
-
-static void create_failed(struct reaction *reaction, const struct error *err)
-{
-    char *kept = note_config_path(reaction->notes_folder, reaction->guest.uuid);
-
-    if (reaction->attempt < PATIENT_ATTEMPTS)
-        LOG_WARN("domain %s could not be started anew (attempt %u): %s",
-                 reaction->guest.name, reaction->attempt, err->message);
-    else
-        LOG_ERROR("domain %s is down and could not be started anew (attempt "
-                  "%u): %s; this goes on until it works, or you start it, or "
-                  "you remove %s",
-                  reaction->guest.name, reaction->attempt, err->message, kept);
-    free(kept);
-    create_next(reaction);
-}
-
-static void created(uint32_t domid, const struct error *err, void *arg)
-{
-    struct reaction *reaction = arg;
-
-    config_dispose(reaction);
-    if (err) {
-        create_failed(reaction, err);
-        return;
-    }
-    reaction->guest.domid = domid;
-    guest_unpause(reaction->guests, domid, unpaused, reaction);
-}
-
-/* Somebody may have been quicker while this agent waited. */
-static bool somebody_runs_it(const struct reaction *reaction)
-{
-    struct guest found[4];
-    size_t count = guests_of_uuid(reaction->guests, reaction->guest.uuid, found,
-                                  sizeof(found) / sizeof(*found));
-
-    for (size_t i = 0; i < count; i++)
-        if (!found[i].shutdown && !found[i].dying)
-            return true;
-    return false;
-}
-
-static bool is_wanted(const struct reaction *reaction)
-{
-    char *kept = note_config_path(reaction->notes_folder, reaction->guest.uuid);
-    bool there = !access(kept, F_OK);
-
-    free(kept);
-    if (!there)
-        LOG_NOTICE("domain %s is given up: its kept configuration was removed",
-                   reaction->guest.name);
-    else if (somebody_runs_it(reaction))
-        LOG_NOTICE("domain %s has been started by somebody else",
-                   reaction->guest.name);
-    else
-        return true;
-    return false;
-}
-
-static void create_now(evutil_socket_t fd, short what, void *arg)
-{
-    struct reaction *reaction = arg;
-    libxl_domain_config *config;
-    struct error err;
 
     (void)fd;
     (void)what;
-    if (!is_wanted(reaction)) {
-        end(reaction, REACTION_GONE, NULL);
-        return;
-    }
-    reaction->attempt++;
-    config = xcalloc(1, sizeof(*config));
-    if (!config_text_parse(reaction->guests, reaction->json, config, &err)) {
-        free(config);
-        create_failed(reaction, &err);
-        return;
-    }
-    config_dispose(reaction);
-    reaction->config = config;
-    guest_create(reaction->guests, config, -1, created, reaction);
+    reaction->next(reaction);
 }
 
-static void create_next(struct reaction *reaction)
+static void act_after(struct reaction *reaction, uint64_t ms,
+                      reaction_act *next)
+{
+    struct timeval pause = clock_timeval(ms);
+
+    reaction->next = next;
+    event_add(reaction->timer, &pause);
+}
+
+void reaction_attempt_later(struct reaction *reaction, reaction_act *next)
 {
     uint64_t ms = (uint64_t)1000 << reaction->attempt;
-    struct timeval pause;
 
     if (ms < FIRST_PAUSE_MS)
         ms = FIRST_PAUSE_MS;
     if (reaction->attempt > 10 || ms > LONGEST_PAUSE_MS)
         ms = LONGEST_PAUSE_MS;
-    pause = clock_timeval(ms);
-    event_add(reaction->timer, &pause);
+    act_after(reaction, ms, next);
+}
+
+/* By the hypervisor's word alone: xenstored may be what fails. */
+static bool is_there(const struct reaction *reaction)
+{
+    return guest_glance(reaction->guests, reaction->guest.domid,
+                        reaction->guest.uuid) != GUEST_IS_GONE;
+}
+
+/* It is still there, and what hinders may pass. */
+static void try_again(struct reaction *reaction, const struct error *err,
+                      const char *what, reaction_act *again)
+{
+    const char *name = reaction->guest.name;
+
+    reaction->attempt++;
+    if (reaction->attempt < PATIENT_ATTEMPTS)
+        LOG_WARN("domain %s has shut down and %s (attempt %u): %s", name, what,
+                 reaction->attempt, err->message);
+    else
+        LOG_ERROR("domain %s has shut down and %s (attempt %u): %s; this goes "
+                  "on until it works, or you destroy the domain",
+                  name, what, reaction->attempt, err->message);
+    reaction_attempt_later(reaction, again);
 }
 
 /* ---- doing away with the old one ---- */
@@ -194,33 +112,27 @@ static bool keep_config(struct reaction *reaction, struct error *err)
                              reaction->json, err);
 }
 
-static bool is_there(const struct reaction *reaction)
-{
-    struct guest now;
-    struct error ignored;
-
-    return guests_find_domid(reaction->guests, reaction->guest.domid, &now,
-                             &ignored) &&
-           !now.dying && !strcmp(now.uuid, reaction->guest.uuid);
-}
+static void look_again(struct reaction *reaction);
+static void destroy(struct reaction *reaction);
 
 static void destroyed(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
 
+    /* Not from the top: of a domain that is half gone, libxl does not know all
+     * that it is to be made from. */
     if (err && is_there(reaction)) {
-        note_remove_config(reaction->notes_folder, reaction->guest.uuid);
-        fail(reaction, err, "could not be destroyed");
+        try_again(reaction, err, "could not be destroyed", destroy);
         return;
     }
     if (err)
         LOG_WARN("domain %s is destroyed, but: %s", reaction->guest.name,
                  err->message);
     if (reaction->action.outcome == OUTCOME_DESTROY) {
-        end(reaction, REACTION_GONE, NULL);
+        reaction_finish(reaction, REACTION_GONE);
         return;
     }
-    create_next(reaction);
+    reaction_create(reaction);
 }
 
 static void destroy(struct reaction *reaction)
@@ -234,7 +146,7 @@ static void restart(struct reaction *reaction)
 
     reaction->action.outcome = OUTCOME_RESTART;
     if (!keep_config(reaction, &err)) {
-        fail(reaction, &err, "is not restarted");
+        try_again(reaction, &err, "cannot be restarted", look_again);
         return;
     }
     destroy(reaction);
@@ -248,10 +160,10 @@ static void restart_renamed(struct reaction *reaction)
         !guest_keep_aside(reaction->guests, &reaction->guest, reaction->config,
                           &err)) {
         note_remove_config(reaction->notes_folder, reaction->guest.uuid);
-        fail(reaction, &err, "is not restarted");
+        try_again(reaction, &err, "cannot be restarted", look_again);
         return;
     }
-    create_next(reaction);
+    reaction_create(reaction);
 }
 
 static void reset_done(const struct error *err, void *arg)
@@ -264,14 +176,14 @@ static void reset_done(const struct error *err, void *arg)
         restart(reaction);
         return;
     }
-    guest_unpause(reaction->guests, reaction->guest.domid, unpaused, reaction);
+    reaction_unpause(reaction);
 }
 
 static void act(struct reaction *reaction)
 {
     switch (reaction->action.outcome) {
     case OUTCOME_KEEP:
-        end(reaction, REACTION_KEPT, NULL);
+        reaction_finish(reaction, REACTION_KEPT);
         break;
     case OUTCOME_DESTROY:
         destroy(reaction);
@@ -291,33 +203,65 @@ static void act(struct reaction *reaction)
 
 /* ---- finding out what to do ---- */
 
-/* If false, the reaction has ended. */
-static bool take_config(struct reaction *reaction, libxl_domain_config *config,
-                        const struct error *fetch_err)
-{
-    struct error err;
+static void decide(struct reaction *reaction);
 
-    config_dispose(reaction);
+static void read_failed(struct reaction *reaction, const struct error *err)
+{
+    if (err->code == ERR_NO_SUCH_DOMAIN)
+        reaction_finish(reaction, REACTION_GONE);
+    else
+        try_again(reaction, err, "is left as it is for now", look_again);
+}
+
+static void config_read(libxl_domain_config *config, const struct error *err,
+                        void *arg)
+{
+    struct reaction *reaction = arg;
+    struct error own;
+
+    reaction_drop_config(reaction);
     free(reaction->json);
     reaction->json = NULL;
     reaction->config = config;
-    if (fetch_err)
-        err = *fetch_err;
+    if (err)
+        own = *err;
     else
-        reaction->json = config_text_format(reaction->guests, config, &err);
-    if (reaction->json)
-        return true;
-    fail(reaction, &err, "has shut down and is left as it is");
-    return false;
+        reaction->json = config_text_format(reaction->guests, config, &own);
+    if (!reaction->json)
+        read_failed(reaction, &own);
+    else if (reaction->dumped)
+        act(reaction);
+    else
+        decide(reaction);
 }
 
-static void config_fetched_again(libxl_domain_config *config,
-                                 const struct error *err, void *arg)
+/* From the shutdown on no operation begins to change it (supervise.h); one that
+ * had begun before comes first. */
+static void read_config(struct reaction *reaction)
 {
-    struct reaction *reaction = arg;
+    const struct guest *guest = &reaction->guest;
 
-    if (take_config(reaction, config, err))
-        act(reaction);
+    if (stored_config_is_changing(reaction->guests, guest->uuid))
+        act_after(reaction, CHANGE_LOOK_MS, read_config);
+    else
+        guest_config_fetch(reaction->guests, guest->domid, config_read,
+                           reaction);
+}
+
+/* Somebody may have seen to it meanwhile. */
+static void look_again(struct reaction *reaction)
+{
+    struct guest now;
+    struct error ignored;
+
+    if (!is_there(reaction))
+        reaction_finish(reaction, REACTION_GONE);
+    else if (guests_find_domid(reaction->guests, reaction->guest.domid, &now,
+                               &ignored) &&
+             !now.shutdown)
+        reaction_finish(reaction, REACTION_RESTARTED);
+    else
+        read_config(reaction);
 }
 
 /* Dumping takes minutes, in which the domain's disks may have gone on with
@@ -329,8 +273,8 @@ static void core_dumped(const struct error *err, void *arg)
     if (err) /* no reason not to go on, as with xl */
         LOG_WARN("domain %s: no core dump: %s", reaction->guest.name,
                  err->message);
-    guest_config_fetch(reaction->guests, reaction->guest.domid,
-                       config_fetched_again, reaction);
+    reaction->dumped = true;
+    read_config(reaction);
 }
 
 static void decide(struct reaction *reaction)
@@ -360,15 +304,6 @@ static void decide(struct reaction *reaction)
     free(core);
 }
 
-static void config_fetched(libxl_domain_config *config, const struct error *err,
-                           void *arg)
-{
-    struct reaction *reaction = arg;
-
-    if (take_config(reaction, config, err))
-        decide(reaction);
-}
-
 static struct reaction *reaction_new(struct guests *guests,
                                      const char *notes_folder,
                                      reaction_on_end *on_end, void *arg)
@@ -377,7 +312,7 @@ static struct reaction *reaction_new(struct guests *guests,
 
     reaction->guests = guests;
     reaction->notes_folder = notes_folder;
-    reaction->timer = evtimer_new(guests_loop(guests), create_now, reaction);
+    reaction->timer = evtimer_new(guests_loop(guests), on_timer, reaction);
     reaction->on_end = on_end;
     reaction->arg = arg;
     return reaction;
@@ -390,7 +325,9 @@ struct reaction *reaction_begin(struct guests *guests, const char *notes_folder,
     struct reaction *reaction = reaction_new(guests, notes_folder, on_end, arg);
 
     reaction->guest = *guest;
-    guest_config_fetch(guests, guest->domid, config_fetched, reaction);
+    LOG_DEBUG("domain %s (%" PRIu32 ") has shut down", guest->name,
+              guest->domid);
+    read_config(reaction);
     return reaction;
 }
 
@@ -410,7 +347,7 @@ struct reaction *reaction_resume(struct guests *guests,
              name ? name : uuid);
     free(name);
     if (!leftover) {
-        create_next(reaction);
+        reaction_create(reaction);
         return reaction;
     }
     reaction->guest.domid = leftover->domid;

@@ -3,9 +3,12 @@
  * Carrying out what a domain's configuration says about its shutdown, as xl
  * does (xl_vmcontrol.c, handle_domain_death()): one reaction is one domain.
  *
- *   fetch configuration -> [dump core] -> keep | destroy | reset
- *                                      -> destroy or rename -> create ->
- * unpause
+ *   read configuration -> [dump core, read it again]
+ *       -> keep | destroy | reset | destroy or rename -> create -> unpause
+ *
+ * It is read once no change of it is under way any more.  What cannot be done
+ * (xenstored may be away, the notes' disk full) is tried again, in growing
+ * intervals, until the domain is gone or runs.
  *
  * Before the old domain goes, its configuration is kept in the notes; if the
  * agent dies, the next one goes on from there (reaction_resume()).  A domain
@@ -24,15 +27,13 @@
 struct reaction;
 
 enum reaction_end {
-    REACTION_KEPT,      /* the domain stays as it is */
-    REACTION_GONE,      /* it is destroyed, or somebody else restarted it */
-    REACTION_RESTARTED, /* it runs, under the domid told */
-    REACTION_FAILED     /* see the error: it is still there, as it is */
+    REACTION_KEPT,     /* the domain stays as it is */
+    REACTION_GONE,     /* it is destroyed, or somebody else restarted it */
+    REACTION_RESTARTED /* it runs, under the domid told */
 };
 
-/* The reaction is freed after the callback.  `err` NULL but for a failure. */
-typedef void reaction_on_end(enum reaction_end end, uint32_t domid,
-                             const struct error *err, void *arg);
+/* The reaction is freed after the callback. */
+typedef void reaction_on_end(enum reaction_end end, uint32_t domid, void *arg);
 
 /* `notes_folder` must outlive the reaction.  The callback comes from the event
  * loop. */
@@ -48,10 +49,10 @@ struct reaction *reaction_resume(struct guests *guests,
                                  const char *json, const struct guest *leftover,
                                  reaction_on_end *on_end, void *arg);
 
-/* Whether it pauses between two attempts to create the domain. */
+/* Whether it pauses, mostly between two attempts. */
 bool reaction_is_waiting(const struct reaction *reaction);
 
-/* Whether it has told by now that creating the domain does not work. */
+/* Whether it has told by now that what it is at does not work. */
 bool reaction_is_failing(const struct reaction *reaction);
 
 /* Stops one that is waiting: then true, it is freed, no callback comes, and

@@ -136,8 +136,7 @@ void ward_take_domain(struct ward *ward, uint32_t domid)
 
 /* ---- reacting ---- */
 
-static void reaction_ended(enum reaction_end end, uint32_t domid,
-                           const struct error *err, void *arg)
+static void reaction_ended(enum reaction_end end, uint32_t domid, void *arg)
 {
     struct ward *ward = arg;
 
@@ -149,11 +148,6 @@ static void reaction_ended(enum reaction_end end, uint32_t domid,
         break;
     case REACTION_GONE:
         ward_forget(ward);
-        break;
-    case REACTION_FAILED:
-        LOG_ERROR("%s", err->message);
-        ward->settled = true;
-        ward_arm_or_log(ward);
         break;
     case REACTION_KEPT:
         ward->settled = true;

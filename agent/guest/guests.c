@@ -144,6 +144,7 @@ struct guests *guests_new(struct event_base *base, struct error *err)
     LIST_INIT(&guests->calls);
     TAILQ_INIT(&guests->ended);
     TAILQ_INIT(&guests->occurred);
+    LIST_INIT(&guests->config_changes);
     guests->deliver = event_new(base, -1, EV_PERSIST, on_deliver, guests);
     if (!guests->deliver) {
         error_set(err, ERR_INTERNAL, "cannot make an event");

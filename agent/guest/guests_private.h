@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the parts of guests.h share: the context, and a call's way from libxl
- * to its callback.  Only for guests.c and guest_*.c.
+ * to its callback.  Only for guests.c, guest_*.c and stored_config.c.
  *
  *   begun --libxl's callback, or at once--> ended --from the loop--> on_ended()
  *
@@ -44,6 +44,7 @@ struct guests {
     LIST_HEAD(, guest_call) calls;       /* all that have not been finished */
     TAILQ_HEAD(, guest_call) ended;      /* those with on_ended() to come */
     TAILQ_HEAD(, guests_event) occurred; /* not yet told to the listener */
+    LIST_HEAD(, stored_config_change) config_changes;
     guests_on_event *on_event;
     void *event_arg;
 };

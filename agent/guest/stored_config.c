@@ -12,12 +12,14 @@
 #include "agent/base/beneath.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/disk_nodes.h"
+#include "agent/guest/guests_private.h"
 #include "agent/guest/userdata_lock.h"
 #include "agent/guest/whole_file.h"
 #include "agent/guest/xen_paths.h"
 #include "agent/store/socket.h"
 
 struct stored_config_change {
+    LIST_ENTRY(stored_config_change) entry;
     struct guests *guests;
     struct guest guest;
     struct disk_location *disks;
@@ -196,6 +198,7 @@ static bool change_config(struct stored_config_change *change,
 
 static void change_free(struct stored_config_change *change)
 {
+    LIST_REMOVE(change, entry);
     userdata_lock_release(change->lock);
     free(change->disks);
     free(change);
@@ -228,6 +231,7 @@ struct stored_config_change *stored_config_set_disks(
     char *path =
         userdata_path(guest, XEN_USERDATA_LOCK, "domain-userdata-lock");
 
+    LIST_INSERT_HEAD(&guests->config_changes, change, entry);
     change->guests = guests;
     change->guest = *guest;
     change->disks = xcalloc(count, sizeof(*disks));
@@ -239,6 +243,16 @@ struct stored_config_change *stored_config_set_disks(
                                       lock_taken, change);
     free(path);
     return change;
+}
+
+bool stored_config_is_changing(struct guests *guests, const char *uuid)
+{
+    const struct stored_config_change *change;
+
+    LIST_FOREACH(change, &guests->config_changes, entry)
+    if (!strcmp(change->guest.uuid, uuid))
+        return true;
+    return false;
 }
 
 void stored_config_change_cancel(struct stored_config_change *change)

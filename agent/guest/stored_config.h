@@ -44,6 +44,9 @@ struct stored_config_change *stored_config_set_disks(
     const struct disk_location *disks, size_t count, uint32_t lock_ms,
     guest_on_done *on_done, void *arg);
 
+/* Whether a change of that domain's is under way. */
+bool stored_config_is_changing(struct guests *guests, const char *uuid);
+
 /* Whether the domain has a configuration pending from `xl config-update`. */
 bool stored_config_is_overridden(const struct guest *guest);
 

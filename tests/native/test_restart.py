@@ -2,9 +2,11 @@
 """What is asked of a domain that the agent is just ending or restarting, as its
 configuration says, waits until that is over."""
 
+import fcntl
 import glob
 import json
 import os
+import shutil
 
 import pytest
 
@@ -71,6 +73,87 @@ def test_a_delete_asked_for_while_its_domain_is_restarted(world, agent_stopped, 
     assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
 
 
+# -- while a create is under way ----------------------------------------------
+
+def named_at_the_restart(world):
+    """The image that the domain is to be made with."""
+    found = glob.glob(f"{world.xen.folder}/creations/*.json")
+    if not found:
+        return None
+    with open(found[0], encoding="utf-8") as file:
+        return json.load(file)["disks"][0]["pdev_path"]
+
+
+def test_a_change_of_the_configuration_comes_before_it_is_read(world, agent_stopped, host):
+    """One that waits for libxl's lock when the domain shuts down."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    fault = domain.interpose().fault("query-block", "hold-after")
+    request = agent.submit("create", domain="alice", name="s2", memory=0)
+    fault.wait_reached()
+    lock = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.domain-userdata-lock"
+    with open(lock, "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        fault.release()
+        world.store.wait(f"{request.path}/step",
+                         "naming the overlays in the stored configuration")
+        world.xen.shut_down(domain.domid, REBOOT)
+        agent.wait_log(f"domain alice ({domain.domid}) has shut down")
+        os.unlink(lock)  # as libxl does when it lets go
+    world.eventually(lambda: named_at_the_restart(world), 30, "the restart")
+    named = named_at_the_restart(world)
+    world.eventually(lambda: request.state() in FINAL and host.made, 30, "both have ended")
+    assert ".s2." in named
+    made, = host.made
+    if request.state() == "failed":
+        assert ".s2." not in str(made.chain("xvda"))
+    else:
+        assert_disk_is_on(made, "xvda", named)
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    assert_works(made, "xvda")
+
+
+# -- what fails for a while ---------------------------------------------------
+
+def notes(agent):
+    return os.listdir(f"{agent.settings['store']['run-folder']}/supervised")
+
+
+def test_a_configuration_that_cannot_be_read_for_a_while(world, agent_stopped, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    os.rename(domain.config_path, "/var/lib/xen/aside")
+    world.xen.shut_down(domain.domid, REBOOT)
+    agent.wait_log("is left as it is for now (attempt 1)")
+    os.rename("/var/lib/xen/aside", domain.config_path)
+    world.eventually(lambda: host.made, 30, "the domain")
+    assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
+    assert_works(host.made[0], "xvda")
+
+
+def test_a_configuration_that_cannot_be_kept_for_a_while(world, agent_stopped, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    obstacle = f"{agent.settings['store']['run-folder']}/supervised/{domain.uuid}.json"
+    os.mkdir(obstacle)
+    world.xen.shut_down(domain.domid, REBOOT)
+    agent.wait_log("cannot be restarted (attempt 1)")
+    os.rmdir(obstacle)
+    world.eventually(lambda: host.made, 30, "the domain")
+    assert_works(host.made[0], "xvda")
+
+
+def test_a_domain_that_somebody_ends_meanwhile_is_forgotten(world, agent_stopped, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    os.unlink(domain.config_path)
+    world.xen.shut_down(domain.domid, REBOOT)
+    agent.wait_log("is left as it is for now (attempt 1)")
+    world.remove_domain(domain)
+    world.eventually(lambda: notes(agent) == [], 30, "nobody looks after it")
+    assert host.made == []
+
+
 # -- while its core is dumped -------------------------------------------------
 
 class Dump:
@@ -98,15 +181,6 @@ def fixture_dump(tmp_path, monkeypatch):
     return Dump(tmp_path, monkeypatch)
 
 
-def named_at_the_restart(world):
-    """The image that the domain is to be made with."""
-    found = glob.glob(f"{world.xen.folder}/creations/*.json")
-    if not found:
-        return None
-    with open(found[0], encoding="utf-8") as file:
-        return json.load(file)["disks"][0]["pdev_path"]
-
-
 @pytest.mark.parametrize("operation, name, command", [
     ("create", "s2", "query-block"), ("delete", "s1", "block-commit")])
 def test_what_is_under_way_when_the_domain_crashes(world, dump, agent_stopped, host,
@@ -128,3 +202,22 @@ def test_what_is_under_way_when_the_domain_crashes(world, dump, agent_stopped, h
     assert named_at_the_restart(world) == in_use
     world.eventually(lambda: host.made, 30, "the domain")
     assert_works(host.made[0], "xvda")
+
+
+def test_a_rescan_under_way_when_the_domain_crashes(world, dump, agent_stopped, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent, on_crash="coredump-restart")
+    active = domain.chain("xvda")[0][0]
+    shutil.copy(active, f"{world.images}/moved.qcow2")
+    fault = domain.interpose().fault("blockdev-mirror", "hold-before")
+    request = agent.submit("rescan", {"disks/xvda/path": f"{world.images}/moved.qcow2"},
+                           domain="alice", disks="xvda")
+    fault.wait_reached()
+    world.xen.shut_down(domain.domid, CRASH)
+    world.eventually(dump.has_begun, 30, "the dump")
+    fault.release()
+    assert request.wait()["error/code"] == "busy"
+    assert domain.stored_config()["disks"][0]["pdev_path"] == active
+    dump.end()
+    world.eventually(lambda: host.made, 30, "the domain")
+    assert_disk_is_on(host.made[0], "xvda", active)
