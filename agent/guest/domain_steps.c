@@ -14,7 +14,7 @@
 #include "agent/snapshot.h"
 
 /* How long a domain that is away may take to come back: xl waits two seconds
- * between the halves of a reboot. */
+ * between the halves of a reboot.  Our own supervisor takes what it needs. */
 #define AWAY_POLL_MS  500u
 #define AWAY_PATIENCE 20u /* polls */
 
@@ -257,10 +257,21 @@ static void wait_for_domain(struct snapshot *snapshot)
 {
     struct timeval later = clock_timeval(AWAY_POLL_MS);
 
-    snapshot->patience--;
+    if (snapshot->patience > 0) {
+        snapshot->patience--;
+    }
     snapshot->meter =
         evtimer_new(snapshot->agent->loop, on_away_timer, snapshot);
     event_add(snapshot->meter, &later);
+}
+
+/* Our own restart is waited for until it does not seem to work. */
+static bool is_waited_for(const struct snapshot *snapshot,
+                          const struct guest *guest)
+{
+    return supervisor_restart(snapshot->agent->supervisor,
+                              snapshot->guest.uuid) == RESTART_UNDER_WAY ||
+           (snapshot->patience > 0 && may_come_back(snapshot, guest));
 }
 
 static void look_and_put_back(struct snapshot *snapshot)
@@ -273,9 +284,12 @@ static void look_and_put_back(struct snapshot *snapshot)
 
     if (!found && err.code != ERR_NO_SUCH_DOMAIN) {
         on_adjusted(&err, snapshot);
-    } else if (may_come_back(snapshot, found ? &guest : NULL) &&
-               snapshot->patience > 0) {
+    } else if (is_waited_for(snapshot, found ? &guest : NULL)) {
         wait_for_domain(snapshot);
+    } else if (!supervisor_lets_change(snapshot->agent->supervisor,
+                                       snapshot->guest.uuid, &err)) {
+        /* What it is made from is fixed, and may name the overlays. */
+        on_adjusted(&err, snapshot);
     } else if (!found) {
         operation_step_done(&snapshot->operation, NULL);
     } else {

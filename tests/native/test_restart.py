@@ -2,6 +2,7 @@
 """What is asked of a domain that the agent is just ending or restarting, as its
 configuration says, waits until that is over."""
 
+import contextlib
 import fcntl
 import glob
 import json
@@ -11,7 +12,7 @@ import shutil
 import pytest
 
 from native.agent import FINAL
-from native.expect import assert_disk_is_on, assert_works
+from native.expect import assert_disk_is_on, assert_works, image_info
 from native.toolstack import Toolstack
 
 POWEROFF, REBOOT, CRASH = 0, 1, 3  # xen/sched.h
@@ -82,6 +83,64 @@ def named_at_the_restart(world):
         return None
     with open(found[0], encoding="utf-8") as file:
         return json.load(file)["disks"][0]["pdev_path"]
+
+
+@contextlib.contextmanager
+def nobody_attends(world):
+    """A restart takes as long as this."""
+    attend, world.attend = world.attend, None
+    yield
+    world.attend = attend
+
+
+def switching(agent, domain):
+    """A create whose overlay is named and not in use yet: the request, the overlay,
+    and what keeps it so."""
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = agent.submit("create", domain="alice", name="s2", memory=0)
+    fault.wait_reached()
+    return request, domain.stored_config()["disks"][0]["pdev_path"], fault
+
+
+def test_an_undo_waits_for_a_restart_that_takes_long(world, agent_stopped, host):
+    """The new domain is made on the overlay, and then brought back from it."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    active = domain.chain("xvda")[0][0]
+    request, overlay, fault = switching(agent, domain)
+    world.xen.shut_down(domain.domid, REBOOT)
+    with nobody_attends(world):
+        world.eventually(lambda: named_at_the_restart(world), 30, "the restart")
+        fault.release()
+        with pytest.raises(TimeoutError):
+            request.wait(13)
+        assert named_at_the_restart(world) == overlay
+    world.eventually(lambda: request.state() in FINAL, 30, "the request's end")
+    assert request.state() == "failed"
+    made, = host.made
+    assert_disk_is_on(made, "xvda", active)
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    assert_works(made, "xvda")
+    assert not os.path.exists(overlay)
+
+
+def test_what_a_failing_restart_names_stays(world, agent_stopped, host):
+    """It is not waited for any longer once it has failed for a minute."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    active = domain.chain("xvda")[0][0]
+    host.refuse = True
+    request, overlay, fault = switching(agent, domain)
+    world.xen.shut_down(domain.domid, REBOOT)
+    world.eventually(lambda: named_at_the_restart(world), 30, "the restart")
+    fault.release()
+    world.eventually(lambda: request.state() in FINAL, 150, "the request's end")
+    reply = request.output()
+    assert reply["state"] == "failed"
+    assert "putting things back failed" in reply["error/message"]
+    assert "being restarted" in reply["error/message"]
+    assert named_at_the_restart(world) == overlay
+    assert image_info(overlay)["backing-filename"] == active
 
 
 def test_a_change_of_the_configuration_comes_before_it_is_read(world, agent_stopped, host):

@@ -13,6 +13,7 @@ class Toolstack:
     def __init__(self, world):
         self.world = world
         self.made = []  # the domains, the newest last
+        self.refuse = False
         self._folder = f"{world.xen.folder}/creations"
         os.mkdir(self._folder)
         world.attend = self._attend
@@ -21,11 +22,15 @@ class Toolstack:
         for name in sorted(os.listdir(self._folder)):
             base = f"{self._folder}/{name.removesuffix('.json')}"
             if name.endswith(".json") and not os.path.exists(f"{base}.done"):
-                with open(f"{base}.json", encoding="utf-8") as file:
-                    domain = self._make(json.load(file))
                 with open(f"{base}.new", "w", encoding="ascii") as file:
-                    file.write(f"{domain.domid}\n")
+                    file.write(f"{self._answer(base)}\n")
                 os.rename(f"{base}.new", f"{base}.done")
+
+    def _answer(self, base):
+        if self.refuse:
+            return 0
+        with open(f"{base}.json", encoding="utf-8") as file:
+            return self._make(json.load(file)).domid
 
     def _make(self, config):
         """Paused, as libxl hands it over."""

@@ -6,8 +6,8 @@
  *
  * FAKE_XEN_DIR/creations, if there is such a folder, holds <n>.json, the
  * configuration of the domain that is wanted, and then <n>.done, the domid of
- * the one that was made, paused.  All else of libxl is real.  The end is told
- * as libxl would, from the agent's loop.
+ * the one that was made, paused, or 0 if it cannot be.  All else of libxl is
+ * real.  The end is told as libxl would, from the agent's loop.
  */
 #include "fake_xen.h"
 #include "libxl_hooks.h"
@@ -103,6 +103,7 @@ void libxl_osevent_occurred_timeout(libxl_ctx *ctx, void *for_libxl)
 {
     char path[PATH_MAX + 16];
     FILE *file;
+    int rc = 0;
 
     if (for_libxl != &creation) {
         REAL(libxl_osevent_occurred_timeout)(ctx, for_libxl);
@@ -117,8 +118,12 @@ void libxl_osevent_occurred_timeout(libxl_ctx *ctx, void *for_libxl)
     if (fscanf(file, "%u", creation.domid) != 1)
         abort();
     fclose(file);
+    if (*creation.domid == 0) {
+        *creation.domid = (uint32_t)INVALID_DOMID;
+        rc = ERROR_FAIL;
+    }
     creation.active = false;
-    creation.how.callback(ctx, 0, creation.how.u.for_callback);
+    creation.how.callback(ctx, rc, creation.how.u.for_callback);
 }
 
 int libxl_domain_create_new(libxl_ctx *ctx, libxl_domain_config *config,
