@@ -322,10 +322,11 @@ void domain_destroy(struct operation *operation)
         operation_step_done(operation, &err);
         return;
     }
-    pause_is_over(snapshot);
     if (snapshot->suspended_ns == 0) {
         snapshot->suspended_ns = clock_monotonic_ns();
     }
     snapshot->call = guest_destroy(agent->guests, snapshot->guest.domid,
                                    on_destroyed, snapshot);
+    /* Not before: by now libxl has paused it, and nobody must let it go. */
+    pause_is_over(snapshot);
 }

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from native.expect import Picture
+from native.faults import KILL_AFTER, KILL_BEFORE, Faults
 from native.guardians import guardians, kill_guardian, wait_no_guardian
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
@@ -284,6 +285,22 @@ def test_a_revert_keeps_the_running_state_in_time(world, save, agent):
     assert "its memory is in" in reply["error/message"]
     assert "result/running-state-not-kept" not in reply
     wait_no_guardian(world, domain)
+
+
+@pytest.mark.parametrize("kind", [KILL_BEFORE, KILL_AFTER])
+def test_an_agent_that_dies_as_it_ends_the_domain(world, save, agent_stopped, kind):
+    """Until libxl has begun to end it, the guest goes on; from then on it must not."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    domain = world.add_domain("web", disks=DISKS)
+    reply = agent.start().request("create", domain="web", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    agent.faults.arm(kind, 1, "libxl libxl_domain_destroy")
+    agent.submit("revert", domain="web", name="s1", start="boot")
+    agent.process.wait(20)
+    wait_no_guardian(world, domain)
+    assert running(world, domain) == (kind == KILL_BEFORE)
+    agent.faults.disarm()
 
 
 @pytest.mark.parametrize("kind", ["pv", "pvh"])
