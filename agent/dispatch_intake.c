@@ -35,14 +35,15 @@ static struct snapshot *take_up(struct agent *agent,
     return snapshot;
 }
 
-static bool has_cancel(const struct raw_request *raw)
+/* NULL if it is not there. */
+static const char *value_of(const struct raw_request *raw, const char *key)
 {
     for (size_t i = 0; i < raw->count; i++) {
-        if (strcmp(raw->pairs[i].key, "cancel") == 0) {
-            return true;
+        if (strcmp(raw->pairs[i].key, key) == 0) {
+            return raw->pairs[i].value;
         }
     }
-    return false;
+    return NULL;
 }
 
 /* A domain that this host does not run, but that has snapshots. */
@@ -165,6 +166,16 @@ static void end_hold(struct snapshot *snapshot)
     }
 }
 
+/* Whether that, taken up by an earlier agent, is what stands in the folder, and
+ * not another request that was written there since. */
+static bool is_of_folder(const struct snapshot *snapshot,
+                         const struct raw_request *raw, const char *state)
+{
+    const char *at = value_of(raw, "queued-at");
+
+    return state != NULL && at != NULL && strcmp(at, snapshot->queued_at) == 0;
+}
+
 static bool accept_request(struct snapshot *snapshot,
                            const struct raw_request *raw, const char *state,
                            struct error *err)
@@ -180,7 +191,7 @@ static bool accept_request(struct snapshot *snapshot,
                          "the agent was restarted while this request was "
                          "under way; look at the domain and ask again");
     }
-    if (has_cancel(raw)) {
+    if (value_of(raw, "cancel") != NULL) {
         return error_set(err, ERR_CANCELLED,
                          "cancelled before anything was done");
     }
@@ -197,8 +208,7 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
     struct snapshot *snapshot;
 
     snapshot = dispatcher_find(agent->dispatcher, raw->key);
-    /* What is recovered had a state: this is another, of the same name. */
-    if (snapshot != NULL && state == NULL) {
+    if (snapshot != NULL && !is_of_folder(snapshot, raw, state)) {
         request_orphan(snapshot);
         snapshot = NULL;
     }

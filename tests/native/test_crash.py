@@ -216,6 +216,25 @@ def test_an_id_that_is_of_another_domain_by_now_hides_no_note(world, agent):
     assert ([chain(domain) for domain in domains], listing(world)) == (before, files)
 
 
+def test_who_waits_is_not_told_the_end_of_another_of_that_id(world, agent):
+    """Whose folder was removed and written anew."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    fault = domain.interpose().fault("transaction", "hold-after")
+    first = agent.submit("create", id="same", domain="alice", name="s1", memory=0)
+    fault.wait_reached()
+    first.remove()
+    agent.request("explode", domain="alice")  # by its end the removal was seen
+    second = agent.submit("create", id="same", domain="alice", name="s2", memory=0)
+    second.wait_state("queued")
+    agent.kill()
+    domain.uninterpose()
+    agent.start()
+    reply = second.wait()
+    assert (reply["state"], reply.get("result/name")) == ("done", "s2"), reply
+    assert [".s1." in path for path, _ in domain.chain("xvda")] == [False, False]
+    assert notes(agent) == []
+
+
 def test_the_end_of_one_leaves_the_note_of_another_of_its_id(world, agent):
     domains = [world.add_domain(name, disks=[("xvda", "qcow2")]) for name in ("alice", "bob")]
     before = chain(domains[1])
