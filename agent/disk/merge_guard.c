@@ -78,6 +78,15 @@ static void on_word(char word, void *arg)
     }
 }
 
+/* A xenstored that was started anew does not tell. */
+static pid_t find_qemu(const struct snapshot *snapshot)
+{
+    pid_t qemu = snapshot_qemu(snapshot);
+
+    return qemu != 0 ? qemu
+                     : qmp_server(&snapshot->agent->qmp, snapshot->guest.domid);
+}
+
 static void start(struct merge_guard *guard)
 {
     static const struct guardian_listener listener = {
@@ -89,7 +98,7 @@ static void start(struct merge_guard *guard)
     const struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_index];
     const struct agent *agent = snapshot->agent;
     const uint32_t values[] = {
-        (uint32_t)snapshot_qemu(snapshot), agent->config.timeouts.max_pause_ms,
+        (uint32_t)find_qemu(snapshot), agent->config.timeouts.max_pause_ms,
         agent->qmp.lock_ms, agent->qmp.greeting_ms, agent->qmp.reply_ms};
     char numbers[5][16];
     const char *arguments[] = {snapshot->guest.uuid,

@@ -22,6 +22,7 @@
 #include <event2/event.h>
 #include <json-c/json_object.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "agent/base/error.h"
 
@@ -60,6 +61,9 @@ typedef void qmp_on_event(const char *name, struct json_object *data,
 struct qmp *qmp_open(struct event_base *base,
                      const struct qmp_settings *settings, uint32_t domid,
                      const char *uuid, qmp_on_open *on_open, void *arg);
+
+/* The process that listens at that socket; 0 if there is none. */
+pid_t qmp_server(const struct qmp_settings *settings, uint32_t domid);
 
 /* At most one listener; NULL stops listening. */
 void qmp_listen(struct qmp *qmp, qmp_on_event *on_event, void *arg);

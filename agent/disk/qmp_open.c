@@ -20,20 +20,24 @@ const struct qmp_settings qmp_of_libxl = {
     .lock_folder = "/var/lib/xen",
 };
 
-static bool socket_address(const struct qmp *qmp, struct sockaddr_un *address,
-                           struct error *err)
+static bool socket_address(const struct qmp_settings *settings, uint32_t domid,
+                           struct sockaddr_un *address, struct error *err)
 {
     int length;
 
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s%u",
-                      qmp->settings->socket_folder, qmp->settings->socket_name,
-                      qmp->domid);
+                      settings->socket_folder, settings->socket_name, domid);
     if (length < 0 || (size_t)length >= sizeof(address->sun_path))
         return error_set(err, ERR_QMP,
                          "the QMP socket's path in %s is too long",
-                         qmp->settings->socket_folder);
+                         settings->socket_folder);
     return true;
+}
+
+static int new_socket(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
 /* A local connect is done at once, fails at once, or (EAGAIN) finds the backlog
@@ -43,9 +47,9 @@ static bool try_connect(struct qmp *qmp, int *ret_fd, struct error *err)
     struct sockaddr_un address;
     int errnum, fd;
 
-    if (!socket_address(qmp, &address, err))
+    if (!socket_address(qmp->settings, qmp->domid, &address, err))
         return false;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fd = new_socket();
     if (fd < 0)
         return error_set_errno(err, ERR_QMP, errno, "cannot make a socket");
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
@@ -61,6 +65,24 @@ static bool try_connect(struct qmp *qmp, int *ret_fd, struct error *err)
     return error_set_errno(err, ERR_QMP, errnum,
                            "cannot reach QEMU of domain %u at %s", qmp->domid,
                            address.sun_path);
+}
+
+pid_t qmp_server(const struct qmp_settings *settings, uint32_t domid)
+{
+    struct sockaddr_un address;
+    struct ucred server = {0};
+    socklen_t length = sizeof(server);
+    struct error ignored;
+    int fd = new_socket();
+
+    if (fd < 0)
+        return 0;
+    if (!socket_address(settings, domid, &address, &ignored) ||
+        connect(fd, (const struct sockaddr *)&address, sizeof(address)) ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &server, &length))
+        server.pid = 0;
+    close(fd);
+    return server.pid;
 }
 
 static void begin_greeting(struct qmp *qmp, int fd)

@@ -100,6 +100,19 @@ static bool check_backend(struct lookahead *ahead, const char *folder,
     return served;
 }
 
+/* A xenstored that was started anew knows nothing of the domains that run.
+ * libxl writes this of each. */
+static bool is_forgotten(struct lookahead *ahead, uint32_t domid)
+{
+    char *folder = xasprintf("/libxl/%" PRIu32, domid);
+    char *type = lookahead_value(ahead, folder, "type");
+    bool forgotten = !type && errno == ENOENT;
+
+    free(type);
+    free(folder);
+    return forgotten;
+}
+
 static bool find_disk(struct lookahead *ahead,
                       const struct disk_folders *folders, uint32_t domid,
                       const struct disk_location *disk,
@@ -114,7 +127,7 @@ static bool find_disk(struct lookahead *ahead,
         error_set(err, ERR_UNSUPPORTED_DISK,
                   "disk %s: libxl has no disk format \"%s\"", disk->vdev,
                   disk->format);
-    else if (!backend && disk->may_be_gone)
+    else if (!backend && (disk->may_be_gone || is_forgotten(ahead, domid)))
         found = true;
     else if (!backend)
         error_set(err, ERR_NO_SUCH_DISK,

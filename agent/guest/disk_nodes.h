@@ -37,8 +37,9 @@ char *disk_nodes_params(const char *format, const char *path);
 /*
  * Finds the nodes of the given disks of a domain and what they say now.
  * ERR_NO_SUCH_DISK if one is not plugged in, ERR_UNSUPPORTED_DISK if one is
- * not served by QEMU or of a format that libxl cannot name.  To be disposed in
- * any case.
+ * not served by QEMU or of a format that libxl cannot name.  None, and no
+ * error, where xenstored has lost the whole domain.  To be disposed in any
+ * case.
  */
 bool disk_nodes_find(const struct wire *wire, uint32_t domid,
                      const struct disk_location *disks, size_t count,

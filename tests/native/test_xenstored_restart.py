@@ -6,7 +6,7 @@ import os
 import pytest
 
 from native.agent import FINAL, ROOT
-from native.expect import Picture, assert_disk_is_on
+from native.expect import Picture, assert_disk_is_on, files_below
 
 
 def submit(agent, name="s1", **more):
@@ -129,3 +129,34 @@ def test_what_waited_is_forgotten(world, agent):
     reply = submit(agent, "s3", id="third").wait()
     assert reply["state"] in FINAL
     assert "s2" not in str(domain.chain("xvda"))
+
+
+@pytest.mark.parametrize("kind", ["hold-before", "hold-after"])
+def test_the_agent_and_xenstored_die_in_a_create(world, agent, kind):
+    """The domain runs on, unknown to the new xenstored, and all is put right in the
+    stored configuration, which is a file."""
+    domain = world.add_domain("web", disks=[("xvda", "qcow2"), ("xvdb", "raw")])
+    files, config = files_below(world.images), domain.stored_config()
+    before = {vdev: domain.chain(vdev) for vdev in domain.disks}
+    fault = domain.interpose().fault("transaction", kind)
+    submit(agent)
+    fault.wait_reached()
+    for vdev, disk in domain.disks.items():
+        domain.write(vdev, 0, b"n" * 4096)
+        disk.front.flush()
+    agent.kill()
+    world.kill_xenstored()
+    domain.uninterpose()
+    world.start_xenstored()
+    agent.start()
+    journal = f"{agent.settings['store']['folder']}/journal"
+    world.eventually(lambda: os.listdir(journal) == [], 30, "no note is left")
+    assert {vdev: domain.chain(vdev) for vdev in domain.disks} == before
+    assert domain.stored_config() == config
+    assert files_below(world.images) == files
+    domain.reintroduce()
+    reply = submit(agent, "s2").wait()
+    assert reply["state"] == "done", reply
+    for vdev in domain.disks:
+        assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
+        assert domain.read(vdev, 0, 4096) == b"n" * 4096
