@@ -49,8 +49,9 @@ struct block_job {
     uint32_t look_ms;
     unsigned int failed_looks;
     unsigned int absent_looks; /* those of them that found no QEMU */
-    char *flush_of_commit; /* nodes, flushed before a header changes; NULL: */
-    char *flush_of_stream; /* there is no need */
+    char *flush_of_commit;     /* nodes, flushed before it is finalized */
+    char *flush_of_stream;
+    bool keeps_header; /* as a commit: of the active image */
     bool flushed;
     bool withdraws;     /* it is only here to end the job */
     bool seen;          /* QEMU has taken it */
@@ -235,11 +236,13 @@ static void on_flushed(struct json_object *ret, const struct error *err,
 {
     struct block_job *job = arg;
 
+    bool must = job->vanishes || !job->keeps_header;
+
     if (err != NULL && qmp_is_broken(job->qmp)) {
         look_failed(job, err);
-    } else if (err != NULL) {
+    } else if (err != NULL && must) {
         refuse(job, err->message);
-    } else if (json_object_get_string_len(ret) > 0) {
+    } else if (must && json_object_get_string_len(ret) > 0) {
         /* What this command has to say is a complaint. */
         refuse(job, json_object_get_string(ret));
     } else {
@@ -251,10 +254,11 @@ static void on_flushed(struct json_object *ret, const struct error *err,
 /* When it is finalized, a stream and a commit below the active image change a
  * header so that nothing names the image whose data they have copied.  The
  * tables that tell where the copy is may be in QEMU's memory still, and be lost
- * with QEMU or the host; so they are flushed before.  (A commit of the active
- * image flushes by itself.)  QMP has no command for this, and qemu-io's "flush"
- * does not tell when it fails.  "reopen", with nothing to be changed, flushes
- * first and tells. */
+ * with QEMU or the host; so they are flushed before.  A commit of the active
+ * image flushes that by itself; but the image that is left is closed some time,
+ * and is not to be written to by that: its mark tells who was (image_mark.h).
+ * QMP has no command for this, and qemu-io's "flush" does not tell when it
+ * fails.  "reopen", with nothing to be changed, flushes first and tells. */
 static void flush(struct block_job *job, const char *node)
 {
     struct json_object *arguments = json_object_new_object();
@@ -294,7 +298,8 @@ static void act_on_pending(struct block_job *job)
     const char *node =
         job->vanishes ? job->flush_of_stream : job->flush_of_commit;
 
-    if (node != NULL && !job->flushed) {
+    if (!job->flushed &&
+        (job->vanishes || !job->keeps_header || switches(job))) {
         flush(job, node);
     } else {
         finalize(job);
@@ -498,7 +503,8 @@ static struct block_job *begin(const struct block_job_where *where,
     job->command = command;
     job->vanishes = strcmp(command, STREAM) == 0;
     job->flush_of_stream = xstrdup(images->over);
-    job->flush_of_commit = lower ? xstrdup(images->state) : NULL;
+    job->flush_of_commit = xstrdup(lower ? images->state : images->over);
+    job->keeps_header = !lower;
     job->on_progress = on_progress;
     add_string(start, "job-id", id);
     json_object_object_add(start, "auto-dismiss",

@@ -11,12 +11,12 @@
  */
 #include "agent/disk/delete_plan.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/image_mark.h"
 #include "agent/disk/image_snapshots.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
@@ -109,21 +109,13 @@ static bool check_offline(const struct snapshot_disk *disk,
     return true;
 }
 
-/*
- * Of two images that held the same until the domain ended, and of which a
- * domain has written to one at most since: whether that is the state.
- */
-static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
-                           bool *ret_newer, struct error *err)
+/* Of two images that held the same until the domain ended. */
+static bool judge(const struct snapshot_disk *disk, const char *over,
+                  bool *ret_merged, struct error *err)
 {
-    struct stat below, above;
+    enum image_verdict verdict = image_judge(over, disk->path);
 
-    if (stat(disk->path, &below) != 0 || stat(over, &above) != 0) {
-        return error_set_errno(err, ERR_CHAIN_BROKEN, errno,
-                               "disk %s: cannot look at %s and %s", disk->vdev,
-                               disk->path, over);
-    }
-    if (!S_ISREG(below.st_mode) || !S_ISREG(above.st_mode)) {
+    if (verdict == IMAGE_CANNOT_TELL) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: %s is merged into %s, and the domain ended "
                          "at that instant: if it ran again since, nobody but "
@@ -131,7 +123,7 @@ static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
                          "and delete the snapshot again",
                          disk->vdev, over, disk->path);
     }
-    *ret_newer = image_is_newer(disk->path, over);
+    *ret_merged = verdict == IMAGE_MERGED;
     return true;
 }
 
@@ -139,15 +131,12 @@ static bool state_is_newer(const struct snapshot_disk *disk, const char *over,
  * The image that a delete has merged already, before it failed or the agent
  * ended, in `*ret_over`; NULL if there is none.  It is still there, and
  *
- * - the record says so, and no QEMU has it open: the domain may have written to
- *   the state since, which merging once more would overwrite.  Where one has it
- *   open, it was started on it anew, or had not switched yet.  It may also have
- *   been started on it and have ended since, for xl makes a domain from the
- *   configuration that it read when the old one ended: then it was written to
- *   last.  Where the times do not tell, the record stands;
- * - or the record says that it was copied, no more: then QEMU may have gone on
- *   with either, and what it has open tells.  If it has ended since, the one
- *   that was written to last was the one;
+ * - the record says so, or that it was copied, and no QEMU has it open.  What
+ *   QEMU has open tells: the state is in use, with writes that merging once
+ * more would overwrite.  If the domain has ended since, it may have gone on
+ * with either: QEMU may not have switched, or xl have made the domain anew from
+ * the configuration that it read before that changed.  Then it is the marks
+ *   (image_mark.h) that tell, or nobody;
  * - or QEMU has the state open without it, which only the merge brings about.
  *   But only in the domain in which the merge began: for one started since, it
  *   may be that somebody put it back on the base;
@@ -165,7 +154,7 @@ static bool find_merged(const struct snapshot *snapshot,
     const struct record_disk *noted = tree_disk(record, disk->vdev);
     const char *merging = noted->merging;
     int place = block_disk_place(open, disk->path);
-    bool merged;
+    bool merged = false;
 
     *ret_over = NULL;
     if (merging == NULL || access(merging, F_OK) != 0) {
@@ -173,12 +162,10 @@ static bool find_merged(const struct snapshot *snapshot,
     }
     if (block_disk_place(open, merging) >= 0) {
         merged = false;
-    } else if (noted->merged != NULL) {
-        merged = place >= 0 || !image_is_newer(merging, disk->path);
-    } else if (noted->copied != NULL && place >= 0) {
+    } else if (tree_is_copied(noted) && place >= 0) {
         merged = true;
-    } else if (noted->copied != NULL) {
-        if (!state_is_newer(disk, merging, &merged, err)) {
+    } else if (tree_is_copied(noted)) {
+        if (!judge(disk, merging, &merged, err)) {
             return false;
         }
     } else if (place >= 0) {

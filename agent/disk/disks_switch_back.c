@@ -24,6 +24,7 @@
 #include "agent/base/log.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/image_mark.h"
 #include "agent/disk/merge_guard.h"
 #include "agent/disk/merge_look.h"
 #include "agent/disk/merge_switch.h"
@@ -150,6 +151,7 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
         leave_unplugged(snapshot, disk_at_work(snapshot));
     } else {
         disk_at_work(snapshot)->overlay_left = true;
+        image_unmark(disk_at_work(snapshot)->path);
     }
     disk_is_back(snapshot, NULL);
 }
@@ -363,11 +365,15 @@ bool overlay_is_needed(const struct snapshot_disk *disk)
     if (!disk->external || image_overlay_is_empty(disk->overlay)) {
         return false;
     }
-    if (disk->merged) {
-        /* Unless xl had read the configuration before that changed. */
-        return image_is_newer(disk->overlay, disk->path);
-    }
-    return !disk->copied || !image_is_newer(disk->path, disk->overlay);
+    return !disk->copied ||
+           image_judge(disk->overlay, disk->path) != IMAGE_MERGED;
+}
+
+/* Nobody knows which of both the domain was on last. */
+static bool is_unclear(const struct snapshot_disk *disk)
+{
+    return disk->copied &&
+           image_judge(disk->overlay, disk->path) == IMAGE_CANNOT_TELL;
 }
 
 /* `closed`: nothing has the overlays open any more. */
@@ -379,10 +385,14 @@ static void leave_disks(struct snapshot *snapshot, bool closed)
     for (size_t i = snapshot->disk_index; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes_here(disk) && !closed) {
-            leave_disk(snapshot, disk, &why);
-        } else if (snapshot_takes_here(disk) && overlay_is_needed(disk)) {
+        if (!snapshot_takes_here(disk) ||
+            (closed && !overlay_is_needed(disk))) {
+            continue;
+        }
+        if (closed && !is_unclear(disk)) {
             note_failure(snapshot, disk, &why);
+        } else {
+            leave_disk(snapshot, disk, &why);
         }
     }
     end_undo(snapshot);

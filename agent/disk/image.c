@@ -285,16 +285,3 @@ void image_chain_dispose(struct image_chain *chain)
     free(chain->images);
     *chain = (struct image_chain){0};
 }
-
-bool image_is_newer(const char *path, const char *than)
-{
-    struct stat one, other;
-
-    if (stat(path, &one) != 0 || !S_ISREG(one.st_mode) ||
-        stat(than, &other) != 0 || !S_ISREG(other.st_mode)) {
-        return false;
-    }
-    return one.st_mtim.tv_sec != other.st_mtim.tv_sec
-               ? one.st_mtim.tv_sec > other.st_mtim.tv_sec
-               : one.st_mtim.tv_nsec > other.st_mtim.tv_nsec;
-}

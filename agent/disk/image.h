@@ -57,10 +57,6 @@ bool image_flush_overlays(struct beneath *held, const char *const *paths,
  * for a file that is not there. */
 bool image_overlay_is_empty(const char *path);
 
-/* Whether a file was written to after another one; false also where their times
- * do not tell, as those of devices. */
-bool image_is_newer(const char *path, const char *than);
-
 /*
  * Reads an image's header: "raw", "qcow2", or one of "qcow", "qed" and "vpc",
  * which can lie under an overlay.  The format is told, never guessed: a guest

@@ -12,6 +12,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
+#include "agent/disk/image_mark.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/snapshot_tree.h"
 
@@ -79,6 +80,7 @@ static void finish(struct snapshot *snapshot)
 {
     struct error err = {0};
 
+    image_unmark(disk_at_work(snapshot)->path);
     remove_remains(snapshot, &err);
     end(snapshot, &err);
 }

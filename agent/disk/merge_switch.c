@@ -8,6 +8,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/block_graph.h"
+#include "agent/disk/image_mark.h"
 #include "agent/disk/merge_guard.h"
 #include "agent/guest/stored_config.h"
 #include "agent/recovery.h"
@@ -67,13 +68,41 @@ static void note_in_journal(struct snapshot *snapshot, enum reached reached)
     }
 }
 
+static const char *upper_image(const struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+
+    return deletes(snapshot) ? disk->over : disk->overlay;
+}
+
+/* Both hold the same, and nobody writes to them: from here on that can be told
+ * of the one that the domain does not go on with. */
+static void mark_images(const struct snapshot *snapshot)
+{
+    image_mark(upper_image(snapshot));
+    image_mark(disk_at_work(snapshot)->path);
+}
+
+static void unmark_images(const struct snapshot *snapshot)
+{
+    image_unmark(upper_image(snapshot));
+    image_unmark(disk_at_work(snapshot)->path);
+}
+
 static bool note(struct snapshot *snapshot, enum reached reached,
                  struct error *err)
 {
-    if (deletes(snapshot)) {
-        return note_in_record(snapshot, reached, err);
+    if (reached == COPIED) {
+        mark_images(snapshot);
     }
-    note_in_journal(snapshot, reached);
+    if (!deletes(snapshot)) {
+        note_in_journal(snapshot, reached);
+    } else if (!note_in_record(snapshot, reached, err)) {
+        return false;
+    }
+    if (reached == NOTHING) {
+        unmark_images(snapshot);
+    }
     return true;
 }
 
@@ -131,7 +160,7 @@ static void on_base_named(const struct error *err, void *arg)
 
     merge_image_is_named(snapshot);
     if (err == NULL) {
-        /* Without the note the images' times would still tell. */
+        /* Without the note the images' marks would still tell. */
         if (!note(snapshot, MERGED, &also)) {
             LOG_WARN("%s %s", snapshot->label, also.message);
         }
@@ -242,7 +271,6 @@ static void on_graph(struct block_graph *graph, const struct error *err,
 {
     struct snapshot *snapshot = arg;
     const struct snapshot_disk *disk = disk_at_work(snapshot);
-    const char *merged = deletes(snapshot) ? disk->over : disk->overlay;
     struct error own = {0};
 
     if (err != NULL) {
@@ -251,8 +279,8 @@ static void on_graph(struct block_graph *graph, const struct error *err,
     }
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;
-    if (block_disk_place(block_graph_find(graph, disk->vdev, false), merged) <
-        0) {
+    if (block_disk_place(block_graph_find(graph, disk->vdev, false),
+                         upper_image(snapshot)) < 0) {
         error_set(&own, ERR_INTERRUPTED, "QEMU has gone on with %s",
                   disk->path);
     }

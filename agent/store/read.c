@@ -8,7 +8,7 @@
 
 char *store_read(struct xs_handle *xs, const char *folder, const char *key)
 {
-    char *path = xasprintf("%s/%s", folder, key);
+    char *path = xjoin(folder, key);
     char *value = xs == NULL ? NULL : xs_read(xs, XBT_NULL, path, NULL);
 
     free(path);

@@ -4,14 +4,13 @@ copied from is about to be let go."""
 
 import fcntl
 import os
-import subprocess
-import zlib
 
 import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
-from native.merges import chain, delete, kill_at, reboot, two, write
+from native.merges import chain, content, delete, forget_merged, kill_at, reboot, record_path, \
+    two, write
 
 UNFLUSHABLE = "/run/fake-xen/unflushable"
 
@@ -70,32 +69,6 @@ def test_a_flush_that_fails_is_noticed(world, agent, name, written):
 
 
 # -- the switch -------------------------------------------------------------
-
-def content(path, offset):
-    raw = f"{path}.raw"
-    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw], check=True)
-    with open(raw, "rb") as file:
-        file.seek(offset)
-        data = file.read(4096)
-    os.unlink(raw)
-    return data
-
-
-def record_path(agent, domain):
-    return f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}/s1.yaml"
-
-
-def forget_merged(agent, domain):
-    """The record as it is when all is copied, and the configuration not yet changed,
-    or that not yet noted."""
-    with open(record_path(agent, domain), "rb") as file:
-        text = file.read().split(b"# crc32 ")[0]
-    kept = [line for line in text.splitlines(True) if b"merged: " not in line]
-    assert any(b"copied: " in line for line in kept)
-    text = b"".join(kept)
-    with open(record_path(agent, domain), "wb") as file:
-        file.write(text + b"# crc32 %08x\n" % zlib.crc32(text.removesuffix(b"\n")))
-
 
 @pytest.mark.parametrize("kind, guardian", [("hold-before", False), ("hold-before", True),
                                             ("hold-after", True)])

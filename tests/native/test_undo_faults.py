@@ -149,16 +149,26 @@ def test_the_guest_does_not_wait_for_its_disk_without_an_agent(host, command, ki
     host.assert_undone()
 
 
+def set_back(path):
+    """As if the clock had been when it was last written to."""
+    long_ago = os.stat(path).st_ctime - 3600
+    os.utime(path, (long_ago, long_ago))
+
+
+@pytest.mark.parametrize("clock_is_set_back", [True, False])
 @pytest.mark.parametrize("command, kind, count", [("job-finalize", "hold-before", 2),
                                                   ("job-finalize", "hold-after", 2),
                                                   ("job-dismiss", "hold-before", 3)])
-def test_of_a_domain_that_has_ended_the_newer_images_stay(host, command, kind, count):
+def test_of_a_domain_that_has_ended_the_newer_images_stay(host, command, kind, count,
+                                                          clock_is_set_back):
     """It rebooted without an agent, and was shut down then."""
     host.undo_until(command, kind, count)
     host.kill()
     host.reboot()
     host.write("last", 2)
     host.end_domain()
+    for path, _ in host.bases.values() if clock_is_set_back else ():
+        set_back(path)
     host.agent.start()
     assert_failed(host.request.wait(), "interrupted")
     host.assert_nothing_left()
@@ -169,7 +179,9 @@ def test_of_a_domain_that_has_ended_the_newer_images_stay(host, command, kind, c
     host.assert_undone()
 
 
-def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes(host):
+@pytest.mark.parametrize("clock_is_set_back", [True, False])
+def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes(
+        host, clock_is_set_back):
     """The note says that the guest went on with the image under the overlay, but the
     domain was made anew on the overlay, and has ended since."""
     fault = host.undo_until("job-complete", "hold-before", 2)
@@ -184,6 +196,8 @@ def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes
     host.reboot(config)
     host.write("last", 2)
     host.end_domain()
+    if clock_is_set_back:
+        set_back(overlay[0])
     host.agent.start()
     assert_failed(host.request.wait(), "interrupted", f"disk xvdb stays on {overlay[0]}")
     content = host.content(*overlay)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What tests of live merges begin with."""
 
+import os
+import subprocess
+import zlib
+
 from native.guardians import kill_with_guardian
 
 
@@ -48,3 +52,29 @@ def reboot(world, domain, path=None):
     world.remove_domain(domain)
     return world.add_domain("alice", uuid=domain.uuid,
                             disks=[{"vdev": "xvda", "format": "qcow2", "path": path}])
+
+
+def content(path, offset):
+    raw = f"{path}.raw"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw], check=True)
+    with open(raw, "rb") as file:
+        file.seek(offset)
+        data = file.read(4096)
+    os.unlink(raw)
+    return data
+
+
+def record_path(agent, domain):
+    return f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}/s1.yaml"
+
+
+def forget_merged(agent, domain):
+    """The record as it is when all is copied, and the configuration not yet changed,
+    or that not yet noted."""
+    with open(record_path(agent, domain), "rb") as file:
+        text = file.read().split(b"# crc32 ")[0]
+    kept = [line for line in text.splitlines(True) if b"merged: " not in line]
+    assert any(b"copied: " in line for line in kept)
+    text = b"".join(kept)
+    with open(record_path(agent, domain), "wb") as file:
+        file.write(text + b"# crc32 %08x\n" % zlib.crc32(text.removesuffix(b"\n")))
