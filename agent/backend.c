@@ -86,7 +86,7 @@ static void look(struct backend *backend, const char *id)
             entry = find(backend, id);
         }
         entry->seen = true;
-        backend_job_hear(entry->job, phase);
+        backend_job_hear(entry->job, folder, phase);
     } else if (entry != NULL) {
         entry->seen = true;
     }

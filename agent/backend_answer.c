@@ -31,15 +31,29 @@ static bool read_text(struct xs_handle *xs, const char *folder, const char *key,
                              "%s is missing or too long in %s", key, folder);
 }
 
+static bool read_uuid(struct xs_handle *xs, const char *folder,
+                      struct snapshot *snapshot, struct error *err)
+{
+    if (!read_text(xs, folder, "uuid", snapshot->guest.uuid,
+                   sizeof(snapshot->guest.uuid), err)) {
+        return false;
+    }
+    return strspn(snapshot->guest.uuid, "0123456789abcdef-") ==
+               GUEST_UUID_LENGTH ||
+           error_set(err, ERR_INVALID_REQUEST, "uuid is not one");
+}
+
+/* A revert needs none: its domain may not run. */
 static bool read_guest(struct xs_handle *xs, const char *folder,
                        struct snapshot *snapshot, struct error *err)
 {
     char text[16], *end;
     unsigned long domid;
 
-    if (!read_text(xs, folder, "guest", text, sizeof(text), err) ||
-        !read_text(xs, folder, "uuid", snapshot->guest.uuid,
-                   sizeof(snapshot->guest.uuid), err)) {
+    if (snapshot->request.operation == REQUEST_REVERT) {
+        return true;
+    }
+    if (!read_text(xs, folder, "guest", text, sizeof(text), err)) {
         return false;
     }
     domid = strtoul(text, &end, 10);
@@ -47,19 +61,32 @@ static bool read_guest(struct xs_handle *xs, const char *folder,
         return error_set(err, ERR_INVALID_REQUEST,
                          "guest is \"%.8s\" instead of a domid", text);
     }
-    if (strspn(snapshot->guest.uuid, "0123456789abcdef-") !=
-        GUEST_UUID_LENGTH) {
-        return error_set(err, ERR_INVALID_REQUEST, "uuid is not one");
-    }
     snapshot->guest.domid = (uint32_t)domid;
     snprintf(snapshot->guest.name, sizeof(snapshot->guest.name), "domid-%lu",
              domid);
     return true;
 }
 
+/* An overlay over what nobody has open is made of the size that is told. */
+static bool read_bytes(struct xs_handle *xs, const char *below,
+                       struct snapshot_disk *disk, struct error *err)
+{
+    char text[24], *end;
+
+    if (!read_text(xs, below, "virtual-bytes", text, sizeof(text), err)) {
+        return false;
+    }
+    errno = 0;
+    disk->virtual_bytes = strtoull(text, &end, 10);
+    return (*end == '\0' && text[0] >= '1' && text[0] <= '9' && errno == 0 &&
+            disk->virtual_bytes <= INT64_MAX) ||
+           error_set(err, ERR_INVALID_REQUEST,
+                     "virtual-bytes is \"%.20s\" instead of a size", text);
+}
+
 static bool read_disk(struct xs_handle *xs, const char *folder,
-                      const char *vdev, struct snapshot_disk *disk,
-                      struct error *err)
+                      const char *vdev, bool reverts,
+                      struct snapshot_disk *disk, struct error *err)
 {
     char *below = xasprintf("%s/disks/%s", folder, vdev);
     char path[PATH_MAX], format[16];
@@ -88,6 +115,7 @@ static bool read_disk(struct xs_handle *xs, const char *folder,
                 request_path_is_plain(disk->wanted_path) ||
                 error_set(err, ERR_INVALID_REQUEST,
                           "its overlay is no plain absolute path"));
+    ok = ok && (!reverts || read_bytes(xs, below, disk, err));
     free(below);
     return ok || error_prefix(err, "disk %s: ", disk->vdev);
 }
@@ -109,10 +137,40 @@ static bool read_disks(struct xs_handle *xs, const char *folder,
     }
     for (unsigned int i = 0; ok && i < count; i++) {
         snapshot->disk_count++;
-        ok = read_disk(xs, folder, vdevs[i], &snapshot->disks[i], err);
+        ok = read_disk(xs, folder, vdevs[i],
+                       snapshot->request.operation == REQUEST_REVERT,
+                       &snapshot->disks[i], err);
     }
     free(vdevs);
     return ok;
+}
+
+/* Without one it is a create. */
+static bool read_operation(struct xs_handle *xs, const char *folder,
+                           struct snapshot *snapshot, struct error *err)
+{
+    char *text = store_read(xs, folder, "operation");
+    bool reverts = text != NULL &&
+                   strcmp(text, request_operation_name(REQUEST_REVERT)) == 0;
+    bool known = reverts || text == NULL ||
+                 strcmp(text, request_operation_name(REQUEST_CREATE)) == 0 ||
+                 error_set(err, ERR_UNSUPPORTED_OPERATION,
+                           "operation: this version takes part in create and "
+                           "revert");
+
+    free(text);
+    snapshot->request.operation = reverts ? REQUEST_REVERT : REQUEST_CREATE;
+    return known;
+}
+
+static bool read_name(struct xs_handle *xs, const char *folder,
+                      struct snapshot *snapshot, struct error *err)
+{
+    return read_text(xs, folder, "name", snapshot->name, sizeof(snapshot->name),
+                     err) &&
+           (snapshot_name_is_valid(snapshot->name) ||
+            error_set(err, ERR_INVALID_REQUEST,
+                      "name is none that a snapshot can have"));
 }
 
 bool backend_read_job(struct xs_handle *xs, const char *folder,
@@ -123,16 +181,24 @@ bool backend_read_job(struct xs_handle *xs, const char *folder,
     /* A second overlay for what `xl restore` would write. */
     snapshot->request.memory = restore != NULL && strcmp(restore, "1") == 0;
     free(restore);
-    if (!read_text(xs, folder, "name", snapshot->name, sizeof(snapshot->name),
-                   err)) {
-        return false;
-    }
-    if (!snapshot_name_is_valid(snapshot->name)) {
-        return error_set(err, ERR_INVALID_REQUEST,
-                         "name is none that a snapshot can have");
-    }
-    return read_guest(xs, folder, snapshot, err) &&
+    return read_operation(xs, folder, snapshot, err) &&
+           read_name(xs, folder, snapshot, err) &&
+           read_uuid(xs, folder, snapshot, err) &&
+           read_guest(xs, folder, snapshot, err) &&
            read_disks(xs, folder, snapshot, err);
+}
+
+void backend_read_left(struct xs_handle *xs, const char *folder,
+                       struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+        char *key = xasprintf("disks/%s/remove", disk->vdev);
+
+        free(disk->abandoned);
+        disk->abandoned = store_read(xs, folder, key);
+        free(key);
+    }
 }
 
 /* ---- what is answered ---- */
@@ -158,12 +224,13 @@ static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
     free(below);
 }
 
-static void add_stays(struct keys *keys, const struct snapshot_disk *disk)
+static void add_mark(struct keys *keys, const struct snapshot_disk *disk,
+                     const char *mark)
 {
-    char *stays = xasprintf("disks/%s/stays", disk->vdev);
+    char *key = xasprintf("disks/%s/%s", disk->vdev, mark);
 
-    keys_add(keys, stays, "1");
-    free(stays);
+    keys_add(keys, key, "1");
+    free(key);
 }
 
 static char *answer_folder(const char *id)
@@ -183,7 +250,9 @@ void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
         if (files) {
             add_disk(&keys, &snapshot->disks[i]);
         } else if (snapshot->disks[i].overlay_stays) {
-            add_stays(&keys, &snapshot->disks[i]);
+            add_mark(&keys, &snapshot->disks[i], "stays");
+        } else if (snapshot->disks[i].abandoned_removed) {
+            add_mark(&keys, &snapshot->disks[i], "removed");
         }
     }
     if (err != NULL && err->code != ERR_NONE) {

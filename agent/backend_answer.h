@@ -12,9 +12,15 @@
 /* Where a driver domain may write; relative to its own folder. */
 #define BACKEND_FOLDER "data/xensnapd"
 
-/* Fills in guest, name and disks.  ERR_INVALID_REQUEST says what is wrong. */
+/* Fills in what is asked for, guest, name and disks.  ERR_INVALID_REQUEST says
+ * what is wrong. */
 bool backend_read_job(struct xs_handle *xs, const char *folder,
                       struct snapshot *snapshot, struct error *err);
+
+/* Of a revert that is to commit: the images that are to be removed then become
+ * `abandoned` of their disks. */
+void backend_read_left(struct xs_handle *xs, const char *folder,
+                       struct snapshot *snapshot);
 
 /* Tells how far the job is.  With `files`: also which files were made.  `err`
  * NULL or ERR_NONE: nothing went wrong. */

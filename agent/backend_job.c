@@ -9,6 +9,7 @@
 
 #include "agent/backend.h"
 #include "agent/backend_answer.h"
+#include "agent/backend_revert.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
@@ -16,17 +17,21 @@
 
 #define SECONDS(n) ((n)*1000u)
 
-/* Of switch-disks in the recipe. */
-#define SWITCH_STEP 5
+/* From which an earlier agent's part is undone: switch-disks of a create; of a
+ * revert the overlays, and what follows them once it is to commit. */
+#define SWITCH_STEP   5
+#define OVERLAYS_STEP 1
+#define REMOVE_STEP   3
 
 struct backend_job {
     struct agent *agent;
     struct snapshot *snapshot;
-    enum backend_phase phase; /* what was said last */
-    bool awaiting;            /* the step under way waits for more */
-    bool keeping;             /* its undo waits until the overlays may go */
-    bool resumed;             /* an earlier agent's, not taken up yet */
-    bool confessed;           /* that of such a one it does not know enough */
+    enum backend_phase phase;   /* what was said last */
+    bool awaiting;              /* the step under way waits for more ... */
+    enum backend_phase awaited; /* ... at least for this */
+    bool keeping;               /* its undo waits until the overlays may go */
+    bool resumed;               /* an earlier agent's, not taken up yet */
+    bool confessed;             /* that of such a one it does not know enough */
     bool ended;
     bool gone; /* nobody is there to be answered */
 };
@@ -78,6 +83,7 @@ static void await(struct operation *operation, enum backend_phase phase,
         operation_step_done(operation, NULL);
     } else {
         job->awaiting = true;
+        job->awaited = phase;
     }
 }
 
@@ -94,6 +100,11 @@ static void await_switch(struct operation *operation)
 static void await_commit(struct operation *operation)
 {
     await(operation, BACKEND_COMMIT, "switched", false);
+}
+
+static void await_revert(struct operation *operation)
+{
+    await(operation, BACKEND_COMMIT, "prepared", true);
 }
 
 static void await_abort(struct operation *operation)
@@ -165,7 +176,26 @@ static const struct step recipe[] = {
           await_commit, NULL, await_abort, 0, 100, STEP_COMMITS },
     { NULL }
 };
+
+/* A domain may begin in the overlays once they were told of.  Nothing but a word
+ * undoes them from then on, also behind this agent's death: see take_up(). */
+static const struct step revert[] = {
+    { "check-images", "checking the snapshot's images",
+          revert_check_planned, NULL, NULL, SECONDS(60), 20, 0 },
+    { "make-overlays", "making fresh overlays",
+          overlays_make, overlays_remove, NULL, SECONDS(60), 40, 0 },
+    { "await-commit", "waiting for the end",
+          await_revert, NULL, await_abort, 0, 80, STEP_COMMITS },
+    { "remove-left", "removing the images that were left",
+          backend_remove_left, NULL, NULL, 0, 100, 0 },
+    { NULL }
+};
 /* clang-format on */
+
+static bool reverts(const struct backend_job *job)
+{
+    return job->snapshot->request.operation == REQUEST_REVERT;
+}
 
 /* ---- its end ---- */
 
@@ -248,6 +278,12 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
 
 /* ---- its life ---- */
 
+/* Once it is known what is asked for. */
+static void choose_recipe(struct backend_job *job)
+{
+    job->snapshot->operation.steps = reverts(job) ? revert : recipe;
+}
+
 static struct backend_job *job_make(struct agent *agent,
                                     struct snapshot *snapshot)
 {
@@ -260,9 +296,26 @@ static struct backend_job *job_make(struct agent *agent,
     snapshot->timer = evtimer_new(agent->loop, on_timer, job);
     snapshot->deferred = evtimer_new(agent->loop, on_deferred, job);
     snprintf(snapshot->label, sizeof(snapshot->label), "job=%s", snapshot->id);
-    snapshot->operation = (struct operation){
-        .host = &host, .steps = recipe, .label = snapshot->label};
+    snapshot->operation =
+        (struct operation){.host = &host, .label = snapshot->label};
+    choose_recipe(job);
     return job;
+}
+
+/* For the log.  A revert's has no domid. */
+static void name_guest(struct backend_job *job)
+{
+    struct snapshot *snapshot = job->snapshot;
+    size_t length = strlen(snapshot->label);
+    char *rest = snapshot->label + length;
+
+    if (reverts(job)) {
+        snprintf(rest, sizeof(snapshot->label) - length, " uuid=%s op=revert",
+                 snapshot->guest.uuid);
+    } else {
+        snprintf(rest, sizeof(snapshot->label) - length, " dom=%u",
+                 snapshot->guest.domid);
+    }
 }
 
 /* A note stands until the end of what it is of: so this one has ended, or has
@@ -305,8 +358,8 @@ struct backend_job *backend_job_new(struct agent *agent, const char *id,
         finish_unknown(job, phase);
     } else if (backend_read_job(backend_xs(agent->backend), folder, snapshot,
                                 &err)) {
-        snprintf(snapshot->label, sizeof(snapshot->label), "job=%s dom=%u", id,
-                 snapshot->guest.domid);
+        choose_recipe(job);
+        name_guest(job);
         operation_start(&snapshot->operation);
     } else {
         finish(job, "undone", &err);
@@ -336,31 +389,43 @@ static void wait_for_the_end(struct backend_job *job)
 
     if (!job->confessed) {
         job->confessed = true;
-        error_set(
-            &why, ERR_INTERRUPTED,
-            "the driver domain's agent ended under way, and the disks may "
-            "have been switched");
+        error_set(&why, ERR_INTERRUPTED,
+                  "the driver domain's agent ended under way, and %s",
+                  reverts(job) ? "what it made may be known to others"
+                               : "the disks may have been switched");
         answer(job, "failed", false, &why);
     }
 }
 
-/* Nothing was switched if nobody said so; else it waits for the end. */
+static void take_up_commit(struct backend_job *job)
+{
+    if (reverts(job)) {
+        operation_recover_forward(&job->snapshot->operation, REMOVE_STEP);
+    } else {
+        finish(job, "committed", NULL);
+    }
+}
+
+/* Nothing was switched if nobody said so; else it waits for the end, and so it
+ * does where a domain may begin in the overlays. */
 static void take_up(struct backend_job *job)
 {
     struct error why;
 
-    if (job->phase == BACKEND_SWITCH) {
+    if (job->phase == BACKEND_SWITCH ||
+        (job->phase == BACKEND_PREPARE && reverts(job))) {
         wait_for_the_end(job);
         return;
     }
     job->resumed = false;
     if (job->phase == BACKEND_COMMIT) {
-        finish(job, "committed", NULL);
+        take_up_commit(job);
         return;
     }
     error_set(&why, ERR_INTERRUPTED,
               "the driver domain's agent ended under way; its part was undone");
-    operation_recover_undo(&job->snapshot->operation, SWITCH_STEP, &why);
+    operation_recover_undo(&job->snapshot->operation,
+                           reverts(job) ? OVERLAYS_STEP : SWITCH_STEP, &why);
 }
 
 static void hear_of_kept(struct backend_job *job)
@@ -373,15 +438,21 @@ static void hear_of_kept(struct backend_job *job)
     }
 }
 
-void backend_job_hear(struct backend_job *job, enum backend_phase phase)
+void backend_job_hear(struct backend_job *job, const char *folder,
+                      enum backend_phase phase)
 {
     struct operation *operation = &job->snapshot->operation;
-    bool goes_on = job->awaiting && phase > job->phase;
+    bool goes_on = job->awaiting && phase > job->phase && phase >= job->awaited;
 
-    job->phase = phase;
     if (job->ended) {
+        job->phase = phase;
         return;
     }
+    if (reverts(job) && phase == BACKEND_COMMIT && phase != job->phase) {
+        backend_read_left(backend_xs(job->agent->backend), folder,
+                          job->snapshot);
+    }
+    job->phase = phase;
     if (job->resumed) {
         take_up(job);
     } else if (job->keeping) {
@@ -412,6 +483,7 @@ bool backend_job_gone(struct backend_job *job)
     }
     job->gone = true;
     if (backend_job_is_busy(job)) {
+        backend_forget_left(job->snapshot);
         return false;
     }
     recovery_forget(job->snapshot);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One job of a driver domain's agent: its part of one snapshot.
+ * One job of a driver domain's agent: its part of one snapshot, or of going
+ * back to one.
  *
  * It runs the steps that a snapshot in domain 0 has, but waits in between for
  * the word of whoever gave it:
@@ -13,7 +14,15 @@
  * that too, and removes them.  An overlay that was told of may be named by the
  * guest's configuration: so it goes by that word alone, whatever fails here.
  *
- * A job never decides by itself once it may have been told to switch: an agent
+ * A revert has no switch, for its domain begins in the overlays:
+ *
+ *     prepare -> prepared -> commit -> committed
+ *         a failure -> failed; any of them, then undo -> undone
+ *
+ * and what commits it also removes the images that its disks have left.
+ *
+ * A job never decides by itself once it may have been told to switch, or may
+ * have said of a revert that it is prepared: an agent
  * that was killed waits, after its start, for another word, and looks at QEMU
  * before it does anything about it.  One whose folder is gone is left as it is:
  * its images may be in use.
@@ -51,8 +60,10 @@ struct backend_job *backend_job_resume(struct agent *agent,
 
 const char *backend_job_id(const struct backend_job *job);
 
-/* What is to be done now; the same once more is fine. */
-void backend_job_hear(struct backend_job *job, enum backend_phase phase);
+/* What is to be done now, as the job at `folder` says; the same once more is
+ * fine. */
+void backend_job_hear(struct backend_job *job, const char *folder,
+                      enum backend_phase phase);
 
 /* Its folder is gone: says what is left.  False if it is still at work, and
  * must not be freed. */

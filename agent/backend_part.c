@@ -10,6 +10,7 @@
 #include "agent/backend_answer.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/record_steps.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
 #include "agent/store/read.h"
@@ -89,6 +90,14 @@ static void add(struct keys *keys, const char *vdev, const char *key,
     free(path);
 }
 
+static void add_bytes(struct keys *keys, const struct snapshot_disk *disk)
+{
+    char *bytes = xasprintf("%" PRIu64, disk->virtual_bytes);
+
+    add(keys, disk->vdev, "virtual-bytes", bytes);
+    free(bytes);
+}
+
 static bool fits(const struct snapshot_disk *disk, struct error *err)
 {
     return strlen(disk->path) <= KEYS_VALUE_MAX ||
@@ -102,10 +111,17 @@ static bool fill(const struct backend_part *part,
                  const struct snapshot *snapshot, struct keys *keys,
                  struct error *err)
 {
-    keys_add(keys, "guest", "%" PRIu32, snapshot->guest.domid);
+    bool reverts = snapshot->request.operation == REQUEST_REVERT;
+
     keys_add(keys, "uuid", "%s", snapshot->guest.uuid);
     keys_add(keys, "name", "%s", snapshot->name);
-    keys_add(keys, "restore", "%d", snapshot->request.memory);
+    if (reverts) {
+        keys_add(keys, "operation", "%s",
+                 request_operation_name(REQUEST_REVERT));
+    } else {
+        keys_add(keys, "guest", "%" PRIu32, snapshot->guest.domid);
+        keys_add(keys, "restore", "%d", snapshot->request.memory);
+    }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
@@ -117,6 +133,9 @@ static bool fill(const struct backend_part *part,
         }
         add(keys, disk->vdev, "path", disk->path);
         add(keys, disk->vdev, "format", disk->format);
+        if (reverts) {
+            add_bytes(keys, disk);
+        }
         if (disk->wanted_path != NULL) {
             add(keys, disk->vdev, "overlay", disk->wanted_path);
         }
@@ -185,6 +204,30 @@ bool backend_part_say(struct xs_handle *xs, struct backend_part *part,
                          "cannot tell driver domain \"%s\" to %s", part->name,
                          word);
     free(path);
+    return ok;
+}
+
+bool backend_part_name_left(struct xs_handle *xs,
+                            const struct backend_part *part,
+                            const struct snapshot *snapshot, struct error *err)
+{
+    struct keys keys = {0};
+    bool ok = true;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (backend_part_serves(part, disk) && revert_leaves(disk) &&
+            !disk->abandoned_stays) {
+            add(&keys, disk->vdev, "remove", disk->abandoned);
+        }
+    }
+    if (keys.count > 0) {
+        ok = (xs != NULL ||
+              error_set(err, ERR_STORE, "cannot connect to xenstored")) &&
+             keys_commit(xs, part->job, &keys, NULL, NULL, err);
+    }
+    keys_dispose(&keys);
     return ok;
 }
 
@@ -332,7 +375,8 @@ static bool take_disk(struct xs_handle *xs, const struct backend_part *part,
          strcmp(disk->overlay, disk->wanted_path) != 0)) {
         return lied(part, disk, "overlay", err);
     }
-    if (snapshot->request.memory) {
+    if (snapshot->request.operation == REQUEST_CREATE &&
+        snapshot->request.memory) {
         disk->restore_overlay =
             read_file(xs, part, snapshot, disk, "restore-overlay");
         if (disk->restore_overlay == NULL) {
@@ -377,6 +421,24 @@ void backend_part_take_stays(struct xs_handle *xs,
 
         disk->overlay_stays = disk->overlay_stays || stays != NULL;
         free(stays);
+    }
+}
+
+void backend_part_take_removed(struct xs_handle *xs,
+                               const struct backend_part *part,
+                               struct snapshot *snapshot)
+{
+    if (backend_part_look(xs, part) != PART_COMMITTED) {
+        return;
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+        char *removed = backend_part_serves(part, disk)
+                            ? read_of_disk(xs, part, disk, "removed")
+                            : NULL;
+
+        disk->abandoned_removed = removed != NULL;
+        free(removed);
     }
 }
 

@@ -75,6 +75,15 @@ void backend_part_take_stays(struct xs_handle *xs,
                              const struct backend_part *part,
                              struct snapshot *snapshot);
 
+/* A revert: which images its disks have left, and are not to stay; and, of one
+ * that has committed, which of them are removed. */
+bool backend_part_name_left(struct xs_handle *xs,
+                            const struct backend_part *part,
+                            const struct snapshot *snapshot, struct error *err);
+void backend_part_take_removed(struct xs_handle *xs,
+                               const struct backend_part *part,
+                               struct snapshot *snapshot);
+
 /* Why it failed, in its words; false if it did not. */
 bool backend_part_error(struct xs_handle *xs, const struct backend_part *part,
                         struct error *err);

@@ -164,9 +164,14 @@ struct snapshot *backends_snapshot(const struct backends *backends)
     return backends->snapshot;
 }
 
-bool backends_are_there(const struct backends *backends)
+struct backends *backends_of(struct snapshot *snapshot)
 {
-    return backends != NULL && backends->count > 0;
+    struct backends *backends = snapshot->backends;
+
+    if (backends == NULL && snapshot->recovered) {
+        backends = snapshot->backends = backends_recall(snapshot);
+    }
+    return backends != NULL && backends->count > 0 ? backends : NULL;
 }
 
 bool backends_may_have_switched(const struct backends *backends)
@@ -248,8 +253,9 @@ static enum part_state answer_to(enum backend_phase told)
     return answers[told];
 }
 
-/* What may stand there still of the word before.  One that was restarted after
- * it had switched says `failed`, and commits all the same. */
+/* What may stand there still of the word before: a revert has none between
+ * `prepare` and `commit`.  One that was restarted after it had switched says
+ * `failed`, and commits all the same. */
 static bool is_answer_before(enum backend_phase told, enum part_state state)
 {
     switch (told) {
@@ -258,7 +264,8 @@ static bool is_answer_before(enum backend_phase told, enum part_state state)
     case BACKEND_SWITCH:
         return state == PART_PREPARED;
     case BACKEND_COMMIT:
-        return state == PART_SWITCHED || state == PART_FAILED;
+        return state == PART_PREPARED || state == PART_SWITCHED ||
+               state == PART_FAILED;
     case BACKEND_PUT_BACK:
     case BACKEND_UNDO:
         break; /* any */
@@ -377,6 +384,44 @@ void backends_give(struct backends *backends, backends_then *then)
 
     begin_waiting(backends, BACKEND_PREPARE, then);
     go_forward(backends, give_all(backends, &err), &err);
+}
+
+bool backends_are_prepared(struct backends *backends, struct error *err)
+{
+    backends->told = BACKEND_PREPARE;
+    for (size_t i = 0; i < backends->count; i++) {
+        const struct backend_part *part = &backends->parts[i];
+
+        if (!has_answered(backends, part, err)) {
+            return error_set(err, ERR_INTERRUPTED,
+                             "driver domain \"%s\" does not say any more that "
+                             "it is prepared; look at its agent",
+                             part->name);
+        }
+        if (err->code != ERR_NONE) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool backends_name_left(struct backends *backends, struct error *err)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (!backend_part_name_left(backends->xs, &backends->parts[i],
+                                    backends->snapshot, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void backends_take_removed(struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_take_removed(backends->xs, &backends->parts[i],
+                                  backends->snapshot);
+    }
 }
 
 /* The save took its time: one that is not ready any more is found before any of

@@ -22,16 +22,29 @@ struct backends *backends_open(struct snapshot *snapshot);
 /* After a crash: whatever was noted may have been done, and said. */
 struct backends *backends_recall(struct snapshot *snapshot);
 
+/* Those of a snapshot under way, after a crash as well; NULL: no driver domain
+ * has a part in it. */
+struct backends *backends_of(struct snapshot *snapshot);
+
 /* NULL is fine. */
 void backends_free(struct backends *backends);
 
 struct snapshot *backends_snapshot(const struct backends *backends);
 
-bool backends_are_there(const struct backends *backends);
 bool backends_may_have_switched(const struct backends *backends);
 
 /* Gives each its job, and waits until all are prepared. */
 void backends_give(struct backends *backends, backends_then *then);
+
+/* Whether all say still that they are prepared, and are there. */
+bool backends_are_prepared(struct backends *backends, struct error *err);
+
+/* Tells each which images it is to remove when it commits: those that its disks
+ * have left, unless they are to stay. */
+bool backends_name_left(struct backends *backends, struct error *err);
+
+/* After that: takes over which of them are removed. */
+void backends_take_removed(struct backends *backends);
 
 /* `switch` or `commit`. */
 void backends_say(struct backends *backends, enum backend_phase phase,

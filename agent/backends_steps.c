@@ -33,6 +33,9 @@ static void choose_job_id(struct snapshot *snapshot)
 {
     uint64_t number = 0;
 
+    if (snapshot->job_id != NULL) {
+        return;
+    }
     if (getrandom(&number, sizeof(number), GRND_NONBLOCK) < 0) {
         number = clock_monotonic_ns();
     }
@@ -84,21 +87,41 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
     }
     disk->driver = xstrdup(server.name);
     disk->driver_uuid = xstrdup(server.uuid);
-    if (snapshot->job_id == NULL) {
-        choose_job_id(snapshot);
+    choose_job_id(snapshot);
+    return true;
+}
+
+bool backends_can_revert(struct snapshot *snapshot, struct snapshot_disk *disk,
+                         struct error *err)
+{
+    const struct agent *agent = snapshot->agent;
+    struct xs_handle *xs = watch_xs(agent->watch);
+    struct guest server;
+    struct error unknown;
+
+    if (!guests_find(agent->guests, disk->driver, &server, &unknown)) {
+        return error_set(err, ERR_DOMAIN_INACTIVE,
+                         "disk %s: driver domain \"%.80s\", which has its "
+                         "images, does not run; start it",
+                         disk->vdev, disk->driver);
     }
+    if (xs == NULL || !backend_part_is_offered(xs, server.domid)) {
+        return error_set(err, ERR_UNSUPPORTED_DISK,
+                         "disk %s: no xensnapd with `role: backend` is ready "
+                         "in driver domain \"%.80s\", which has its images; "
+                         "start it",
+                         disk->vdev, disk->driver);
+    }
+    disk->driver_uuid = xstrdup(server.uuid);
+    choose_job_id(snapshot);
     return true;
 }
 
 /* ---- the steps ---- */
 
-/* False: no driver domain has a part in it. */
 static bool has_any(struct snapshot *snapshot)
 {
-    if (snapshot->backends == NULL && snapshot->recovered) {
-        snapshot->backends = backends_recall(snapshot);
-    }
-    return backends_are_there(snapshot->backends);
+    return backends_of(snapshot) != NULL;
 }
 
 static void end_step(struct backends *backends, const struct error *err)
@@ -148,7 +171,8 @@ static void on_prepared(struct backends *backends, const struct error *err)
     struct error own = *err;
 
     if (own.code == ERR_NONE && backends_take_files(backends, &own) &&
-        for_each_disk(snapshot, check_depth, &own)) {
+        (snapshot->request.operation != REQUEST_CREATE ||
+         for_each_disk(snapshot, check_depth, &own))) {
         recovery_note(snapshot, &own);
     }
     end_step(backends, &own);
@@ -260,6 +284,9 @@ void backends_put_back(struct operation *operation)
 
 void backends_let_stay(struct snapshot *snapshot)
 {
+    if (snapshot->request.operation != REQUEST_CREATE) {
+        return;
+    }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 

@@ -19,9 +19,7 @@
 #define XENSNAPD_BACKENDS_STEPS_H
 
 #include "agent/operation.h"
-
-struct snapshot;
-struct snapshot_disk;
+#include "agent/snapshot.h"
 
 /*
  * Whether the agent of the domain that serves the disk can take its part; then
@@ -30,6 +28,11 @@ struct snapshot_disk;
  */
 bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
                        bool named, struct error *err);
+
+/* The same for a disk of a snapshot's record, which names the domain that has
+ * its images: `driver_uuid` is filled in. */
+bool backends_can_revert(struct snapshot *snapshot, struct snapshot_disk *disk,
+                         struct error *err);
 
 operation_act backends_prepare;
 operation_act backends_undo;
@@ -42,7 +45,20 @@ operation_act backends_abort;
 
 operation_act backends_commit;
 
-/* The domain has rebooted onto the overlays that are there. */
+/* ---- revert (backends_revert.c) ---- */
+
+/* Just before the domain is ended: a part may have failed since. */
+operation_act backends_check;
+
+/* A domain runs again.  On the snapshot: the parts are done, and remove what
+ * their disks have left where nothing needs it.  On what it was on before: they
+ * remove what they made. */
+operation_act backends_conclude;
+
+/* No domain could be made: they remove that as well; then `then`. */
+void backends_remove_overlays(struct snapshot *snapshot, snapshot_then *then);
+
+/* A create: the domain has rebooted onto the overlays that are there. */
 void backends_let_stay(struct snapshot *snapshot);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "agent/operation.h"
 
+struct snapshot_disk;
+
 /* Writes the record and makes it current: the commit. */
 operation_act record_write;
 
@@ -23,6 +25,9 @@ operation_act revert_note;
 /* Removes the disk state that was left, or the fresh one if it came to
  * nothing. */
 operation_act revert_clean;
+
+/* Whether the disk has left an image for another one. */
+bool revert_leaves(const struct snapshot_disk *disk);
 
 /* Before a delete touches the images: the record says that its state will no
  * longer be whole.  Taken back as long as nothing was touched. */

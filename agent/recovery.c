@@ -380,7 +380,7 @@ static void on_remains_gone(const struct error *err, void *arg)
     if (err != NULL) {
         LOG_ERROR("%s %s", snapshot->label, err->message);
     }
-    go_back(snapshot, "make-overlays");
+    go_back(snapshot, "prepare-backends");
 }
 
 /* For a domain that did not run before: back to that. */
@@ -395,7 +395,7 @@ static void recover_start(struct snapshot *snapshot)
             guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
                           on_remains_gone, snapshot);
     } else {
-        go_back(snapshot, "make-overlays");
+        go_back(snapshot, "prepare-backends");
     }
 }
 

@@ -141,6 +141,9 @@ static void add_reverted_disk(struct keys *keys,
 {
     add_disk_key(keys, disk, "external", disk->external ? "1" : "0");
     add_disk_key(keys, disk, "base", disk->path);
+    if (disk->driver != NULL) {
+        add_disk_key(keys, disk, "driver-domain", disk->driver);
+    }
     if (disk->external) {
         add_disk_key(keys, disk, "path", disk->overlay);
         add_disk_key(keys, disk, "format", "qcow2");

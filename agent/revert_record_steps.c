@@ -60,31 +60,11 @@ void snapshot_find(struct operation *operation)
     operation_step_done(operation, &err);
 }
 
-/* `xl restore` asks nobody there for anything: the images are made. */
-static bool check_drivers(const struct record *record, struct error *err)
-{
-    const struct record_disk *disk = record_driver_disk(record);
-
-    return disk == NULL ||
-           error_set(err, ERR_UNSUPPORTED_DISK,
-                     "disk %s of snapshot \"%s\" is served by driver domain "
-                     "\"%.80s\", and this version does not revert those; %s%s",
-                     disk->vdev, record->name, disk->driver,
-                     record->memory
-                         ? "end the domain and restore it by hand: xl restore "
-                         : "name the disks' images in the domain's "
-                           "configuration by hand",
-                     record->memory ? record->memory_path : "");
-}
-
 static bool check_revertible(const struct snapshot *snapshot, struct error *err)
 {
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
 
-    if (!check_drivers(record, err)) {
-        return false;
-    }
     if (record->deleting) {
         return error_set(err, ERR_NO_SUCH_SNAPSHOT,
                          "snapshot \"%s\" is half deleted: its state is no "
@@ -154,6 +134,12 @@ void revert_note(struct operation *operation)
 
 /* ---- the state that was left ---- */
 
+bool revert_leaves(const struct snapshot_disk *disk)
+{
+    return disk->abandoned != NULL && disk->overlay != NULL &&
+           strcmp(disk->abandoned, disk->overlay) != 0;
+}
+
 /* Only what we made, and what no snapshot, no other image and no running disk
  * needs. */
 static bool is_needless(const struct snapshot *snapshot,
@@ -162,9 +148,7 @@ static bool is_needless(const struct snapshot *snapshot,
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
 
-    return disk->abandoned != NULL && disk->overlay != NULL &&
-           strcmp(disk->abandoned, disk->overlay) != 0 &&
-           records_unreadable(records, uuid, NULL) == NULL &&
+    return records_unreadable(records, uuid, NULL) == NULL &&
            records_owns_file(records, uuid, disk->abandoned) &&
            tree_snapshot_in(records, uuid, disk->abandoned, false, NULL) ==
                NULL &&
@@ -174,15 +158,17 @@ static bool is_needless(const struct snapshot *snapshot,
            tree_image_over(records, uuid, disk->abandoned, NULL) == NULL;
 }
 
+/* Those in driver domains are removed there: backends_revert.c. */
 static bool remove_abandoned(struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
+        if (disk->driver != NULL || !revert_leaves(disk)) {
+            continue;
+        }
         if (snapshot->request.keep_current || !is_needless(snapshot, disk)) {
-            disk->abandoned_stays = disk->abandoned != NULL &&
-                                    disk->overlay != NULL &&
-                                    strcmp(disk->abandoned, disk->overlay) != 0;
+            disk->abandoned_stays = true;
             continue;
         }
         if (!snapshot_remove_file(snapshot, disk->abandoned, err) ||

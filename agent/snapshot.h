@@ -85,6 +85,7 @@ struct snapshot_disk {
      * something still needs it */
     char *abandoned;
     bool abandoned_stays;
+    bool abandoned_removed; /* in a driver domain: it is gone */
 
     /* rescan */
     char *target;        /* the image that is active afterwards */

@@ -26,6 +26,9 @@
  * when it is restored.  Its disks are flushed then, for whoever boots from
  * them.
  *
+ * A revert has driver domains make their overlays before it touches the guest,
+ * and tells them how it ended once a domain runs: what that one is on stays.
+ *
  * The record commits: until it is on disk the snapshot does not exist, and
  * everything can still be put back, by merging the overlays live if need be.
  */
@@ -143,10 +146,14 @@ static const struct step revert[] = {
           restore_check, NULL, NULL, SECONDS(60), 8, 0 },
     { "make-overlays", "making fresh overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 10, 0 },
+    { "prepare-backends", "having driver domains make theirs",
+          backends_prepare, backends_undo, backends_abort, 0, 10, 0 },
     { "guard-guest", "setting a guardian by the guest",
           guard_begin, guard_end, guard_begin_abort, SECONDS(60), 11, 0 },
     { "keep-running-state", "keeping the running state",
           rescue_save, rescue_undo, rescue_save_abort, 0, 40, 0 },
+    { "check-backends", "looking whether driver domains are still prepared",
+          backends_check, NULL, NULL, SECONDS(10), 40, 0 },
     { "end-domain", "ending the running domain",
           domain_destroy, NULL, NULL, SECONDS(120), 50,
           STEP_COMMITS | STEP_NOTED },
@@ -158,6 +165,8 @@ static const struct step revert[] = {
           revert_note, NULL, NULL, 0, 94, 0 },
     { "clean-up", "removing the disk state that was left",
           revert_clean, NULL, NULL, 0, 96, 0 },
+    { "commit-backends", "having driver domains remove what was left there",
+          backends_conclude, NULL, backends_abort, 0, 97, 0 },
     { "drop-running-state", "removing the running state that was kept",
           rescue_drop, NULL, NULL, 0, 98, 0 },
     { "publish", "publishing the snapshots",
@@ -178,6 +187,8 @@ static const struct step start_from_snapshot[] = {
           restore_check, NULL, NULL, SECONDS(60), 8, 0 },
     { "make-overlays", "making fresh overlays",
           overlays_make, overlays_remove, NULL, SECONDS(60), 10, 0 },
+    { "prepare-backends", "having driver domains make theirs",
+          backends_prepare, backends_undo, backends_abort, 0, 10, 0 },
     { "restore", "restoring the domain",
           domain_restore, NULL, NULL, 0, 90, STEP_COMMITS | STEP_MUST },
     { "start", "letting the domain run",
@@ -186,6 +197,8 @@ static const struct step start_from_snapshot[] = {
           revert_note, NULL, NULL, 0, 94, 0 },
     { "clean-up", "removing the disk state that was left",
           revert_clean, NULL, NULL, 0, 96, 0 },
+    { "commit-backends", "having driver domains remove what was left there",
+          backends_conclude, NULL, backends_abort, 0, 97, 0 },
     { "publish", "publishing the snapshots",
           record_publish, NULL, NULL, 0, 100, 0 },
     { NULL }

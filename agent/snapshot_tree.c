@@ -180,16 +180,27 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
     return search.found != NULL;
 }
 
-static bool lists(const struct record_disk *disk, const char *path,
-                  size_t *ret_index)
+/* `driver` NULL: of a disk that domain 0 serves. */
+static bool lists_of(const struct record_disk *disk, const char *driver,
+                     const char *path, size_t *ret_index)
 {
-    for (size_t i = 0; disk->driver == NULL && i < disk->overlay_count; i++) {
+    bool same = driver == NULL
+                    ? disk->driver == NULL
+                    : disk->driver != NULL && strcmp(disk->driver, driver) == 0;
+
+    for (size_t i = 0; same && i < disk->overlay_count; i++) {
         if (strcmp(disk->overlays[i], path) == 0) {
             *ret_index = i;
             return true;
         }
     }
     return false;
+}
+
+static bool lists(const struct record_disk *disk, const char *path,
+                  size_t *ret_index)
+{
+    return lists_of(disk, NULL, path, ret_index);
 }
 
 static void drop_overlay(struct record_disk *disk, size_t index)
@@ -205,6 +216,7 @@ static void drop_overlay(struct record_disk *disk, size_t index)
 /* Names first: replacing a record while walking over them is not allowed. */
 struct names {
     const char *wanted; /* a path or a name, as the matcher reads it */
+    const char *driver; /* where that path is; NULL: here */
     char **names;
     size_t count;
 };
@@ -251,7 +263,7 @@ static void match_lister(const struct record *record, void *arg)
     size_t index;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (lists(&record->disks[i], names->wanted, &index)) {
+        if (lists_of(&record->disks[i], names->driver, names->wanted, &index)) {
             add_name(names, record);
             return;
         }
@@ -285,25 +297,33 @@ static bool change_each(struct records *records, const char *vm_uuid,
 
 static void forget_image(struct record *record, const void *arg)
 {
+    const struct names *names = arg;
     size_t index;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (lists(&record->disks[i], arg, &index)) {
+        if (lists_of(&record->disks[i], names->driver, names->wanted, &index)) {
             drop_overlay(&record->disks[i], index);
         }
     }
 }
 
-bool tree_forget_image(struct records *records, const char *vm_uuid,
-                       const char *path, struct error *err)
+bool tree_forget_driver_image(struct records *records, const char *vm_uuid,
+                              const char *driver, const char *path,
+                              struct error *err)
 {
-    struct names names = {.wanted = path};
+    struct names names = {.wanted = path, .driver = driver};
     bool ok;
 
     records_each_of_vm(records, vm_uuid, match_lister, &names);
-    ok = change_each(records, vm_uuid, &names, forget_image, path, err);
+    ok = change_each(records, vm_uuid, &names, forget_image, &names, err);
     names_dispose(&names);
     return ok;
+}
+
+bool tree_forget_image(struct records *records, const char *vm_uuid,
+                       const char *path, struct error *err)
+{
+    return tree_forget_driver_image(records, vm_uuid, NULL, path, err);
 }
 
 struct listing {

@@ -49,6 +49,11 @@ const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
 bool tree_forget_image(struct records *records, const char *vm_uuid,
                        const char *path, struct error *err);
 
+/* The same of an image in that driver domain. */
+bool tree_forget_driver_image(struct records *records, const char *vm_uuid,
+                              const char *driver, const char *path,
+                              struct error *err);
+
 /*
  * Where a record of this VM lists `beside` among a disk's overlays it lists
  * `path` as well, in that place of the order, or last if the domain went on

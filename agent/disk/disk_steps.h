@@ -51,6 +51,9 @@ void overlays_unlink(struct snapshot *snapshot, struct error *err);
 /* Plans the disks from the record and checks every image of their chains. */
 operation_act revert_check_images;
 
+/* The same of disks that are planned already, as in a driver domain. */
+operation_act revert_check_planned;
+
 /* Applies the internal snapshots among them, in images that nobody has open;
  * `then` may be called at once. */
 void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then);

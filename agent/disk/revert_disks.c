@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
@@ -41,6 +42,9 @@ static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
     disk->format = xstrdup(from->format);
     disk->external = from->external;
     disk->virtual_bytes = from->virtual_bytes;
+    if (from->driver != NULL) {
+        disk->driver = xstrdup(from->driver);
+    }
     if (from->snapshot != NULL) {
         disk->internal_name = xstrdup(from->snapshot);
     }
@@ -88,7 +92,7 @@ static bool check_internal(const struct snapshot *snapshot,
 }
 
 static bool check_disk(const struct snapshot *snapshot,
-                       const struct snapshot_disk *disk, struct error *err)
+                       struct snapshot_disk *disk, struct error *err)
 {
     struct image_chain chain;
 
@@ -96,6 +100,7 @@ static bool check_disk(const struct snapshot *snapshot,
                           err)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
+    disk->depth = chain.depth;
     image_chain_dispose(&chain);
     if (!image_is_quiet(disk->path, err)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
@@ -103,7 +108,24 @@ static bool check_disk(const struct snapshot *snapshot,
     return disk->external || check_internal(snapshot, disk, err);
 }
 
+/* Images in a driver domain are looked at there, before it says that it is
+ * prepared. */
 static bool check_all(struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+        bool ok = disk->driver != NULL
+                      ? backends_can_revert(snapshot, disk, err)
+                      : check_disk(snapshot, disk, err);
+
+        if (!ok) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void plan_all(struct snapshot *snapshot)
 {
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
@@ -112,15 +134,19 @@ static bool check_all(struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < record->disk_count; i++) {
         plan_disk(snapshot, &record->disks[i]);
     }
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (!check_disk(snapshot, &snapshot->disks[i], err)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 void revert_check_images(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+
+    plan_all(snapshot);
+    check_all(snapshot, &err);
+    operation_step_done(operation, &err);
+}
+
+void revert_check_planned(struct operation *operation)
 {
     struct error err = {0};
 

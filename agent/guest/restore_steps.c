@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
@@ -136,6 +137,12 @@ static bool can_try(const struct snapshot *snapshot)
 
 /* ---- from one attempt to the next ---- */
 
+static void end_as_failed(struct snapshot *snapshot, const struct error *err)
+{
+    (void)err; /* that they stay is the least of it */
+    operation_step_done(&snapshot->operation, &snapshot->failure);
+}
+
 /* The last source failed too: `snapshot->failure` still says why the first
  * one did. */
 static void end_with_nothing(struct snapshot *snapshot)
@@ -155,8 +162,10 @@ static void end_with_nothing(struct snapshot *snapshot)
         struct error ignored = {0};
 
         overlays_unlink(snapshot, &ignored);
+        backends_remove_overlays(snapshot, end_as_failed);
+    } else {
+        operation_step_done(&snapshot->operation, &err);
     }
-    operation_step_done(&snapshot->operation, &err);
 }
 
 static void attempt_failed(struct snapshot *snapshot, const struct error *err)

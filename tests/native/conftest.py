@@ -5,12 +5,14 @@ import ctypes
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
 import pytest
 
 from native.agent import Agent
+from native.backend import Backend
 from native.clock import Clock
 from native.world import World
 
@@ -113,6 +115,27 @@ def clock(agent_stopped):
 def agent(agent_stopped):
     """The agent, ready for requests."""
     return agent_stopped.start()
+
+
+@pytest.fixture(name="driver")
+def fixture_driver(world):
+    """A driver domain."""
+    return world.add_domain("storage", disks=())
+
+
+@pytest.fixture(name="backend_stopped")
+def fixture_backend_stopped(world, driver):
+    """Its agent, not started."""
+    one = Backend(world, os.path.join(os.environ["NATIVE_BUILD"], "xensnapd"), driver)
+    yield one
+    if one.process and one.process.poll() is None:
+        one.process.send_signal(signal.SIGCONT)
+    one.check_end()
+
+
+@pytest.fixture(name="backend")
+def fixture_backend(backend_stopped):
+    return backend_stopped.start()
 
 
 @pytest.fixture(name="xensnap")

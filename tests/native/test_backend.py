@@ -22,11 +22,6 @@ def fixture_backend_stopped(world):
     instance.check_end()
 
 
-@pytest.fixture(name="backend")
-def fixture_backend(backend_stopped):
-    return backend_stopped.start()
-
-
 @pytest.fixture(name="domain")
 def fixture_domain(world):
     one = world.add_domain("web", disks=[("xvda", "qcow2"), ("xvdb", "raw")],
@@ -322,3 +317,136 @@ def test_it_is_told_to_end_while_it_undoes(world, backend, domain):
     job.wait("undone")
     assert chains(domain) == before
     assert images(world) == files
+
+
+# -- a revert -----------------------------------------------------------------------
+
+
+@pytest.fixture(name="reverted")
+def fixture_reverted(backend, domain):
+    """Goes back to what the disks were on before a snapshot: a job for that, the
+    overlays that were left, and the domain, which has ended."""
+    job = backend.job(domain)
+    left = overlays(job.wait("prepared"))
+    for word, state in (("switch", "switched"), ("commit", "committed")):
+        job.say(word)
+        job.wait(state)
+    job.remove()
+    domain.kill_qemu()
+
+    def begin(**keys):
+        return backend.job(domain, **{"operation": "revert", **{
+            f"disks/{vdev}/virtual-bytes": 64 << 20 for vdev in domain.disks}, **keys})
+    return begin, left
+
+
+def commit(job, left):
+    """What it answers, told that these are to be removed."""
+    job.write({f"disks/{vdev}/remove": path for vdev, path in left.items()})
+    job.say("commit")
+    return job.wait("committed")
+
+
+def test_a_revert_makes_fresh_overlays_and_removes_what_was_left(backend, domain, reverted):
+    begin, left = reverted
+    job = begin()
+    answer = job.wait("prepared")
+    for vdev, overlay in overlays(answer).items():
+        assert overlay not in left.values()
+        info = image_info(overlay)
+        assert info["full-backing-filename"] == domain.disks[vdev].path
+        assert info["virtual-size"] == 64 << 20
+        assert answer[f"disks/{vdev}/depth"] == "1"
+    assert all(map(os.path.exists, left.values()))
+    answer = commit(job, left)
+    assert answer["disks/xvda/removed"] == answer["disks/xvdb/removed"] == "1"
+    assert not any(map(os.path.exists, left.values()))
+    job.remove()
+    assert_no_note(backend)
+
+
+def test_a_revert_that_is_undone_or_only_committed_leaves_all_else(world, backend, reverted):
+    begin, left = reverted
+    files = images(world)
+    job = begin()
+    job.wait("prepared")
+    # There is nothing to be switched.
+    job.say("switch")
+    job.say("undo")
+    job.wait("undone")
+    assert images(world) == files
+    job = begin()
+    made = overlays(job.wait("prepared"))
+    job.say("commit")
+    assert "disks/xvda/removed" not in job.wait("committed")
+    assert all(map(os.path.exists, [*left.values(), *made.values()]))
+    assert_no_note(backend)
+
+
+def test_what_is_in_use_or_no_overlay_or_stood_on_is_not_removed(backend, domain, reverted):
+    begin, left = reverted
+    job = begin()
+    job.wait("prepared")
+    with open(left["xvda"], "r+b"):
+        answer = commit(job, {"xvda": left["xvda"], "xvdb": domain.disks["xvdb"].path})
+    assert not [key for key in answer if key.endswith("removed")]
+    backend.wait_log("in use")
+    backend.wait_log("not a qcow2 image")
+    assert os.path.exists(left["xvda"]) and os.path.exists(domain.disks["xvdb"].path)
+    domain.disks["xvda"].path = left["xvda"]
+    domain.disks["xvda"].format = "qcow2"
+    job = begin()
+    job.wait("prepared")
+    answer = commit(job, {"xvda": left["xvda"], "xvdb": "relative"})
+    assert not [key for key in answer if key.endswith("removed")]
+    assert os.path.exists(left["xvda"])
+
+
+def test_a_revert_waits_for_a_qemu_that_is_about_to_end(backend, reverted):
+    begin, left = reverted
+    job = begin()
+    job.wait("prepared")
+    with subprocess.Popen(["sleep", "60"], stdin=open(left["xvda"], "rb")) as other:
+        job.write({"disks/xvda/remove": left["xvda"]})
+        job.say("commit")
+        backend.wait_log("await-commit done")
+        other.kill()
+    assert job.wait("committed")["disks/xvda/removed"] == "1"
+
+
+@pytest.mark.parametrize("keys, code, culprit", [
+    ({"operation": "dance"}, "unsupported-operation", "operation"),
+    ({"disks/xvda/virtual-bytes": "many"}, "invalid-request", "virtual-bytes"),
+    ({"disks/xvda/path": "/images/nothing.qcow2"}, "chain-broken", "nothing.qcow2"),
+])
+def test_a_revert_that_cannot_be_is_refused(world, reverted, keys, code, culprit):
+    begin, _ = reverted
+    files = images(world)
+    answer = begin(**keys).wait("undone")
+    assert answer["error/code"] == code, answer
+    assert culprit in answer["error/message"]
+    assert images(world) == files
+
+
+@pytest.mark.parametrize("word, state", [("commit", "committed"), ("undo", "undone")])
+def test_killed_when_a_revert_is_prepared_it_waits_for_the_word(world, backend, reverted,
+                                                                word, state):
+    begin, left = reverted
+    files = images(world)
+    job = begin()
+    made = overlays(job.wait("prepared"))
+    backend.kill()
+    backend.start()
+    # A domain may begin in the overlays.
+    assert job.wait("failed")["error/code"] == "interrupted"
+    assert all(map(image_is_sound, made.values()))
+    job.write({"disks/xvda/remove": left["xvda"]})
+    job.say(word)
+    answer = job.wait(state)
+    if word == "commit":
+        assert answer["disks/xvda/removed"] == "1"
+        assert all(map(os.path.exists, made.values()))
+        assert os.path.exists(left["xvdb"])
+    else:
+        assert images(world) == files
+    assert_no_note(backend)

@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from native.agent import ROOT
-from native.backend import Backend
 from native.domain import Disk
 from native.expect import (Picture, assert_disk_is_on, assert_failed, image_info,
                            named_images)
@@ -47,31 +46,11 @@ def fixture_save(tmp_path, monkeypatch):
     one.release()
 
 
-@pytest.fixture(name="driver")
-def fixture_driver(world):
-    return world.add_domain("storage", disks=())
-
-
 @pytest.fixture(name="domain")
 def fixture_domain(world, driver):
     """A disk from each."""
     return world.add_domain("web", disks=[
         ("xvda", "qcow2"), Disk("xvdb", "raw", driver=driver, devd=True)])
-
-
-@pytest.fixture(name="backend_stopped")
-def fixture_backend_stopped(world, driver):
-    program = os.path.join(os.environ["NATIVE_BUILD"], "xensnapd")
-    one = Backend(world, program, driver)
-    yield one
-    if one.process and one.process.poll() is None:
-        one.process.send_signal(signal.SIGCONT)
-    one.check_end()
-
-
-@pytest.fixture(name="backend")
-def fixture_backend(backend_stopped):
-    return backend_stopped.start()
 
 
 @pytest.fixture(name="impatient")
@@ -216,11 +195,9 @@ def test_what_cannot_be_taken_is_refused(world, agent, backend, domain, driver):
     assert_nothing_is_left(world, driver, backend)
 
 
-def test_delete_and_revert_say_what_to_do(world, agent, backend, domain):
+def test_delete_and_rescan_say_what_to_do(world, agent, backend, domain):
     del backend
     reply = create(agent)
-    assert_failed(agent.request("revert", domain="web", name="s1"), "unsupported-disk",
-                  "storage", f"xl restore {reply['result/memory-path']}")
     assert_failed(agent.request("delete", domain="web", name="s1"), "unsupported-disk",
                   "storage", "keep-files=1")
     assert_failed(agent.request("rescan", domain="web", disks="xvdb"), "unsupported-disk",

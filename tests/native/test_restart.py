@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import json
+import math
 import os
 import shutil
 
@@ -129,7 +130,7 @@ def test_what_a_failing_restart_names_stays(world, agent_stopped, host):
     agent = agent_stopped
     domain = looked_after(world, agent)
     active = domain.chain("xvda")[0][0]
-    host.refuse = True
+    host.refuse = math.inf
     request, overlay, fault = switching(agent, domain)
     world.xen.shut_down(domain.domid, REBOOT)
     world.eventually(lambda: named_at_the_restart(world), 30, "the restart")

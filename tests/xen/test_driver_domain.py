@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Disks that a driver domain serves."""
 
+import os
+import re
+
 import pytest
 
 from agent import CHECKOUT, FINAL, Agent
@@ -130,6 +133,7 @@ def test_the_driver_domain_asks_for_a_snapshot_of_both(both, driver, asked_by_dr
     home = f"/local/domain/{driver.domid}"
     store.wait(f"{home}/snapshot/requests", lambda value: value is not None)
     both.write_key(1, "before")
+    saved = both.wait_tick(more=2)
     driver.run(f"xenstore-write {folder}/domain both {folder}/name s1 "
                f"{folder}/disks 'xvda xvdb' {folder}/operation create")
     asked_by_driver.wait_node(f"{home}/{folder}/state", FINAL)
@@ -143,11 +147,27 @@ def test_the_driver_domain_asks_for_a_snapshot_of_both(both, driver, asked_by_dr
     assert images(driver.qmp(both, "query-block")) == {overlays["xvdb"]: "qcow2"}
     assert overlays["xvda"] in both.open_files()
     both.write_key(1, "after")
-    both.wait_tick(more=2)
+    left = both.wait_tick(more=6)
     for first, last in both.complete_records().values():
         assert first == 1 and last > 1
-    # Memory and both disks are of one instant: the guest goes on there, and reads
-    # what it had written.
+    # And back: memory and the disks of both domains.
+    mark = both.console.size()
+    back = asked_by_driver.request("revert", domain="both", name="s1")
+    assert back["state"] == "done", back
+    assert "result/warning" not in back
+    both.wait_tick(more=2)
+    assert "error" not in both.console.text(mark)
+    assert saved <= int(re.search(r"tick (\d+)", both.console.text(mark))[1]) < left
+    assert both.read_key(1) == {"xvda": "before", "xvdb": "before"}
+    for first, last in both.complete_records().values():
+        assert first == 1 and last >= both.ticks() - 2
+    fresh = {vdev: back[f"result/disks/{vdev}/path"] for vdev in ("xvda", "xvdb")}
+    assert stored_images(both) == fresh
+    assert images(driver.qmp(both, "query-block")) == {fresh["xvdb"]: "qcow2"}
+    # What was left is removed where it was.
+    assert not os.path.exists(overlays["xvda"])
+    assert "gone" in driver.run(f"ls {overlays['xvdb']} || echo gone")
+    # By hand, too: the guest goes on there, and reads what it had written.
     both.destroy()
     mark = both.console.size()
     both.restore(reply["result/memory-path"])

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a driver domain's part of a revert: removing the images that the
+ * disks have left, which domain 0 says nothing needs.
+ *
+ * Whether that can be is looked at here once more: one that somebody has open,
+ * that is no overlay, or that the domain stands on now, stays.
+ */
+#ifndef XENSNAPD_BACKEND_REVERT_H
+#define XENSNAPD_BACKEND_REVERT_H
+
+#include "agent/operation.h"
+
+struct snapshot;
+
+/* `abandoned` of each disk; waits a while for those that are open, as in a QEMU
+ * whose domain was ended. */
+operation_act backend_remove_left;
+
+/* Nobody wants to know any more: those that are still there stay. */
+void backend_forget_left(struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Images in a driver domain, as far as the records tell: nobody here can look
+ * at their headers.
+ */
+#ifndef XENSNAPD_DRIVER_IMAGES_H
+#define XENSNAPD_DRIVER_IMAGES_H
+
+#include "agent/journal/records.h"
+
+/*
+ * Whether a driver domain's agent made that image of the VM's disk, and nothing
+ * needs it any more: no snapshot's state is in it or lies over it.  False where
+ * the records do not tell: one of them cannot be read, or the disk has
+ * several states of which none says what lies under them.
+ */
+bool driver_image_is_needless(const struct records *records,
+                              const char *vm_uuid, const char *vdev,
+                              const char *driver, const char *path);
+
+#endif

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Going back to a snapshot that has disks of domain 0 and of a driver domain, whose
+QEMU and agent are the real ones: all of them, or nothing before the domain is ended
+(I1, I2, I4, I6)."""
+
+import os
+import signal
+
+import pytest
+
+from native.agent import FINAL, ROOT
+from native.domain import Disk
+from native.expect import Picture, assert_failed, image_info, image_is_sound
+from native.toolstack import Toolstack
+
+HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+BEFORE, AFTER = b"before!!" * 64, b"after!!!" * 64
+
+
+class Rescue:
+    """Keeping the running state stops while the guest is suspended."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def hold(self):
+        with open(self.path, "wb"):
+            pass
+
+    def release(self):
+        os.unlink(self.path)
+
+
+@pytest.fixture(name="rescue", autouse=True)
+def fixture_rescue(tmp_path, monkeypatch):
+    """Before `agent`, which inherits this."""
+    one = Rescue(tmp_path / "hold")
+    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
+    monkeypatch.setenv("SAVE_HELPER_HOLD", one.path)
+    return one
+
+
+@pytest.fixture(name="toolstack")
+def fixture_toolstack(world):
+    return Toolstack(world)
+
+
+@pytest.fixture(name="domain")
+def fixture_domain(world, driver):
+    """A disk from each."""
+    domain = world.add_domain("web", disks=[
+        ("xvda", "qcow2"), Disk("xvdb", "raw", driver=driver, devd=True)])
+    write(domain, BEFORE)
+    return domain
+
+
+@pytest.fixture(name="impatient")
+def fixture_impatient(agent_stopped):
+    """An agent that does not wait long for a driver domain."""
+    agent_stopped.configure("timeouts", backend="5s")
+    return agent_stopped.start()
+
+
+def write(domain, data):
+    for vdev in domain.disks:
+        domain.write(vdev, 0, data)
+        domain.disks[vdev].front.flush()
+
+
+def create(agent, domain, name="s1"):
+    """A checkpoint, and then the guest goes on; the overlays that it is on."""
+    reply = agent.request("create", domain="web", name=name, live=0, disks="xvda xvdb")
+    assert reply["state"] == "done", reply
+    write(domain, AFTER)
+    return {vdev: reply[f"result/disks/{vdev}/path"] for vdev in domain.disks}
+
+
+def submit(agent, **keys):
+    return agent.submit("revert", domain="web", **{"name": "s1", **keys})
+
+
+def end(world, request):
+    """Domains are made meanwhile."""
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    return request.wait()
+
+
+def revert(agent, **keys):
+    return end(agent.world, submit(agent, **keys))
+
+
+def assert_is_back(domain, reply):
+    """On fresh overlays over what it was on when the snapshot was taken."""
+    assert reply["result/disks/xvdb/driver-domain"] == "storage"
+    for vdev in domain.disks:
+        overlay, base = (reply[f"result/disks/{vdev}/{key}"] for key in ("path", "base"))
+        assert [path for path, _ in domain.chain(vdev)][:2] == [overlay, base]
+        assert image_info(overlay)["full-backing-filename"] == base
+        assert domain.read(vdev, 0, len(BEFORE)) == BEFORE
+        domain.write(vdev, 4096, b"new!" * 256)
+
+
+def images(world):
+    return {f"{world.images}/{name}" for name in os.listdir(world.images)}
+
+
+def wait_suspended(world, domain):
+    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
+
+
+def freeze(backend):
+    """It hangs."""
+    backend.process.send_signal(signal.SIGSTOP)
+
+
+def thaw(backend):
+    backend.process.send_signal(signal.SIGCONT)
+
+
+def answers(world, driver):
+    return world.store.tree(f"{driver.path}/data/xensnapd")
+
+
+def wait_told(world, driver, phase):
+    """Domains are made meanwhile."""
+    folder = f"{ROOT}/backends/{driver.domid}"
+    world.eventually(lambda: phase in world.store.tree(folder).values(), 30, phase)
+
+
+def assert_nothing_is_left(world, driver, backend):
+    jobs = f"{ROOT}/backends/{driver.domid}"
+    assert not [key for key in world.store.tree(jobs) if "/" in key]
+    world.eventually(lambda: not [name for name in backend.records() if "op-" in name],
+                     10, "no note of its part")
+    world.eventually(lambda: not [key for key in answers(world, driver)
+                                  if key.startswith("jobs/")], 10, "no answer")
+
+
+# -- as it should be --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["running", "boot"])
+def test_both_disks_go_back(world, agent, backend, domain, driver, toolstack, start):
+    left = create(agent, domain)
+    reply = revert(agent, start=start)
+    assert reply["state"] == "done", reply
+    assert "result/warning" not in reply
+    web = toolstack.made[-1]
+    assert_is_back(web, reply)
+    # What the domain was on is gone in both; nothing else is.
+    for vdev in web.disks:
+        assert not os.path.exists(left[vdev])
+        assert f"result/disks/{vdev}/abandoned" not in reply
+        assert image_is_sound(reply[f"result/disks/{vdev}/path"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_again_and_from_a_later_one_and_with_keep_current(world, agent, backend, domain,
+                                                          toolstack):
+    del backend
+    create(agent, domain)
+    later = create(agent, domain, "s2")
+    reply = revert(agent)
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    # What s2 holds stays, and what lay over it goes.
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")
+    assert os.path.exists(published["xvdb/path"])
+    assert not os.path.exists(later["xvdb"])
+    left = reply["result/disks/xvdb/path"]
+    reply = revert(agent, name="s2", keep_current=1)
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvdb/abandoned"] == left
+    assert toolstack.made[-1].read("xvdb", 0, len(AFTER)) == AFTER
+    reply = revert(agent)
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    # Another snapshot goes on with what names were used before.
+    assert create(agent, toolstack.made[-1], "s3")
+
+
+def test_a_domain_that_does_not_run_is_started(world, agent, backend, domain, driver,
+                                               toolstack):
+    left = create(agent, domain)
+    world.remove_domain(domain)
+    reply = revert(agent, start="boot")
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    assert not os.path.exists(left["xvdb"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+# -- before the domain is ended: nothing has changed ---------------------------------
+
+
+def test_without_its_agent_it_is_refused(agent, backend, domain):
+    create(agent, domain)
+    backend.stop()
+    picture = Picture(agent, domain)
+    assert_failed(revert(agent), "unsupported-disk", "xvdb", "storage", "role: backend")
+    picture.assert_same()
+
+
+def test_without_the_driver_domain_it_is_refused(world, agent, backend, domain, driver):
+    create(agent, domain)
+    world.remove_domain(domain)
+    backend.stop()
+    world.remove_domain(driver)
+    assert_failed(revert(agent, start="boot"), "domain-inactive", "xvdb", "storage")
+
+
+def test_what_is_not_sound_there_is_refused(world, agent, backend, domain, driver):
+    create(agent, domain)
+    create(agent, domain, "s2")
+    state = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")["xvdb/path"]
+    os.rename(state, f"{state}.aside")
+    files = images(world)
+    chain = domain.chain("xvda")
+    reply = revert(agent, name="s2")
+    assert_failed(reply, "chain-broken", "storage", state)
+    assert reply["error/step"] == "prepare-backends"
+    assert world.xen.is_running(domain.domid)
+    assert domain.chain("xvda") == chain
+    assert images(world) == files
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_one_that_hangs_before_it_is_prepared(world, impatient, backend, domain, driver):
+    create(impatient, domain)
+    picture = Picture(impatient, domain)
+    freeze(backend)
+    assert_failed(revert(impatient), "timeout", "storage", "prepare", "timeouts.backend")
+    thaw(backend)
+    world.eventually(lambda: "undone" in answers(world, driver).values() or not [
+        key for key in answers(world, driver) if key.startswith("jobs/")], 20, "undone")
+    picture.assert_same()
+
+
+def test_its_agent_is_killed_before_the_domain_is_ended(world, agent, backend, domain, driver,
+                                                        rescue):
+    create(agent, domain)
+    picture = Picture(agent, domain)
+    rescue.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    backend.kill()
+    backend.start()
+    world.store.wait_for(f"{driver.path}/data/xensnapd",
+                         lambda: "failed" in answers(world, driver).values(), 20)
+    rescue.release()
+    reply = end(world, request)
+    assert_failed(reply, "interrupted", "storage")
+    assert reply["error/step"] == "check-backends"
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_the_driver_domain_dies_before_the_domain_is_ended(world, agent, backend, domain,
+                                                           driver, rescue):
+    create(agent, domain)
+    chain = domain.chain("xvda")
+    rescue.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    backend.kill()
+    domain.served[driver.domid].kill()
+    world.remove_domain(driver)
+    rescue.release()
+    assert_failed(end(world, request), "domain-inactive", "storage")
+    assert world.xen.is_running(domain.domid)
+    assert domain.chain("xvda") == chain
+
+
+def test_our_agent_is_killed_before_the_domain_is_ended(world, agent, backend, domain, driver,
+                                                        rescue):
+    create(agent, domain)
+    picture = Picture(agent, domain)
+    rescue.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    agent.kill()
+    rescue.release()
+    agent.start()
+    assert_failed(end(world, request), "interrupted")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+# -- behind that: forward ----------------------------------------------------------------
+
+
+def test_its_agent_dies_when_the_domain_is_ended(world, impatient, backend, domain, driver,
+                                                 rescue, toolstack):
+    left = create(impatient, domain)
+    rescue.hold()
+    request = submit(impatient)
+    wait_suspended(world, domain)
+    backend.kill()
+    rescue.release()
+    reply = end(world, request)
+    # The domain is back; what was left there has nobody who would remove it.
+    assert reply["state"] == "done", reply
+    assert "storage" in reply["result/warning"]
+    assert_is_back(toolstack.made[-1], reply)
+    assert reply["result/disks/xvdb/abandoned"] == left["xvdb"]
+    backend.start()
+    backend.wait_log("left as it is")
+    assert os.path.exists(left["xvdb"])
+    assert_is_back(toolstack.made[-1], reply)
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_its_agent_comes_back_behind_that(world, agent, backend, domain, driver, rescue,
+                                          toolstack):
+    left = create(agent, domain)
+    rescue.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    backend.kill()
+    rescue.release()
+    wait_told(world, driver, "commit")
+    backend.start()
+    reply = end(world, request)
+    assert reply["state"] == "done", reply
+    assert "result/warning" not in reply
+    assert_is_back(toolstack.made[-1], reply)
+    assert not os.path.exists(left["xvdb"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_our_agent_is_killed_while_the_domain_is_made(world, agent, backend, domain, driver,
+                                                      toolstack):
+    left = create(agent, domain)
+    make, world.attend = world.attend, None
+    request = submit(agent)
+    world.eventually(lambda: os.listdir(f"{world.xen.folder}/creations"), 30, "to be made")
+    agent.kill()
+    for name in os.listdir(f"{world.xen.folder}/creations"):
+        os.unlink(f"{world.xen.folder}/creations/{name}")
+    world.attend = make
+    agent.start()
+    reply = end(world, request)
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    assert not os.path.exists(left["xvdb"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_our_agent_is_killed_when_the_domain_runs(world, agent, backend, domain, driver,
+                                                  toolstack):
+    left = create(agent, domain)
+    request = submit(agent)
+    world.eventually(lambda: "prepared" in answers(world, driver).values(), 20, "prepared")
+    freeze(backend)
+    wait_told(world, driver, "commit")
+    agent.kill()
+    thaw(backend)
+    agent.start()
+    reply = end(world, request)
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    assert not os.path.exists(left["xvdb"])
+    assert_nothing_is_left(world, driver, backend)
+
+
+@pytest.mark.parametrize("failing, back", [(1, "running-state"), (3, "boot")])
+def test_what_cannot_be_restored_goes_on_as_it_was(world, agent, backend, domain, driver,
+                                                   toolstack, failing, back):
+    left = create(agent, domain)
+    files = images(world)
+    toolstack.refuse = failing
+    reply = revert(agent)
+    assert reply["state"] == "failed", reply
+    assert reply["result/brought-back"] == back, reply
+    web = toolstack.made[-1]
+    for vdev in web.disks:
+        assert web.chain(vdev)[0][0] == left[vdev]
+        assert web.read(vdev, 0, len(AFTER)) == AFTER
+    assert images(world) == files
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_where_no_domain_can_be_made_its_disks_are_as_they_were(world, agent, backend, domain,
+                                                                driver, toolstack):
+    create(agent, domain)
+    files = images(world)
+    toolstack.refuse = 4
+    reply = revert(agent)
+    assert reply["state"] == "failed", reply
+    assert "its memory is in" in reply["error/message"]
+    assert images(world) == files
+    assert_nothing_is_left(world, driver, backend)

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which images of a driver domain's disk nothing needs any more. */
+#include "agent/driver_images.h"
+#include "agent/snapshot_tree.h"
+#include "tests/unit/records_fixture.h"
+
+/* A snapshot of a disk in "storage" whose state is `state`, with overlays over
+ * it; NULL ends them. */
+static void add_snapshot(struct fixture *fixture, const char *name, int second,
+                         const char *state, const char *const *overlays)
+{
+    struct record record = make_record(VM_A, name, second);
+
+    record.disks = xcalloc(1, sizeof(*record.disks));
+    record.disk_count = 1;
+    record.disks[0] = (struct record_disk){
+        .vdev = xstrdup("xvda"),
+        .driver = xstrdup("storage"),
+        .external = true,
+        .path = xstrdup(state),
+        .format = xstrdup("qcow2"),
+        .restore_overlay = xasprintf("%s.restore", state),
+        .virtual_bytes = 1048576,
+    };
+    for (; *overlays != NULL; overlays++) {
+        record_disk_add_overlay(&record.disks[0], *overlays);
+    }
+    add_record(fixture, record);
+}
+
+static bool is_needless(const struct fixture *fixture, const char *path)
+{
+    return driver_image_is_needless(fixture->records, VM_A, "xvda", "storage",
+                                    path);
+}
+
+/* /base <- /one <- /two, and /branch over /base. */
+static void make_tree(struct fixture *fixture)
+{
+    static const char *const over_base[] = {"/one", "/branch", NULL};
+    static const char *const over_one[] = {"/two", NULL};
+
+    add_snapshot(fixture, "s1", 1, "/base", over_base);
+    add_snapshot(fixture, "s2", 2, "/one", over_one);
+}
+
+static void an_overlay_that_holds_no_state_is_needless(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    assert_true(is_needless(fixture, "/two"));
+    assert_true(is_needless(fixture, "/branch"));
+}
+
+static void a_state_and_what_is_not_ours_are_needed(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    assert_false(is_needless(fixture, "/base"));
+    assert_false(is_needless(fixture, "/one"));
+    assert_false(is_needless(fixture, "/one.restore"));
+    assert_false(is_needless(fixture, "/other"));
+}
+
+static void the_same_path_elsewhere_is_another_image(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    assert_false(driver_image_is_needless(fixture->records, VM_A, "xvda",
+                                          "other", "/two"));
+    assert_false(driver_image_is_needless(fixture->records, VM_A, "xvdb",
+                                          "storage", "/two"));
+}
+
+/* The record is gone that said that /deep lies over /two. */
+static void where_a_state_may_lie_over_anything_all_are_needed(void **state)
+{
+    static const char *const over_deep[] = {"/deeper", NULL};
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    add_snapshot(fixture, "s4", 4, "/deep", over_deep);
+    assert_false(is_needless(fixture, "/two"));
+    assert_false(is_needless(fixture, "/deeper"));
+}
+
+static void with_a_record_that_cannot_be_read_all_are_needed(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    put_file(fixture, VM_A, "s3.yaml", "damaged\n");
+    reopen(fixture);
+    assert_false(is_needless(fixture, "/two"));
+}
+
+static void what_is_removed_there_is_forgotten(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+
+    make_tree(fixture);
+    assert_true(tree_forget_driver_image(fixture->records, VM_A, "other",
+                                         "/branch", &err));
+    assert_true(is_needless(fixture, "/branch"));
+    assert_true(tree_forget_driver_image(fixture->records, VM_A, "storage",
+                                         "/branch", &err));
+    assert_false(is_needless(fixture, "/branch"));
+    assert_true(is_needless(fixture, "/two"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(an_overlay_that_holds_no_state_is_needless),
+        WITH_STORE(a_state_and_what_is_not_ours_are_needed),
+        WITH_STORE(the_same_path_elsewhere_is_another_image),
+        WITH_STORE(where_a_state_may_lie_over_anything_all_are_needed),
+        WITH_STORE(with_a_record_that_cannot_be_read_all_are_needed),
+        WITH_STORE(what_is_removed_there_is_forgotten),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
