@@ -112,6 +112,15 @@ static void on_requester_gone(const char *key, void *arg)
 
 /* ---- xenstored and domains ---- */
 
+static void on_guests_idle(void *arg)
+{
+    struct agent *agent = arg;
+
+    if (agent->dispatcher->renew_wanted) {
+        dispatcher_renew_guests(agent);
+    }
+}
+
 void dispatcher_renew_guests(struct agent *agent)
 {
     struct error err;
@@ -124,6 +133,9 @@ void dispatcher_renew_guests(struct agent *agent)
         agent->dispatcher->renew_wanted = true;
         LOG_WARN("cannot connect libxl to the new xenstored yet: %s",
                  err.message);
+        if (err.code == ERR_BUSY) {
+            guests_await_idle(agent->guests, on_guests_idle, agent);
+        }
     }
 }
 

@@ -148,9 +148,6 @@ static void on_operation_finished(struct operation *operation)
     }
     dispatcher->running--;
     request_finish(snapshot, err.code == ERR_NONE ? NULL : &err);
-    if (dispatcher->renew_wanted && dispatcher->running == 0) {
-        dispatcher_renew_guests(dispatcher->agent);
-    }
     if (dispatcher->draining && dispatcher->running == 0) {
         dispatcher->on_idle(dispatcher->on_idle_arg);
     }

@@ -41,7 +41,7 @@ struct dispatcher {
 /* ---- dispatch.c ---- */
 
 /* libxl's context died with the xenstored it was connected to.  One that is at
- * work is replaced when the work has ended. */
+ * work, for whomever, is replaced when the work has ended. */
 void dispatcher_renew_guests(struct agent *agent);
 
 /* ---- dispatch_intake.c ---- */

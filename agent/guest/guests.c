@@ -44,6 +44,14 @@ static void deliver_ended_call(struct guests *guests)
     call->on_ended(call);
 }
 
+static void tell_idle(struct guests *guests)
+{
+    guests_on_idle *on_idle = guests->on_idle;
+
+    guests->on_idle = NULL;
+    on_idle(guests->idle_arg);
+}
+
 /* One at a time: what is called may free all. */
 static void on_deliver(evutil_socket_t fd, short what, void *arg)
 {
@@ -59,6 +67,16 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
         deliver_event(guests);
     else if (has_call)
         deliver_ended_call(guests);
+    else if (guests->on_idle && LIST_EMPTY(&guests->calls))
+        tell_idle(guests);
+}
+
+void guests_await_idle(struct guests *guests, guests_on_idle *on_idle,
+                       void *arg)
+{
+    guests->on_idle = on_idle;
+    guests->idle_arg = arg;
+    guests_deliver_soon(guests);
 }
 
 /* ---- what libxl tells ---- */

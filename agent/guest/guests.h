@@ -52,6 +52,11 @@ void guests_free(struct guests *guests);
  */
 bool guests_reopen(struct guests *guests, struct error *err);
 
+/* Calls back once, from the loop, when no operation is under way. */
+typedef void guests_on_idle(void *arg);
+void guests_await_idle(struct guests *guests, guests_on_idle *on_idle,
+                       void *arg);
+
 /* For code that calls libxl itself: only in agent/guest/.  Do not keep it. */
 libxl_ctx *guests_libxl(struct guests *guests);
 struct event_base *guests_loop(struct guests *guests);

@@ -47,6 +47,8 @@ struct guests {
     LIST_HEAD(, stored_config_change) config_changes;
     guests_on_event *on_event;
     void *event_arg;
+    guests_on_idle *on_idle; /* NULL: nobody waits for that */
+    void *idle_arg;
 };
 
 struct guest_call {

@@ -214,6 +214,40 @@ def test_a_domain_that_somebody_ends_meanwhile_is_forgotten(world, agent_stopped
     assert host.made == []
 
 
+def test_xenstored_restarts_while_the_domain_does(world, agent_stopped, host):
+    """libxl is at work for nobody who asked; what comes then is seen all the same."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    world.xen.shut_down(domain.domid, REBOOT)
+    with nobody_attends(world):
+        world.eventually(lambda: named_at_the_restart(world), 30, "the restart")
+        world.kill_xenstored()
+        world.start_xenstored()
+        agent.wait_ready()
+    for number in (1, 2):
+        world.eventually(lambda n=number: len(host.made) == n, 30, "the domain")
+        made = host.made[-1]
+        world.eventually(lambda d=made: world.xen.is_running(d.domid), 30, "it runs")
+        if number == 1:
+            world.xen.shut_down(made.domid, REBOOT)
+    assert_works(host.made[1], "xvda")
+
+
+def test_a_domain_that_xenstored_has_lost_keeps_its_disks(world, agent_stopped, host):
+    """libxl goes by the stored configuration then."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    active = domain.chain("xvda")[0][0]
+    agent.kill()
+    world.kill_xenstored()
+    world.xen.shut_down(domain.domid, REBOOT)
+    world.start_xenstored()
+    agent.start()
+    world.eventually(lambda: host.made, 60, "the domain")
+    assert_disk_is_on(host.made[0], "xvda", active)
+    assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
+
+
 # -- while its core is dumped -------------------------------------------------
 
 class Dump:
