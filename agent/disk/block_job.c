@@ -18,6 +18,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
+#include "agent/disk/job_in_way.h"
 
 /* Of FNV-1a with 64 bits. */
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
@@ -49,8 +50,8 @@ struct block_job {
     uint32_t look_ms;
     unsigned int failed_looks;
     unsigned int absent_looks; /* those of them that found no QEMU */
-    char *flush_of_commit;     /* nodes, flushed before it is finalized */
-    char *flush_of_stream;
+    char *over;                /* nodes */
+    char *state;
     bool keeps_header; /* as a commit: of the active image */
     bool flushed;
     bool withdraws;     /* it is only here to end the job */
@@ -72,8 +73,8 @@ void block_job_name(char ret_id[BLOCK_JOB_ID_SIZE], const char *vdev,
     for (const char *c = path; *c != '\0'; c++) {
         hash = (hash ^ (unsigned char)*c) * FNV_PRIME;
     }
-    snprintf(ret_id, BLOCK_JOB_ID_SIZE, "xensnapd-delete-%.31s-%016" PRIx64,
-             vdev, hash);
+    snprintf(ret_id, BLOCK_JOB_ID_SIZE,
+             JOB_ID_PREFIX "delete-%.31s-%016" PRIx64, vdev, hash);
 }
 
 static void end(struct block_job *job, const struct error *err)
@@ -88,8 +89,8 @@ static void end(struct block_job *job, const struct error *err)
     qmp_close(job->qmp);
     event_free(job->timer);
     json_object_put(job->start);
-    free(job->flush_of_commit);
-    free(job->flush_of_stream);
+    free(job->over);
+    free(job->state);
     free(job->id);
     free(job);
     on_done(own.code == ERR_NONE ? NULL : &own, arg);
@@ -259,10 +260,11 @@ static void on_flushed(struct json_object *ret, const struct error *err,
  * and is not to be written to by that: its mark tells who was (image_mark.h).
  * QMP has no command for this, and qemu-io's "flush" does not tell when it
  * fails.  "reopen", with nothing to be changed, flushes first and tells. */
-static void flush(struct block_job *job, const char *node)
+static void flush(struct block_job *job)
 {
     struct json_object *arguments = json_object_new_object();
-    char *line = xasprintf("qemu-io %s reopen", node);
+    bool upper = job->vanishes || job->keeps_header;
+    char *line = xasprintf("qemu-io %s reopen", upper ? job->over : job->state);
 
     json_object_object_add(arguments, "command-line",
                            json_object_new_string(line));
@@ -295,12 +297,9 @@ static void finalize(struct block_job *job)
 
 static void act_on_pending(struct block_job *job)
 {
-    const char *node =
-        job->vanishes ? job->flush_of_stream : job->flush_of_commit;
-
     if (!job->flushed &&
         (job->vanishes || !job->keeps_header || switches(job))) {
-        flush(job, node);
+        flush(job);
     } else {
         finalize(job);
     }
@@ -355,6 +354,17 @@ static void note_begin(struct block_job *job)
     }
 }
 
+static void on_graph(struct json_object *ret, const struct error *err,
+                     void *arg)
+{
+    struct block_job *job = arg;
+
+    if (err == NULL) {
+        job_in_way_tell(ret, job->over, &job->error);
+    }
+    end(job, &job->error);
+}
+
 static void on_started(struct json_object *ret, const struct error *err,
                        void *arg)
 {
@@ -362,7 +372,9 @@ static void on_started(struct json_object *ret, const struct error *err,
 
     (void)ret;
     if (err != NULL && !qmp_is_broken(job->qmp)) {
-        end(job, err); /* QEMU refused it */
+        job->error = *err; /* QEMU refused it */
+        qmp_execute(job->qmp, "x-debug-query-block-graph", NULL, 0, on_graph,
+                    job);
         return;
     }
     note_begin(job);
@@ -502,8 +514,8 @@ static struct block_job *begin(const struct block_job_where *where,
 
     job->command = command;
     job->vanishes = strcmp(command, STREAM) == 0;
-    job->flush_of_stream = xstrdup(images->over);
-    job->flush_of_commit = xstrdup(lower ? images->state : images->over);
+    job->over = xstrdup(images->over);
+    job->state = xstrdup(images->state);
     job->keeps_header = !lower;
     job->on_progress = on_progress;
     add_string(start, "job-id", id);

@@ -25,6 +25,7 @@
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image_mark.h"
+#include "agent/disk/job_in_way.h"
 #include "agent/disk/merge_guard.h"
 #include "agent/disk/merge_look.h"
 #include "agent/disk/merge_switch.h"
@@ -207,7 +208,7 @@ static void prepare_merge(struct snapshot *snapshot)
     qmp_close(snapshot->qmp);
     snapshot->qmp = NULL;
     snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
-             "xensnapd-undo-%s", disk_at_work(snapshot)->vdev);
+             JOB_ID_PREFIX "undo-%s", disk_at_work(snapshot)->vdev);
 }
 
 /* The job needs the socket for itself.  In a driver domain nothing has to be
