@@ -16,15 +16,21 @@ static void create_now(struct reaction *reaction);
 static void unpaused(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
+    const struct guest *guest = &reaction->guest;
 
-    if (err)
+    if (!err) {
+        LOG_NOTICE("domain %s runs again, as domain %" PRIu32, guest->name,
+                   guest->domid);
+        reaction_finish(reaction, REACTION_RESTARTED);
+    } else if (err->code == ERR_NO_SUCH_DOMAIN) {
+        reaction_finish(reaction, REACTION_GONE);
+    } else {
+        reaction->attempt++;
         LOG_ERROR("domain %s is started anew as domain %" PRIu32
-                  " but stays paused: %s; unpause it",
-                  reaction->guest.name, reaction->guest.domid, err->message);
-    else
-        LOG_NOTICE("domain %s runs again, as domain %" PRIu32,
-                   reaction->guest.name, reaction->guest.domid);
-    reaction_finish(reaction, REACTION_RESTARTED);
+                  " but stays paused: %s; unpause it, or it is tried again",
+                  guest->name, guest->domid, err->message);
+        reaction_attempt_later(reaction, reaction_unpause);
+    }
 }
 
 void reaction_unpause(struct reaction *reaction)

@@ -14,11 +14,20 @@ import pytest
 
 from native.agent import FINAL
 from native.expect import assert_disk_is_on, assert_works, image_info
+from native.faults import FAIL, Faults
 from native.toolstack import Toolstack
 
 POWEROFF, REBOOT, CRASH = 0, 1, 3  # xen/sched.h
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+
+
+@pytest.fixture(name="faults")
+def fixture_faults(world, agent_stopped):
+    """Of the agent, which `host` starts."""
+    agent_stopped.faults = Faults(world.folder)
+    yield agent_stopped.faults
+    agent_stopped.faults.disarm()
 
 
 @pytest.fixture(name="host")
@@ -200,6 +209,17 @@ def test_a_configuration_that_cannot_be_kept_for_a_while(world, agent_stopped, h
     agent.wait_log("cannot be restarted (attempt 1)")
     os.rmdir(obstacle)
     world.eventually(lambda: host.made, 30, "the domain")
+    assert_works(host.made[0], "xvda")
+
+
+def test_a_domain_that_cannot_be_let_go_for_a_while(world, agent_stopped, faults, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    faults.arm(FAIL, 1, "libxl libxl_domain_unpause")
+    world.xen.shut_down(domain.domid, REBOOT)
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[0].domid), 60,
+                     "the domain runs")
+    assert faults.reached()
     assert_works(host.made[0], "xvda")
 
 
