@@ -134,6 +134,7 @@ docdir  ?= $(datadir)/doc/xensnapd
 unitdir ?= $(prefix)/lib/systemd/system
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 initdir ?= /etc/init.d
+hookdir ?= /etc/libvirt/hooks/libxl.d
 confdir := /etc/xensnapd
 
 GUEST_PAGE := docs/man/xensnap-guest.8
@@ -162,6 +163,10 @@ install: all
 	    >'$(DESTDIR)$(unitdir)/xensnapd.service'
 	sed 's,@sbindir@,$(sbindir),' install/xensnapd.initd.in \
 	    >'$(DESTDIR)$(initdir)/xensnapd'
+	install -d '$(DESTDIR)$(hookdir)'
+	sed 's,@sbindir@,$(sbindir),' install/libvirt-hook.in \
+	    >'$(DESTDIR)$(hookdir)/xensnapd'
+	chmod 755 '$(DESTDIR)$(hookdir)/xensnapd'
 	sed 's,@bindir@,$(bindir),' install/xensnap@.service.in \
 	    >'$(DESTDIR)$(unitdir)/xensnap@.service'
 	install -m 644 install/xensnap@.timer '$(DESTDIR)$(unitdir)'
@@ -184,7 +189,7 @@ uninstall:
 	    '$(DESTDIR)$(unitdir)/xensnap@.service' \
 	    '$(DESTDIR)$(unitdir)/xensnap@.timer' \
 	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf' \
-	    '$(DESTDIR)$(initdir)/xensnapd' \
+	    '$(DESTDIR)$(initdir)/xensnapd' '$(DESTDIR)$(hookdir)/xensnapd' \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap' \
 	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap' \
 	    '$(DESTDIR)$(datadir)/fish/vendor_completions.d/xensnap.fish'
@@ -329,7 +334,7 @@ check-lint:
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
 	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
-	    tests/xen/driver/start packaging/build-deb \
+	    install/libvirt-hook.in tests/xen/driver/start packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) $(GUEST_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \

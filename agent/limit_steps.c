@@ -6,8 +6,10 @@
 #include <time.h>
 
 #include "agent/base/log.h"
+#include "agent/libvirt_guard.h"
 #include "agent/limit_rules.h"
 #include "agent/snapshot.h"
+#include "agent/supervise_watcher.h"
 
 static bool grows(const struct snapshot_disk *disk)
 {
@@ -64,6 +66,18 @@ static bool check_policy(const struct snapshot *snapshot, struct error *err)
                      count, rule->max_snapshots);
 }
 
+static bool check_libvirt(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (grows(&snapshot->disks[i])) {
+            return libvirt_guard_check(watcher_host_view.libvirt_folder,
+                                       snapshot->agent->config.store.run_folder,
+                                       &snapshot->guest, err);
+        }
+    }
+    return true;
+}
+
 void limits_check(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -73,7 +87,7 @@ void limits_check(struct operation *operation)
     bool ok = check_expiry(&snapshot->request.expires, &err) &&
               limit_snapshots(agent->records, uuid,
                               agent->config.limits.max_snapshots, &err) &&
-              check_policy(snapshot, &err);
+              check_policy(snapshot, &err) && check_libvirt(snapshot, &err);
 
     for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];

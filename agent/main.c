@@ -21,6 +21,7 @@
 #include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
 #include "agent/hold.h"
+#include "agent/libvirt_hook.h"
 #include "agent/look_queue.h"
 #include "agent/metrics.h"
 #include "agent/notify.h"
@@ -38,6 +39,9 @@ struct options {
     const char *config;
     bool foreground;
     bool check;
+    bool libvirt_hook;
+    char *const *words; /* libvirt's, for the hook */
+    int word_count;
 };
 
 struct program {
@@ -59,6 +63,7 @@ static const char usage[] =
     "  -f, --foreground    stay in the foreground\n"
     "      --check-config  read the settings, say whether they are valid, "
     "exit\n"
+    "      --libvirt-hook  answer libvirt, whose words follow\n"
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this help and exit\n"
     "\n"
@@ -78,6 +83,7 @@ static void parse_options(int argc, char **argv, struct options *options)
         {"config", required_argument, NULL, 'c'},
         {"foreground", no_argument, NULL, 'f'},
         {"check-config", no_argument, NULL, 'C'},
+        {"libvirt-hook", no_argument, NULL, 'L'},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -95,6 +101,9 @@ static void parse_options(int argc, char **argv, struct options *options)
         case 'C':
             options->check = true;
             break;
+        case 'L':
+            options->libvirt_hook = true;
+            break;
         case 'V':
             puts("xensnapd " XENSNAPD_VERSION);
             exit(0);
@@ -105,7 +114,9 @@ static void parse_options(int argc, char **argv, struct options *options)
             exit_with_usage_error();
         }
     }
-    if (optind < argc) {
+    options->words = argv + optind;
+    options->word_count = argc - optind;
+    if (optind < argc && !options->libvirt_hook) {
         fprintf(stderr, "xensnapd: unexpected argument '%s'\n", argv[optind]);
         exit_with_usage_error();
     }
@@ -413,5 +424,11 @@ int main(int argc, char **argv)
         return guardian_main(argc, argv, roles);
     }
     parse_options(argc, argv, &options);
+    if (options.libvirt_hook) {
+        return libvirt_hook_run(options.config, options.words,
+                                options.word_count)
+                   ? 0
+                   : 1;
+    }
     return run(&options) ? 0 : 1;
 }

@@ -18,9 +18,10 @@
 #include "agent/journal/seal.h"
 #include "agent/snapshot_ops.h"
 
-#define PREFIX   "op-"
-#define SUFFIX   ".json"
-#define NOTE_MAX ((size_t)16 << 20)
+#define JOURNAL_FOLDER "journal"
+#define PREFIX         "op-"
+#define SUFFIX         ".json"
+#define NOTE_MAX       ((size_t)16 << 20)
 
 struct recovery {
     struct durable_folder folder;
@@ -33,8 +34,8 @@ struct recovery *recovery_open(const char *store_folder, struct error *err)
     bool ok = durable_folder_open(NULL, store_folder, true, &store, err);
 
     if (ok) {
-        ok = durable_folder_open(&store, "journal", true, &recovery->folder,
-                                 err);
+        ok = durable_folder_open(&store, JOURNAL_FOLDER, true,
+                                 &recovery->folder, err);
         durable_folder_close(&store);
     }
     if (!ok) {
@@ -109,6 +110,27 @@ static bool is_note(const char *name)
     return length > strlen(PREFIX) + strlen(SUFFIX) &&
            strncmp(name, PREFIX, strlen(PREFIX)) == 0 &&
            strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
+}
+
+bool recovery_is_under_way(const char *store_folder, const char *uuid)
+{
+    char *folder = xjoin(store_folder, JOURNAL_FOLDER);
+    char *end = xasprintf(".%s" SUFFIX, uuid);
+    DIR *notes = opendir(folder);
+    struct dirent *entry;
+    bool found = false;
+
+    while (!found && notes != NULL && (entry = readdir(notes)) != NULL) {
+        /* With whatever else behind it: one that was set aside counts. */
+        found = strncmp(entry->d_name, PREFIX, strlen(PREFIX)) == 0 &&
+                strstr(entry->d_name, end) != NULL;
+    }
+    if (notes != NULL) {
+        closedir(notes);
+    }
+    free(end);
+    free(folder);
+    return found;
 }
 
 /* Files that were noted before they were made: they may be there, and whether

@@ -44,4 +44,8 @@ void recovery_load(struct recovery *recovery, recovery_take_up *take_up,
 /* Lets the engine go back or forward; from the loop. */
 void recovery_begin(struct snapshot *snapshot);
 
+/* For a program beside the agent: whether an operation on that domain is under
+ * way, or was when the agent died, or its note was set aside. */
+bool recovery_is_under_way(const char *store_folder, const char *uuid);
+
 #endif

@@ -11,6 +11,7 @@
 #include "agent/journal/durable_file.h"
 #include "agent/journal/record_index.h"
 
+#define RECORDS_FOLDER      "snapshots"
 #define RECORD_FILE_SUFFIX  ".yaml"
 #define RECORD_FILE_MAX     ((size_t)16 << 20) /* bytes */
 #define RECORD_CURRENT_LINK "current"

@@ -28,7 +28,7 @@ static bool open_snapshots(const char *path, struct durable_folder *ret_folder,
 
     if (!durable_folder_open(NULL, path, true, &store, err))
         return false;
-    ok = durable_folder_open(&store, "snapshots", true, ret_folder, err);
+    ok = durable_folder_open(&store, RECORDS_FOLDER, true, ret_folder, err);
     durable_folder_close(&store);
     return ok;
 }

@@ -232,3 +232,54 @@ bool records_load(const struct durable_folder *snapshots,
 
     return each_name(snapshots, on_folder, &loading, err);
 }
+
+/* ---- beside the agent ---- */
+
+struct peek {
+    struct vm_folder vm;
+    bool ok;
+    struct error *err;
+};
+
+static void peek_at_file(const char *file, void *arg)
+{
+    struct peek *peek = arg;
+    char *name = durable_name_is_temporary(file) ? NULL : record_name(file);
+    struct record record;
+    struct error err;
+
+    if (!name || !peek->ok) {
+        free(name);
+        return;
+    }
+    if (read_record(&peek->vm, file, name, &record, &err))
+        record_vm_insert(record_index_add(peek->vm.index, peek->vm.uuid),
+                         &record);
+    else if (faccessat(peek->vm.folder.fd, file, F_OK, AT_SYMLINK_NOFOLLOW) ==
+             0)
+        peek->ok = error_set(peek->err, err.code, "%s", err.message);
+    free(name);
+}
+
+bool records_peek(const char *store_folder, const char *vm_uuid,
+                  struct record_index *index, struct error *err)
+{
+    struct peek peek = {{.uuid = vm_uuid, .index = index}, true, err};
+    char *path = xasprintf("%s/" RECORDS_FOLDER "/%s", store_folder, vm_uuid);
+
+    if (access(path, F_OK) == 0) {
+        peek.ok =
+            record_uuid_is_valid(vm_uuid)
+                ? durable_folder_open(NULL, path, false, &peek.vm.folder, err)
+                : error_set(err, ERR_STORE, "%s is no uuid", vm_uuid);
+        if (peek.ok) {
+            peek.ok =
+                each_name(&peek.vm.folder, peek_at_file, &peek, err) && peek.ok;
+            durable_folder_close(&peek.vm.folder);
+        }
+    } else if (errno != ENOENT) {
+        peek.ok = error_set_errno(err, ERR_STORE, errno, "%s", path);
+    }
+    free(path);
+    return peek.ok;
+}

@@ -14,4 +14,12 @@
 bool records_load(const struct durable_folder *snapshots,
                   struct record_index *index, struct error *err);
 
+/*
+ * Fills the index with the records of one VM, for a program beside the agent,
+ * which may be changing them: nothing is tidied up, and one that goes meanwhile
+ * is as if it had not been there.  ERR_STORE if one cannot be read.
+ */
+bool records_peek(const char *store_folder, const char *vm_uuid,
+                  struct record_index *index, struct error *err);
+
 #endif

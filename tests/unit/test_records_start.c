@@ -3,6 +3,7 @@
 #include <time.h>
 #include <valgrind/valgrind.h>
 
+#include "agent/journal/records_load.h"
 #include "tests/unit/records_fixture.h"
 
 /* ---- what a start finds ---- */
@@ -239,6 +240,62 @@ static void ten_thousand_records_are_loaded(void **state)
     assert_true(known(fixture, last, "snapshot-9"));
 }
 
+/* ---- beside the agent ---- */
+
+static bool peek(const struct fixture *fixture, const char *vm,
+                 size_t *ret_count, struct error *err)
+{
+    struct record_index index = {0};
+    bool ok = records_peek(fixture->path, vm, &index, err);
+    const struct record_vm *found = record_index_find(&index, vm);
+
+    *ret_count = found ? found->count : 0;
+    record_index_dispose(&index);
+    return ok;
+}
+
+static void another_program_sees_the_records_of_one_vm(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    size_t count;
+
+    assert_true(peek(fixture, VM_A, &count, &err));
+    assert_int_equal(count, 0);
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_A, "two", 2);
+    add(fixture, VM_B, "three", 3);
+    assert_true(peek(fixture, VM_A, &count, &err));
+    assert_int_equal(count, 2);
+}
+
+/* It may be what the agent is about to rename. */
+static void another_program_removes_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    size_t count;
+
+    add(fixture, VM_A, "one", 1);
+    put_file(fixture, VM_A, ".tmp-one.yaml", "half a record");
+    assert_true(peek(fixture, VM_A, &count, &err));
+    assert_int_equal(count, 1);
+    assert_true(exists(fixture, VM_A, ".tmp-one.yaml"));
+}
+
+static void another_program_is_told_of_a_damaged_record(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    size_t count;
+
+    add(fixture, VM_A, "one", 1);
+    put_file(fixture, VM_A, "two.yaml", "damaged");
+    assert_false(peek(fixture, VM_A, &count, &err));
+    assert_non_null(strstr(err.message, "two.yaml"));
+    assert_true(exists(fixture, VM_A, "two.yaml"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +308,9 @@ int main(void)
         WITH_STORE(a_record_in_the_wrong_place_is_not_offered),
         WITH_STORE(what_is_no_record_is_left_alone),
         WITH_STORE(ten_thousand_records_are_loaded),
+        WITH_STORE(another_program_sees_the_records_of_one_vm),
+        WITH_STORE(another_program_removes_nothing),
+        WITH_STORE(another_program_is_told_of_a_damaged_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

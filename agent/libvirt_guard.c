@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/libvirt_guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
+#include "agent/base/folder.h"
+#include "agent/guest/whole_file.h"
+#include "agent/libvirt_xml.h"
+
+#define STATE_MAX ((size_t)16 << 20) /* bytes */
+
+static char *mark_path(const char *run_folder, const char *uuid)
+{
+    return xasprintf("%s/libvirt/%s", run_folder, uuid);
+}
+
+bool libvirt_guard_mark(const char *run_folder, const char *uuid,
+                        struct error *err)
+{
+    char *folder = xjoin(run_folder, "libvirt");
+    char *path = mark_path(run_folder, uuid);
+    bool ok = folder_make(folder, 0755, NULL, err);
+
+    if (ok) {
+        int fd = beneath_open(NULL, path, O_WRONLY | O_CREAT, 0600);
+
+        ok = fd >= 0 ||
+             error_set_errno(err, ERR_STORE, errno, "cannot make %s", path);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    free(path);
+    free(folder);
+    return ok;
+}
+
+void libvirt_guard_unmark(const char *run_folder, const char *uuid)
+{
+    char *path = mark_path(run_folder, uuid);
+
+    unlink(path);
+    free(path);
+}
+
+/* A state file that a killed daemon left may be of an earlier domain of that
+ * name. */
+static bool runs(const char *libvirt_folder, const struct guest *guest)
+{
+    char *path = xasprintf("%s/%s.xml", libvirt_folder, guest->name);
+    char uuid[GUEST_UUID_LENGTH + 1];
+    char *state = NULL;
+    struct error err;
+    bool is_its = access(path, F_OK) == 0;
+
+    if (is_its && whole_file_read(path, STATE_MAX, &state, &err)) {
+        is_its = !libvirt_xml_uuid(state, uuid) || !strcmp(uuid, guest->uuid);
+    }
+    free(state);
+    free(path);
+    return is_its;
+}
+
+bool libvirt_guard_check(const char *libvirt_folder, const char *run_folder,
+                         const struct guest *guest, struct error *err)
+{
+    char *mark = mark_path(run_folder, guest->uuid);
+    bool ok = !runs(libvirt_folder, guest) || access(mark, F_OK) == 0;
+
+    free(mark);
+    return ok ||
+           error_set(err, ERR_HOOK_FAILED,
+                     "libvirt runs domain \"%s\" and would restart it on the "
+                     "images that are the snapshot's then, for it does not ask "
+                     "xensnapd's hook, /etc/libvirt/hooks/libxl.d/xensnapd: "
+                     "put it there and restart libvirt's daemon, or take an "
+                     "internal snapshot",
+                     guest->name);
+}

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What libvirt asks before it starts a domain, and what domains of its may be
+given: libvirt itself is pretended (tests/xen/test_libvirt.py has a real one)."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from native.expect import Picture, assert_failed, checksum
+
+STATES = Path("/run/libvirt/libxl")
+
+
+class Libvirt:
+    """Its state file of a domain, and the calls of the hook."""
+
+    def __init__(self, agent, domain):
+        self.agent = agent
+        self.domain = domain
+        STATES.mkdir(parents=True, exist_ok=True)
+        self.state = STATES / f"{domain.name}.xml"
+        self.state.write_text(self.definition({}))
+
+    def definition(self, images):
+        disks = "".join(f"    <disk type='file' device='disk'>\n"
+                        f"      <source file='{path}'/>\n"
+                        f"      <target dev='{vdev}' bus='xen'/>\n"
+                        f"    </disk>\n" for vdev, path in images.items())
+        return (f"<domain type='xen'>\n  <uuid>{self.domain.uuid}</uuid>\n"
+                f"  <devices>\n{disks}  </devices>\n</domain>\n")
+
+    def hook(self, operation, **images):
+        """Its exit status and what it says."""
+        done = subprocess.run(
+            [self.agent.program, "--libvirt-hook", "--config",
+             f"{os.path.splitext(self.agent.log)[0]}.yaml", "--",
+             self.domain.name, operation, "begin", "-"],
+            check=False, text=True, input=self.definition(images),
+            capture_output=True, timeout=60)
+        return done.returncode, done.stderr
+
+    def may_start(self, **images):
+        """"" or why not."""
+        status, words = self.hook("prepare", **images)
+        assert (status == 0) == (words == "")
+        return words
+
+
+@pytest.fixture(name="web")
+def fixture_web(world, agent):
+    return world.add_domain("web", disks=(("xvda", "qcow2"), ("xvdb", "raw")))
+
+
+@pytest.fixture(name="libvirt")
+def fixture_libvirt(agent, web):
+    one = Libvirt(agent, web)
+    yield one
+    one.state.unlink(missing_ok=True)
+
+
+def create(agent, **more):
+    return agent.request("create", domain="web", name="s1", memory=0, **more)
+
+
+def images_of(web):
+    return {vdev: web.chain(vdev)[0][0] for vdev in web.disks}
+
+
+def test_no_external_snapshot_where_libvirt_does_not_ask(agent, web, libvirt):
+    before = Picture(agent, web)
+    assert_failed(create(agent), "hook-failed", "libxl.d/xensnapd")
+    before.assert_same()
+    assert create(agent, keys={"disks": "xvda", "disks/xvda/external": 0})[
+        "state"] == "done"
+    assert libvirt.hook("reconnect") == (0, "")
+    assert agent.request("create", domain="web", name="s2", memory=0)["state"] == "done"
+
+
+def test_a_domain_that_has_ended_is_not_guarded_any_more(agent, web, libvirt):
+    libvirt.hook("prepare")
+    libvirt.hook("started")
+    libvirt.hook("release")
+    assert_failed(create(agent), "hook-failed", "web")
+    libvirt.state.unlink()
+    assert create(agent)["state"] == "done"
+
+
+def test_no_start_on_images_that_hold_a_snapshot(agent, web, libvirt):
+    first = images_of(web)
+    assert libvirt.may_start(**first) == ""
+    assert create(agent)["state"] == "done"
+    words = libvirt.may_start(**first)
+    assert first["xvda"] in words and "xensnap delete web s1" in words
+    # Each disk counts, and so does another name of the same file.
+    assert "xvdb" in libvirt.may_start(**{**images_of(web), "xvdb": first["xvdb"]})
+    link = f"{first['xvda']}.link"
+    os.symlink(first["xvda"], link)
+    assert link in libvirt.may_start(xvda=link)
+    assert libvirt.may_start(**images_of(web)) == ""
+    assert agent.request("delete", domain="web", name="s1")["state"] == "done"
+    assert images_of(web) == first
+    assert libvirt.may_start(**first) == ""
+
+
+def test_the_answer_needs_no_agent(agent, web, libvirt):
+    first = images_of(web)
+    libvirt.hook("prepare")
+    assert create(agent)["state"] == "done"
+    agent.stop()
+    web.kill_qemu()
+    sums = {path: checksum(path) for path in first.values()}
+    assert "s1" in libvirt.may_start(**first)
+    assert {path: checksum(path) for path in first.values()} == sums
+    agent.start()
+
+
+def test_no_start_while_an_operation_is_under_way(agent, web, libvirt):
+    agent.stop()
+    note = Path(agent.settings["store"]["folder"], "journal", f"op-a.{web.uuid}.json")
+    note.write_text("")
+    assert "at work" in libvirt.may_start(**images_of(web))
+    note = note.rename(f"{note}.aside")
+    assert "at work" in libvirt.may_start(**images_of(web))
+    note = note.rename(note.with_name(f"op-a.{web.uuid[:-1]}x.json"))
+    assert libvirt.may_start(**images_of(web)) == ""
+    note.unlink()
+
+
+def test_no_start_where_a_record_cannot_be_read(agent, web, libvirt):
+    libvirt.hook("prepare")
+    assert create(agent)["state"] == "done"
+    record = Path(agent.settings["store"]["folder"], "snapshots", web.uuid, "s1.yaml")
+    text = record.read_text()
+    record.write_text("damaged")
+    assert str(record) in libvirt.may_start(**images_of(web))
+    record.write_text(text)
+    assert libvirt.may_start(**images_of(web)) == ""
+
+
+def test_a_running_domain_is_never_given_up(agent, libvirt):
+    """libvirt forgets a domain that the hook says no to when it is there."""
+    config = Path(f"{os.path.splitext(agent.log)[0]}.yaml")
+    text = config.read_text()
+    config.write_text("nonsense")
+    for operation in ("start", "started", "reconnect", "stopped", "release"):
+        assert libvirt.hook(operation)[0] == 0
+    assert libvirt.hook("prepare")[0] == 1
+    config.write_text(text)
+    assert libvirt.hook("prepare")[0] == 0
