@@ -185,6 +185,7 @@ static bool accept_request(struct snapshot *snapshot,
         snapshot_recipe(&snapshot->request, false, err) == NULL) {
         return false;
     }
+    snapshot->freezes = snapshot->request.quiesce != REQUEST_QUIESCE_NO;
     if (state != NULL && strcmp(state, "running") == 0) {
         end_hold(snapshot);
         return error_set(err, ERR_INTERRUPTED,

@@ -48,19 +48,27 @@ static void on_frozen(const struct error *err, void *arg)
     go_without(snapshot, err);
 }
 
-void quiesce_freeze_guest(struct operation *operation)
+static struct quiesce_target target_of(const struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = snapshot_of(operation);
     const struct agent *agent = snapshot->agent;
-    struct quiesce_target target = {
+
+    return (struct quiesce_target){
         .loop = agent->loop,
+        .config = &agent->config,
         .domid = snapshot->guest.domid,
+        .uuid = snapshot->guest.uuid,
         .name = snapshot->guest.name,
         .freeze_ms = agent->config.timeouts.freeze_ms,
         .max_freeze_ms = agent->config.timeouts.max_freeze_ms,
     };
+}
 
-    if (snapshot->request.quiesce == REQUEST_QUIESCE_NO) {
+void quiesce_freeze_guest(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct quiesce_target target = target_of(snapshot);
+
+    if (!snapshot->freezes) {
         operation_step_done(operation, NULL);
         return;
     }
@@ -81,6 +89,18 @@ void quiesce_freeze_abort(struct operation *operation)
 
 /* ---- thawing ---- */
 
+/* What an agent that has ended asked for; once. */
+static void take_back(struct snapshot *snapshot)
+{
+    struct quiesce_target target = target_of(snapshot);
+
+    if (snapshot->recovered && snapshot->freezes && !snapshot->gone &&
+        !snapshot->taken_back) {
+        snapshot->taken_back = true;
+        quiesce_take_back(&target);
+    }
+}
+
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -98,9 +118,7 @@ void quiesce_let_go(struct operation *operation)
         quiesce_thaw(snapshot->quiesce, on_let_go, snapshot);
         return;
     }
-    if (snapshot->recovered && !snapshot->gone) {
-        quiesce_take_back(snapshot->guest.domid);
-    }
+    take_back(snapshot);
     operation_step_done(operation, NULL);
 }
 
@@ -136,8 +154,8 @@ void quiesce_then_switch_back(struct operation *operation)
 
     if (snapshot->quiesce != NULL) {
         quiesce_ask_thaw(snapshot->quiesce);
-    } else if (snapshot->recovered && !snapshot->gone) {
-        quiesce_take_back(snapshot->guest.domid);
+    } else {
+        take_back(snapshot);
     }
     disks_switch_back(operation);
 }

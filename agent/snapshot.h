@@ -175,6 +175,8 @@ struct snapshot {
     bool adjust_failed;      /* the configuration is as it was */
 
     /* quiesce */
+    bool freezes;            /* it is asked for, so the guest may be frozen */
+    bool taken_back;         /* what an agent that has ended asked for */
     struct quiesce *quiesce; /* the guest is frozen, or may be; else NULL */
     char *not_quiesced;      /* why it was not; NULL: it was, or not asked */
 

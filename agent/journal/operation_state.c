@@ -65,6 +65,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(FLAG, "memory", request.memory),
     OF_SNAPSHOT(CHARS, "memory-path-given", request.memory_path),
     OF_SNAPSHOT(FLAG, "keep-files", request.keep_files),
+    OF_SNAPSHOT(MARK, "freezes", freezes),
     OF_SNAPSHOT(NUMBER32, "start", request.start),
     OF_SNAPSHOT(FLAG, "keep-current", request.keep_current),
     OF_SNAPSHOT(CHARS, "name", name),

@@ -232,10 +232,10 @@ static void helper_thaw(void *own)
     remove_request(helper->xs, helper->folder);
 }
 
-void quiesce_take_back(uint32_t domid)
+static void helper_take_back(const struct quiesce_target *target)
 {
     struct xs_handle *xs = store_socket_open();
-    char *folder = helper_folder(domid);
+    char *folder = helper_folder(target->domid);
 
     if (xs != NULL) {
         remove_request(xs, folder);
@@ -245,8 +245,10 @@ void quiesce_take_back(uint32_t domid)
 }
 
 const struct quiesce_method quiesce_by_helper = {
+    .program = "xensnap-guest",
     .open = helper_open,
     .freeze = helper_freeze,
     .thaw = helper_thaw,
     .close = helper_close,
+    .take_back = helper_take_back,
 };

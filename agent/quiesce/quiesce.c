@@ -22,9 +22,13 @@ struct quiesce {
     struct event *deferred;
 };
 
+/* The first that the guest has is used. */
 static const struct quiesce_method *const methods[] = {
     &quiesce_by_helper,
+    &quiesce_by_qga,
 };
+
+#define METHODS (sizeof(methods) / sizeof(methods[0]))
 
 /* Last of all: whoever is told may free it. */
 static void tell(struct quiesce *quiesce)
@@ -65,11 +69,11 @@ static void note_silence(struct quiesce *quiesce)
 
     error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
               "the guest \"%s\" did not acknowledge %s of its file systems "
-              "within timeouts.freeze (%g s); see that xensnap-guest runs in "
-              "it, or leave quiesce out",
+              "within timeouts.freeze (%g s); see that %s runs in it, or leave "
+              "quiesce out",
               target->name,
               quiesce->state == FREEZING ? "the freeze" : "the thaw",
-              target->freeze_ms / 1000.0);
+              target->freeze_ms / 1000.0, quiesce->method->program);
 }
 
 static void note_refusal(struct quiesce *quiesce, const char *words)
@@ -85,9 +89,9 @@ static void note_refusal(struct quiesce *quiesce, const char *words)
 static void note_expiry(struct quiesce *quiesce)
 {
     error_set(&quiesce->outcome, ERR_TIMEOUT,
-              "the guest \"%s\" has thawed its file systems by itself before "
-              "the disks were switched; timeouts.max-freeze (%g s) is how long "
-              "it may be",
+              "the guest \"%s\" has thawed its file systems before the disks "
+              "were switched; timeouts.max-freeze (%g s) is how long it stays "
+              "frozen",
               quiesce->target.name, quiesce->target.max_freeze_ms / 1000.0);
 }
 
@@ -95,7 +99,8 @@ static void note_no_method(struct quiesce *quiesce)
 {
     error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
               "nothing in the guest \"%s\" can be asked to freeze its file "
-              "systems; run xensnap-guest in it, or leave quiesce out",
+              "systems; run xensnap-guest in it, or qemu-ga and give it a "
+              "channel, or leave quiesce out",
               quiesce->target.name);
 }
 
@@ -145,7 +150,7 @@ static void wait_for_answer(struct quiesce *quiesce)
 
 static void choose_method(struct quiesce *quiesce)
 {
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+    for (size_t i = 0; i < METHODS; i++) {
         if (methods[i]->open(&quiesce->target, quiesce, &quiesce->own)) {
             quiesce->method = methods[i];
             return;
@@ -211,4 +216,11 @@ void quiesce_free(struct quiesce *quiesce)
     event_free(quiesce->timer);
     event_free(quiesce->deferred);
     free(quiesce);
+}
+
+void quiesce_take_back(const struct quiesce_target *target)
+{
+    for (size_t i = 0; i < METHODS; i++) {
+        methods[i]->take_back(target);
+    }
 }

@@ -6,9 +6,9 @@
  *      |                             |
  *      +--it refuses, is silent------+--it says that it has thawed--> over
  *
- * The guest is given a time after which it thaws by itself, whatever happens
- * here.  So whether it was frozen all the while is known only when it has
- * acknowledged the thaw.  What a guest writes is believed of itself alone.
+ * After a time the guest is thawed, whatever happens here.  So whether it was
+ * frozen all the while is known only when it has acknowledged the thaw.  What a
+ * guest writes is believed of itself alone.
  *
  * Callbacks come from the event loop, never from inside the call that asked for
  * them.
@@ -20,16 +20,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/base/config.h"
 #include "agent/base/error.h"
 
 struct quiesce;
 
 struct quiesce_target {
     struct event_base *loop;
+    const struct config *config; /* borrowed, as what follows */
     uint32_t domid;
-    const char *name;       /* the domain's, for messages; borrowed */
+    const char *uuid;       /* the domain's */
+    const char *name;       /* the domain's, for messages */
     uint32_t freeze_ms;     /* for an answer */
-    uint32_t max_freeze_ms; /* then the guest thaws by itself */
+    uint32_t max_freeze_ms; /* then the guest is thawed */
 };
 
 /* `err` is NULL where it went as asked. */
@@ -53,7 +56,8 @@ void quiesce_thaw(struct quiesce *quiesce, quiesce_done *done, void *arg);
 /* Forgets it; what was asked for and not taken back stays so.  NULL is fine. */
 void quiesce_free(struct quiesce *quiesce);
 
-/* What an agent that has ended asked of that domain is taken back. */
-void quiesce_take_back(uint32_t domid);
+/* What an agent that has ended asked of that domain is taken back: that is seen
+ * to from here on, without waiting. */
+void quiesce_take_back(const struct quiesce_target *target);
 
 #endif

@@ -6,6 +6,7 @@
 #include "agent/quiesce/quiesce.h"
 
 struct quiesce_method {
+    const char *program; /* what has to run in the guest */
     /* Whether this guest has it; `*ret_own` is what the others are given. */
     bool (*open)(const struct quiesce_target *target, struct quiesce *quiesce,
                  void **ret_own);
@@ -13,9 +14,11 @@ struct quiesce_method {
     bool (*freeze)(void *own, struct error *err);
     void (*thaw)(void *own);
     void (*close)(void *own);
+    void (*take_back)(const struct quiesce_target *target);
 };
 
 extern const struct quiesce_method quiesce_by_helper;
+extern const struct quiesce_method quiesce_by_qga;
 
 enum quiesce_answer {
     QUIESCE_FROZEN,

@@ -40,6 +40,7 @@ static void fill_request(struct snapshot *snapshot)
     request->memory = true;
     strcpy(request->memory_path, "/var/given.save");
     request->keep_files = true;
+    snapshot->freezes = true;
     request->start = REQUEST_START_BOOT;
     request->keep_current = true;
 }
@@ -136,6 +137,7 @@ static void the_request_comes_back(void **state)
     assert_true(back->request.memory);
     assert_string_equal(back->request.memory_path, "/var/given.save");
     assert_true(back->request.keep_files);
+    assert_true(back->freezes);
     assert_int_equal(back->request.start, REQUEST_START_BOOT);
     assert_true(back->request.keep_current);
     snapshot_free(snapshot);
@@ -497,7 +499,8 @@ static bool may_be_missing(struct json_object *original, const char *key)
 
     if (!json_object_is_type(original, json_type_string)) {
         return strcmp(key, "copied") == 0 || strcmp(key, "merged") == 0 ||
-               strcmp(key, "overlay-stays") == 0;
+               strcmp(key, "overlay-stays") == 0 ||
+               strcmp(key, "freezes") == 0;
     }
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         if (strcmp(key, needed[i]) == 0) {

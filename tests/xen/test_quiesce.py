@@ -35,13 +35,29 @@ def module_files():
     return found
 
 
-def make_ramdisk(folder):
-    """The usual one, and what is laid over it."""
+def libraries_of(program):
+    """None of one that is linked statically, which ldd calls a failure."""
+    found = subprocess.run(["ldd", program], check=False, text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    return re.findall(r"(/\S+) \(0x", found)
+
+
+def copy_program(more, program):
+    """With what it is linked to, under the same paths."""
+    shutil.copy(program, more / "sbin")
+    for library in libraries_of(program):
+        place = more / library.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, place)
+
+
+def make_ramdisk(folder, program):
+    """The usual one, and what is laid over it; `program` freezes."""
     more = folder / "more"
     (more / "sbin").mkdir(parents=True)
     (more / "more-modules").mkdir()
     shutil.copy(HERE / "guest/quiesce-init", more / "init")
-    shutil.copy(BUILD / "xensnap-guest", more / "sbin/xensnap-guest")
+    copy_program(more, program)
     files = module_files()
     for path in files:
         shutil.copy(path, more / "more-modules")
@@ -56,16 +72,30 @@ def make_ramdisk(folder):
     return ramdisk
 
 
-@pytest.fixture
-def guest(guests, tmp_path):
+def start(guests, ramdisk, **extra):
     """It counts in a file of the ext4 on its disk."""
     one = guests("quiet", kind="pv", disks=[Disk("xvda", "raw")], paused=True,
-                 ramdisk=str(make_ramdisk(tmp_path)))
+                 ramdisk=str(ramdisk), **extra)
     # What a mounted ext4 has as a mark of its being mounted, a frozen one has not.
     run("mkfs.ext4", "-q", "-O", "^metadata_csum", one.image("xvda"))
     xl("unpause", one.name)
     wait_writes(one)
     return one
+
+
+@pytest.fixture
+def guest(guests, tmp_path):
+    """With our helper."""
+    return start(guests, make_ramdisk(tmp_path, BUILD / "xensnap-guest"))
+
+
+@pytest.fixture
+def guest_of_qemu(guests, tmp_path):
+    """With QEMU's guest agent, behind a channel: the second, for xl gives the first
+    the number of the console, which libxl refuses."""
+    return start(guests, make_ramdisk(tmp_path, "/usr/sbin/qemu-ga"), channel=[
+        "connection=pty,name=none",
+        f"connection=socket,path={tmp_path}/qga.sock,name=org.qemu.guest_agent.0"])
 
 
 def wait_writes(guest, more=2):
@@ -154,3 +184,17 @@ def test_a_guest_with_a_file_system(agent, guest, tmp_path):
     wait_writes(guest)
     guest.store.wait(f"{guest.path}/data/xensnap-guest/version", "1", LIMIT)
     assert_quiesced(agent, guest, "restored", tmp_path)
+
+
+def test_a_guest_with_qemus_guest_agent(agent, guest_of_qemu, tmp_path):
+    guest = guest_of_qemu
+    reply = create(agent, guest, "crash", memory=False)
+    assert "needs_recovery" in State(reply, tmp_path).features()
+
+    assert_quiesced(agent, guest, "quiesced", tmp_path)
+    assert_quiesced(agent, guest, "again", tmp_path)
+
+    # With memory it is thawed when it is suspended.
+    reply = create(agent, guest, "memory", quiesce=1)
+    assert reply["result/consistency"] == "full"
+    assert_quiesced(agent, guest, "last", tmp_path)
