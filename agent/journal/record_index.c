@@ -95,7 +95,8 @@ const char *record_index_unreadable(const struct record_index *index,
         const struct record_unreadable *record = &index->unreadable[i];
 
         if ((!uuid || !strcmp(record->uuid, uuid)) &&
-            (!name || !strcmp(record->name, name)))
+            (!name || !strcmp(record->name, name) ||
+             !strcmp(record->name, RECORD_INDEX_ALL)))
             return record->name;
     }
     return NULL;

@@ -44,6 +44,9 @@ void record_index_remove(struct record_index *index, struct record_vm *vm);
 void record_index_add_unreadable(struct record_index *index, const char *uuid,
                                  const char *name);
 
+/* In place of a name: none of the VM's records could be read. */
+#define RECORD_INDEX_ALL "*"
+
 /* The name of an unreadable record of the VM, or with NULL of any: that of this
  * name, or with NULL any; NULL if there is none. */
 const char *record_index_unreadable(const struct record_index *index,

@@ -43,7 +43,8 @@ size_t records_count_of_vm(const struct records *records, const char *vm_uuid);
 
 /* The name of a record of the VM (NULL: of any) that was there and could not be
  * read at start: that of this name, or with NULL any; NULL if there is none.
- * What files it needs is not known. */
+ * What files it needs is not known.  "*": all of that VM, whose folder could
+ * not be read. */
 const char *records_unreadable(const struct records *records,
                                const char *vm_uuid, const char *name);
 

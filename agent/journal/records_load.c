@@ -195,6 +195,13 @@ static void remove_if_unused(const struct durable_folder *snapshots,
     unlinkat(snapshots->fd, vm->uuid, AT_REMOVEDIR);
 }
 
+static void give_up_folder(struct record_index *index, const char *uuid,
+                           const struct error *why)
+{
+    record_index_add_unreadable(index, uuid, RECORD_INDEX_ALL);
+    LOG_ERROR("%s; its snapshots are not offered", why->message);
+}
+
 struct loading {
     const struct durable_folder *snapshots;
     struct record_index *index;
@@ -213,14 +220,14 @@ static void on_folder(const char *name, void *arg)
     }
     if (!durable_folder_open(loading->snapshots, name, false, &vm.folder,
                              &err)) {
-        LOG_ERROR("%s; its snapshots are not offered", err.message);
+        give_up_folder(loading->index, name, &err);
         return;
     }
     if (each_name(&vm.folder, on_file, &vm, &err)) {
         load_current(&vm);
         remove_if_unused(loading->snapshots, &vm);
     } else {
-        LOG_ERROR("%s; its snapshots are not offered", err.message);
+        give_up_folder(loading->index, name, &err);
     }
     durable_folder_close(&vm.folder);
 }

@@ -367,7 +367,21 @@ def test_beside_a_damaged_record_nothing_is_merged_or_removed(world, agent):
     assert len(chain(domain)) == 1
 
 
-def test_a_create_whose_record_is_damaged_behind_the_commit_is_left_as_it_is(world, agent):
+def damage_record(agent, domain):
+    change_record(agent, domain, "s1", b'consistency: "crash"', b'consistency: "crasH"')
+
+
+def hide_folder(agent, domain):
+    """What is in its place cannot be listed either."""
+    path = f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}"
+    os.rename(path, f"{agent.world.folder}/hidden")
+    with open(path, "wb"):
+        pass
+
+
+@pytest.mark.parametrize("harm", [damage_record, hide_folder])
+def test_a_create_whose_record_cannot_be_read_behind_the_commit_is_left_as_it_is(world, agent,
+                                                                               harm):
     """Undoing it would merge away what the record, once mended, names."""
     domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
     request = kill_at(agent, domain, "transaction", "hold-before", "create",
@@ -384,7 +398,7 @@ def test_a_create_whose_record_is_damaged_behind_the_commit_is_left_as_it_is(wor
     # As if it had been killed between the record and the result.
     with open(path, "wb") as file:
         file.write(note)
-    change_record(agent, domain, "s1", b'consistency: "crash"', b'consistency: "crasH"')
+    harm(agent, domain)
     before, was = listing(world), chain(domain)
     agent.start()
     agent.wait_log("what was done is left as it is")

@@ -94,6 +94,29 @@ static void a_record_whose_checksum_is_wrong_is_not_offered(void **state)
                         "one");
 }
 
+/* Else what they need would pass for nobody's, and an operation that an agent
+ * which died had recorded for one that came to nothing. */
+static void of_a_folder_that_cannot_be_read_no_record_counts_as_missing(
+    void **state)
+{
+    struct fixture *fixture = *state;
+    char *path = xasprintf("%s/snapshots/" VM_B, fixture->path);
+    FILE *file;
+
+    add(fixture, VM_A, "one", 1);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    reopen(fixture);
+    assert_lists(fixture, "a/one ");
+    assert_non_null(records_unreadable(fixture->records, VM_B, NULL));
+    assert_non_null(records_unreadable(fixture->records, VM_B, "any"));
+    assert_non_null(records_unreadable(fixture->records, NULL, NULL));
+    assert_null(records_unreadable(fixture->records, VM_A, NULL));
+    assert_int_equal(unlink(path), 0);
+    free(path);
+}
+
 /* As somebody does who mends it by hand; the agent gives it a checksum when it
  * next writes it. */
 static void a_record_without_a_checksum_is_taken(void **state)
@@ -303,6 +326,7 @@ int main(void)
         WITH_STORE(a_folder_without_a_record_is_removed_at_the_start),
         WITH_STORE(a_damaged_record_is_left_alone_and_the_others_are_fine),
         WITH_STORE(a_record_whose_checksum_is_wrong_is_not_offered),
+        WITH_STORE(of_a_folder_that_cannot_be_read_no_record_counts_as_missing),
         WITH_STORE(a_record_without_a_checksum_is_taken),
         WITH_STORE(a_damaged_record_is_not_overwritten_by_a_new_one),
         WITH_STORE(a_record_in_the_wrong_place_is_not_offered),
