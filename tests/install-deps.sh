@@ -13,7 +13,7 @@ checks='libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-pyte
 packages='debhelper fakeroot lintian'
 emulated_host='xen-hypervisor-4.17-amd64 xen-utils-4.17 xenstore-utils qemu-system-x86
 	qemu-system-xen qemu-utils qemu-guest-agent busybox-static cpio kmod
-	libvirt-daemon libvirt-daemon-driver-xen libvirt-clients'
+	libvirt-daemon libvirt-daemon-driver-xen libvirt-clients python3-seccomp'
 
 installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
