@@ -48,6 +48,7 @@ def assert_not_started(*command):
         virsh(*command)
 
 
+@pytest.mark.slow
 def test_the_guide(agent, libvirt, web, tmp_path):
     (create, tell, delete, restart, back) = blocks_of("libvirt.md")
     first = web.image("xvda")
