@@ -5,6 +5,8 @@ its world looks before, the request, and what must be true of its outcome."""
 import os
 import subprocess
 
+from native.backend import Backend
+from native.domain import Disk
 from native.toolstack import Toolstack
 
 PIECE = 4096
@@ -34,9 +36,12 @@ class Recipe:
 
     def __init__(self, world, agent):
         self.world, self.agent = world, agent
-        self.domain = world.add_domain("alice", disks=list(self.disks))
+        self.domain = self.make_domain()
         self.data = {}
         self.foreign = {disk.path for disk in self.domain.disks.values()}
+
+    def make_domain(self):
+        return self.world.add_domain("alice", disks=list(self.disks))
 
     def write(self, vdev, place):
         """As the guest, what can be told from all that was written before."""
@@ -295,6 +300,38 @@ class RevertByBooting(Revert):
     always = ("make .rescue",)
 
 
+class RevertOfBoth(Revert):
+    """With a disk that a driver domain serves, whose agent has its part."""
+
+    always = ("libxl libxl_domain_destroy", "xenstore prepare", "xenstore commit")
+
+    def make_domain(self):
+        driver = self.world.add_domain("storage", disks=())
+        self.backend = Backend(self.world, self.agent.program, driver).start()
+        return self.world.add_domain("alice", disks=[
+            ("xvda", "qcow2"), Disk("xvdb", "raw", driver=driver, devd=True)])
+
+    def prepare(self):
+        for vdev in self.domain.disks:
+            self.write(vdev, 0)
+        self.ask("create", name="s1", live=0, disks="xvda xvdb")
+        self.then = dict(self.data)
+        for vdev in self.domain.disks:
+            self.write(vdev, 1)
+            self.domain.disks[vdev].front.flush()
+
+    def settle(self, reply):
+        super().settle(reply)
+        if reply["state"] == "done":
+            self.data["xvdb", 65536] = bytes(PIECE)
+        self.world.eventually(lambda: not [name for name in self.backend.records()
+                                           if "op-" in name], 30, "no note there")
+
+    def check(self, reply):
+        assert self.published() == {"s1"}
+        assert len(self.world.xen.domids()) == 3, "dom0, the driver domain and one more"
+
+
 class StartFromSnapshot(Recipe):
     """A revert of a domain that does not run. Only a hypervisor can start it,
     so that here it fails at the latest in its step `restore`: what was before
@@ -329,5 +366,6 @@ RECIPES = {
     "rescan-abort": Abort,
     "revert": Revert,
     "revert-by-booting": RevertByBooting,
+    "revert-of-both": RevertOfBoth,
     "start-from-snapshot": StartFromSnapshot,
 }
