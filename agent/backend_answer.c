@@ -43,14 +43,14 @@ static bool read_uuid(struct xs_handle *xs, const char *folder,
            error_set(err, ERR_INVALID_REQUEST, "uuid is not one");
 }
 
-/* A revert needs none: its domain may not run. */
+/* Nothing else needs one: the domain may not run. */
 static bool read_guest(struct xs_handle *xs, const char *folder,
                        struct snapshot *snapshot, struct error *err)
 {
     char text[16], *end;
     unsigned long domid;
 
-    if (snapshot->request.operation == REQUEST_REVERT) {
+    if (snapshot->request.operation != REQUEST_CREATE) {
         return true;
     }
     if (!read_text(xs, folder, "guest", text, sizeof(text), err)) {
@@ -84,8 +84,40 @@ static bool read_bytes(struct xs_handle *xs, const char *below,
                      "virtual-bytes is \"%.20s\" instead of a size", text);
 }
 
+/* Of a delete: its file may only be the state that is named. */
+static bool read_files(struct xs_handle *xs, const char *below,
+                       struct snapshot_disk *disk, struct error *err)
+{
+    disk->abandoned = store_read(xs, below, "remove");
+    disk->restore_overlay = store_read(xs, below, "restore-overlay");
+    if (disk->abandoned != NULL && strcmp(disk->abandoned, disk->path) != 0) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "remove names another image than path");
+    }
+    return disk->restore_overlay == NULL ||
+           request_path_is_plain(disk->restore_overlay) ||
+           error_set(err, ERR_INVALID_REQUEST,
+                     "restore-overlay is no plain absolute path");
+}
+
+static bool read_more(struct xs_handle *xs, const char *below,
+                      enum request_operation operation,
+                      struct snapshot_disk *disk, struct error *err)
+{
+    switch (operation) {
+    case REQUEST_REVERT:
+        return read_bytes(xs, below, disk, err);
+    case REQUEST_DELETE:
+        return read_files(xs, below, disk, err);
+    case REQUEST_CREATE:
+    case REQUEST_RESCAN:
+        break;
+    }
+    return true;
+}
+
 static bool read_disk(struct xs_handle *xs, const char *folder,
-                      const char *vdev, bool reverts,
+                      const char *vdev, enum request_operation operation,
                       struct snapshot_disk *disk, struct error *err)
 {
     char *below = xasprintf("%s/disks/%s", folder, vdev);
@@ -115,7 +147,7 @@ static bool read_disk(struct xs_handle *xs, const char *folder,
                 request_path_is_plain(disk->wanted_path) ||
                 error_set(err, ERR_INVALID_REQUEST,
                           "its overlay is no plain absolute path"));
-    ok = ok && (!reverts || read_bytes(xs, below, disk, err));
+    ok = ok && read_more(xs, below, operation, disk, err);
     free(below);
     return ok || error_prefix(err, "disk %s: ", disk->vdev);
 }
@@ -137,8 +169,7 @@ static bool read_disks(struct xs_handle *xs, const char *folder,
     }
     for (unsigned int i = 0; ok && i < count; i++) {
         snapshot->disk_count++;
-        ok = read_disk(xs, folder, vdevs[i],
-                       snapshot->request.operation == REQUEST_REVERT,
+        ok = read_disk(xs, folder, vdevs[i], snapshot->request.operation,
                        &snapshot->disks[i], err);
     }
     free(vdevs);
@@ -149,18 +180,22 @@ static bool read_disks(struct xs_handle *xs, const char *folder,
 static bool read_operation(struct xs_handle *xs, const char *folder,
                            struct snapshot *snapshot, struct error *err)
 {
+    static const enum request_operation known[] = {
+        REQUEST_CREATE, REQUEST_REVERT, REQUEST_DELETE};
     char *text = store_read(xs, folder, "operation");
-    bool reverts = text != NULL &&
-                   strcmp(text, request_operation_name(REQUEST_REVERT)) == 0;
-    bool known = reverts || text == NULL ||
-                 strcmp(text, request_operation_name(REQUEST_CREATE)) == 0 ||
-                 error_set(err, ERR_UNSUPPORTED_OPERATION,
-                           "operation: this version takes part in create and "
-                           "revert");
+    bool found = text == NULL;
 
+    for (size_t i = 0; text != NULL && i < sizeof(known) / sizeof(known[0]);
+         i++) {
+        if (strcmp(text, request_operation_name(known[i])) == 0) {
+            snapshot->request.operation = known[i];
+            found = true;
+        }
+    }
     free(text);
-    snapshot->request.operation = reverts ? REQUEST_REVERT : REQUEST_CREATE;
-    return known;
+    return found || error_set(err, ERR_UNSUPPORTED_OPERATION,
+                              "operation: this version takes part in create, "
+                              "revert and delete");
 }
 
 static bool read_name(struct xs_handle *xs, const char *folder,

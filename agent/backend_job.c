@@ -107,6 +107,11 @@ static void await_revert(struct operation *operation)
     await(operation, BACKEND_COMMIT, "prepared", true);
 }
 
+static void await_delete(struct operation *operation)
+{
+    await(operation, BACKEND_COMMIT, "prepared", false);
+}
+
 static void await_abort(struct operation *operation)
 {
     struct error err;
@@ -187,6 +192,17 @@ static const struct step revert[] = {
     { "await-commit", "waiting for the end",
           await_revert, NULL, await_abort, 0, 80, STEP_COMMITS },
     { "remove-left", "removing the images that were left",
+          backend_remove_left, NULL, NULL, 0, 100, 0 },
+    { NULL }
+};
+
+/* Without a note: whoever has not heard that the files are gone asks again. */
+static const struct step delete[] = {
+    { "check-images", "looking whether the snapshot's files can go",
+          backend_check_files, NULL, NULL, SECONDS(60), 20, 0 },
+    { "await-commit", "waiting for the end",
+          await_delete, NULL, await_abort, 0, 80, STEP_COMMITS },
+    { "remove-files", "removing the snapshot's files",
           backend_remove_left, NULL, NULL, 0, 100, 0 },
     { NULL }
 };
@@ -281,7 +297,13 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
 /* Once it is known what is asked for. */
 static void choose_recipe(struct backend_job *job)
 {
-    job->snapshot->operation.steps = reverts(job) ? revert : recipe;
+    const struct step *const recipes[] = {
+        [REQUEST_CREATE] = recipe,
+        [REQUEST_REVERT] = revert,
+        [REQUEST_DELETE] = delete,
+    };
+
+    job->snapshot->operation.steps = recipes[job->snapshot->request.operation];
 }
 
 static struct backend_job *job_make(struct agent *agent,
@@ -302,16 +324,17 @@ static struct backend_job *job_make(struct agent *agent,
     return job;
 }
 
-/* For the log.  A revert's has no domid. */
+/* For the log.  Only a create's has a domid. */
 static void name_guest(struct backend_job *job)
 {
     struct snapshot *snapshot = job->snapshot;
     size_t length = strlen(snapshot->label);
     char *rest = snapshot->label + length;
 
-    if (reverts(job)) {
-        snprintf(rest, sizeof(snapshot->label) - length, " uuid=%s op=revert",
-                 snapshot->guest.uuid);
+    if (snapshot->request.operation != REQUEST_CREATE) {
+        snprintf(rest, sizeof(snapshot->label) - length, " uuid=%s op=%s",
+                 snapshot->guest.uuid,
+                 request_operation_name(snapshot->request.operation));
     } else {
         snprintf(rest, sizeof(snapshot->label) - length, " dom=%u",
                  snapshot->guest.domid);

@@ -98,6 +98,16 @@ static void add_bytes(struct keys *keys, const struct snapshot_disk *disk)
     free(bytes);
 }
 
+static void add_files(struct keys *keys, const struct snapshot_disk *disk)
+{
+    if (disk->abandoned != NULL) {
+        add(keys, disk->vdev, "remove", disk->abandoned);
+    }
+    if (disk->restore_overlay != NULL) {
+        add(keys, disk->vdev, "restore-overlay", disk->restore_overlay);
+    }
+}
+
 static bool fits(const struct snapshot_disk *disk, struct error *err)
 {
     return strlen(disk->path) <= KEYS_VALUE_MAX ||
@@ -111,13 +121,12 @@ static bool fill(const struct backend_part *part,
                  const struct snapshot *snapshot, struct keys *keys,
                  struct error *err)
 {
-    bool reverts = snapshot->request.operation == REQUEST_REVERT;
+    enum request_operation operation = snapshot->request.operation;
 
     keys_add(keys, "uuid", "%s", snapshot->guest.uuid);
     keys_add(keys, "name", "%s", snapshot->name);
-    if (reverts) {
-        keys_add(keys, "operation", "%s",
-                 request_operation_name(REQUEST_REVERT));
+    if (operation != REQUEST_CREATE) {
+        keys_add(keys, "operation", "%s", request_operation_name(operation));
     } else {
         keys_add(keys, "guest", "%" PRIu32, snapshot->guest.domid);
         keys_add(keys, "restore", "%d", snapshot->request.memory);
@@ -133,8 +142,10 @@ static bool fill(const struct backend_part *part,
         }
         add(keys, disk->vdev, "path", disk->path);
         add(keys, disk->vdev, "format", disk->format);
-        if (reverts) {
+        if (operation == REQUEST_REVERT) {
             add_bytes(keys, disk);
+        } else if (operation == REQUEST_DELETE) {
+            add_files(keys, disk);
         }
         if (disk->wanted_path != NULL) {
             add(keys, disk->vdev, "overlay", disk->wanted_path);

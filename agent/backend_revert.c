@@ -21,6 +21,9 @@ static bool is_in_chain(const struct snapshot_disk *disk, const char *path)
     struct error err;
     bool found = false;
 
+    if (disk->overlay == NULL) {
+        return false; /* a delete */
+    }
     if (!image_chain_read(disk->overlay, "qcow2", &chain, &err)) {
         return true; /* what it stands on is not known */
     }
@@ -58,7 +61,7 @@ static bool may_go(const struct snapshot *snapshot, const char *path,
                          "it is no plain absolute path");
     }
     if (file_is_in_use(path)) {
-        return error_set(err, ERR_BUSY, "it is in use");
+        return error_set(err, ERR_SNAPSHOT_IN_USE, "it is in use");
     }
     if (!is_overlay(path, err)) {
         return false;
@@ -75,27 +78,84 @@ static bool is_gone(const char *path)
            errno == ENOENT;
 }
 
-static void remove_one(struct snapshot *snapshot, struct snapshot_disk *disk)
+/* What xl restored the domain on holds its writes. */
+static bool file_may_go(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, const char *path,
+                        struct error *err)
+{
+    return may_go(snapshot, path, err) &&
+           (path != disk->restore_overlay || image_overlay_is_empty(path) ||
+            error_set(err, ERR_SNAPSHOT_IN_USE,
+                      "it holds what a domain wrote that xl restored from the "
+                      "snapshot's memory file; remove that image if nobody "
+                      "needs it"));
+}
+
+static bool remove_file(struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, const char *path)
 {
     struct error err;
+    bool removed =
+        is_gone(path) || (file_may_go(snapshot, disk, path, &err) &&
+                          snapshot_remove_file(snapshot, path, &err));
 
-    disk->abandoned_removed =
-        is_gone(disk->abandoned) ||
-        (may_go(snapshot, disk->abandoned, &err) &&
-         snapshot_remove_file(snapshot, disk->abandoned, &err));
-    if (!disk->abandoned_removed) {
+    if (!removed) {
         char shown[sizeof(err.message)];
 
         LOG_WARN("%s disk %s: %s stays: %s", snapshot->label, disk->vdev,
-                 error_sanitise(shown, sizeof(shown), disk->abandoned),
-                 err.message);
+                 error_sanitise(shown, sizeof(shown), path), err.message);
     }
+    return removed;
+}
+
+/* The overlay first: without its state it would be no image. */
+static void remove_one(struct snapshot *snapshot, struct snapshot_disk *disk)
+{
+    disk->abandoned_removed =
+        (disk->restore_overlay == NULL ||
+         remove_file(snapshot, disk, disk->restore_overlay)) &&
+        (disk->abandoned == NULL ||
+         remove_file(snapshot, disk, disk->abandoned));
+}
+
+/* ---- before a delete ---- */
+
+static bool check_file(const struct snapshot *snapshot,
+                       const struct snapshot_disk *disk, const char *path,
+                       struct error *err)
+{
+    return path == NULL || is_gone(path) ||
+           file_may_go(snapshot, disk, path, err) ||
+           error_prefix(err, "disk %s: %.300s: ", disk->vdev, path);
+}
+
+void backend_check_files(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+
+    for (size_t i = 0; err.code == ERR_NONE && i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (check_file(snapshot, disk, disk->restore_overlay, &err)) {
+            check_file(snapshot, disk, disk->abandoned, &err);
+        }
+    }
+    operation_step_done(operation, &err);
+}
+
+/* ---- the end ---- */
+
+static bool is_revert(const struct snapshot *snapshot)
+{
+    return snapshot->request.operation == REQUEST_REVERT;
 }
 
 static bool is_to_wait(struct snapshot *snapshot,
                        const struct snapshot_disk *disk)
 {
-    if (snapshot->patience == 0 || !file_is_in_use(disk->abandoned)) {
+    if (snapshot->patience == 0 || disk->abandoned == NULL ||
+        !file_is_in_use(disk->abandoned)) {
         return false;
     }
     snapshot->patience--;
@@ -110,8 +170,8 @@ static void go_on(struct snapshot *snapshot)
          snapshot->disk_index++) {
         struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_index];
 
-        if (disk->abandoned == NULL) {
-            continue;
+        if (disk->abandoned == NULL && is_revert(snapshot)) {
+            continue; /* it was not told to */
         }
         if (is_to_wait(snapshot, disk)) {
             event_add(snapshot->meter, &later);
@@ -143,6 +203,8 @@ void backend_forget_left(struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         free(snapshot->disks[i].abandoned);
+        free(snapshot->disks[i].restore_overlay);
         snapshot->disks[i].abandoned = NULL;
+        snapshot->disks[i].restore_overlay = NULL;
     }
 }

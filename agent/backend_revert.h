@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The end of a driver domain's part of a revert: removing the images that the
- * disks have left, which domain 0 says nothing needs.
+ * disks have left, which domain 0 says nothing needs; and of a delete: those
+ * that held the snapshot's state, and the overlays for `xl restore`.
  *
  * Whether that can be is looked at here once more: one that somebody has open,
  * that is no overlay, or that the domain stands on now, stays.
@@ -13,8 +14,11 @@
 
 struct snapshot;
 
-/* `abandoned` of each disk; waits a while for those that are open, as in a QEMU
- * whose domain was ended. */
+/* Before a delete: whether its files can go. */
+operation_act backend_check_files;
+
+/* `abandoned` and, of a delete, `restore_overlay` of each disk; waits a while
+ * for those that are open, as in a QEMU whose domain was ended. */
 operation_act backend_remove_left;
 
 /* Nobody wants to know any more: those that are still there stay. */

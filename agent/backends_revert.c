@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The parts of driver domains in a revert, and what they may remove. */
+/* The parts of driver domains in a revert and in a delete, and what they may
+ * remove. */
+#include <stdlib.h>
+
 #include "agent/backends.h"
 #include "agent/backends_steps.h"
 #include "agent/driver_images.h"
@@ -76,8 +79,9 @@ static bool forget_what_is_gone(struct snapshot *snapshot, struct error *err)
         if (disk->driver == NULL || !revert_leaves(disk)) {
             continue;
         }
-        disk->abandoned_stays = !disk->abandoned_removed;
-        if (disk->abandoned_removed &&
+        disk->abandoned_stays =
+            disk->abandoned_stays || !disk->abandoned_removed;
+        if (!disk->abandoned_stays &&
             !tree_forget_driver_image(snapshot->agent->records,
                                       snapshot->guest.uuid, disk->driver,
                                       disk->abandoned, err)) {
@@ -116,4 +120,69 @@ void backends_conclude(struct operation *operation)
     } else {
         on_concluded(backends, &err);
     }
+}
+
+/* ---- delete ---- */
+
+static bool forget_states(struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->driver == NULL) {
+            continue;
+        }
+        if (!disk->abandoned_removed) {
+            return error_set(err, ERR_SNAPSHOT_IN_USE,
+                             "disk %s: driver domain \"%.80s\" has not removed "
+                             "the snapshot's images, in use or not; the log of "
+                             "its agent tells more; delete the snapshot again",
+                             disk->vdev, disk->driver);
+        }
+        if (disk->abandoned != NULL &&
+            !tree_forget_driver_image(snapshot->agent->records,
+                                      snapshot->guest.uuid, disk->driver,
+                                      disk->abandoned, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_deleted(struct backends *backends, const struct error *err)
+{
+    struct snapshot *snapshot = backends_snapshot(backends);
+    struct error own = *err;
+
+    backends_take_removed(backends);
+    if (own.code == ERR_NONE) {
+        forget_states(snapshot, &own);
+    }
+    backends_withdraw(backends);
+    operation_step_done(&snapshot->operation, &own);
+}
+
+void backends_delete(struct operation *operation)
+{
+    struct backends *backends = backends_of(snapshot_of(operation));
+
+    if (backends != NULL) {
+        backends_say(backends, BACKEND_COMMIT, on_deleted);
+    } else {
+        operation_step_done(operation, NULL);
+    }
+}
+
+void backends_forget(struct snapshot *snapshot)
+{
+    struct backends *backends =
+        snapshot->job_id == NULL ? NULL : backends_of(snapshot);
+
+    if (backends != NULL) {
+        backends_withdraw(backends);
+    }
+    backends_free(snapshot->backends);
+    snapshot->backends = NULL;
+    free(snapshot->job_id);
+    snapshot->job_id = NULL;
 }

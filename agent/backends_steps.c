@@ -91,8 +91,8 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
     return true;
 }
 
-bool backends_can_revert(struct snapshot *snapshot, struct snapshot_disk *disk,
-                         struct error *err)
+bool backends_can_be_asked(struct snapshot *snapshot,
+                           struct snapshot_disk *disk, struct error *err)
 {
     const struct agent *agent = snapshot->agent;
     struct xs_handle *xs = watch_xs(agent->watch);
@@ -170,7 +170,8 @@ static void on_prepared(struct backends *backends, const struct error *err)
     struct snapshot *snapshot = backends_snapshot(backends);
     struct error own = *err;
 
-    if (own.code == ERR_NONE && backends_take_files(backends, &own) &&
+    if (own.code == ERR_NONE && snapshot->request.operation != REQUEST_DELETE &&
+        backends_take_files(backends, &own) &&
         (snapshot->request.operation != REQUEST_CREATE ||
          for_each_disk(snapshot, check_depth, &own))) {
         recovery_note(snapshot, &own);
@@ -178,15 +179,23 @@ static void on_prepared(struct backends *backends, const struct error *err)
     end_step(backends, &own);
 }
 
+/* What else makes overlays has a note by now. */
+static bool note_job(struct snapshot *snapshot, struct error *err)
+{
+    return snapshot->request.operation != REQUEST_DELETE ||
+           recovery_note(snapshot, err);
+}
+
 void backends_prepare(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
 
     snapshot->backends = backends_open(snapshot);
-    if (has_any(snapshot)) {
+    if (has_any(snapshot) && note_job(snapshot, &err)) {
         backends_give(snapshot->backends, on_prepared);
     } else {
-        operation_step_done(operation, NULL);
+        operation_step_done(operation, &err);
     }
 }
 
@@ -245,10 +254,13 @@ void backends_undo(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
-    if (has_any(snapshot)) {
-        backends_go_back(snapshot->backends, BACKEND_UNDO, end_step);
-    } else {
+    if (!has_any(snapshot)) {
         operation_step_done(operation, NULL);
+    } else if (snapshot->request.operation == REQUEST_DELETE) {
+        backends_withdraw(snapshot->backends); /* nothing was made */
+        operation_step_done(operation, NULL);
+    } else {
+        backends_go_back(snapshot->backends, BACKEND_UNDO, end_step);
     }
 }
 

@@ -31,8 +31,8 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
 
 /* The same for a disk of a snapshot's record, which names the domain that has
  * its images: `driver_uuid` is filled in. */
-bool backends_can_revert(struct snapshot *snapshot, struct snapshot_disk *disk,
-                         struct error *err);
+bool backends_can_be_asked(struct snapshot *snapshot,
+                           struct snapshot_disk *disk, struct error *err);
 
 operation_act backends_prepare;
 operation_act backends_undo;
@@ -57,6 +57,15 @@ operation_act backends_conclude;
 
 /* No domain could be made: they remove that as well; then `then`. */
 void backends_remove_overlays(struct snapshot *snapshot, snapshot_then *then);
+
+/* ---- delete (the same) ---- */
+
+/* The parts remove the files that belong to the snapshot alone.  What is still
+ * there is a failure. */
+operation_act backends_delete;
+
+/* After a crash, before a delete begins anew: an earlier job is taken away. */
+void backends_forget(struct snapshot *snapshot);
 
 /* A create: the domain has rebooted onto the overlays that are there. */
 void backends_let_stay(struct snapshot *snapshot);

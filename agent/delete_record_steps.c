@@ -106,7 +106,9 @@ void delete_files(struct operation *operation)
 
     if (!snapshot->request.keep_files) {
         for (size_t i = 0; i < snapshot->disk_count; i++) {
-            remove_file(snapshot, snapshot->disks[i].restore_overlay, &err);
+            if (snapshot->disks[i].driver == NULL) {
+                remove_file(snapshot, snapshot->disks[i].restore_overlay, &err);
+            }
         }
         remove_file(snapshot, record->memory_path, &err);
         remove_memory_folder(snapshot);

@@ -39,14 +39,26 @@ static bool is_listed(const struct versions *versions, const char *path)
     return false;
 }
 
+static size_t count_states_in(const struct versions *versions, const char *path)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < versions->count; i++) {
+        count += strcmp(versions->disks[i]->path, path) == 0 ? 1 : 0;
+    }
+    return count;
+}
+
 static bool is_needed(const struct versions *versions, const char *path)
 {
+    if (count_states_in(versions, path) > 0) {
+        return true;
+    }
     for (size_t i = 0; i < versions->count; i++) {
         const struct record_disk *disk = versions->disks[i];
 
-        if (strcmp(disk->path, path) == 0 ||
-            (disk->restore_overlay != NULL &&
-             strcmp(disk->restore_overlay, path) == 0)) {
+        if (disk->restore_overlay != NULL &&
+            strcmp(disk->restore_overlay, path) == 0) {
             return true;
         }
     }
@@ -90,4 +102,23 @@ bool driver_image_is_needless(const struct records *records,
                is_one_tree(&versions);
     free(versions.disks);
     return needless;
+}
+
+enum driver_state driver_state_of(const struct records *records,
+                                  const char *vm_uuid,
+                                  const struct record_disk *disk)
+{
+    struct versions versions = {.vdev = disk->vdev, .driver = disk->driver};
+    enum driver_state state = DRIVER_STATE_GOES;
+
+    records_each_of_vm(records, vm_uuid, collect, &versions);
+    if (disk->overlay_count > 0 || disk->foreign_count > 0 ||
+        disk->active != NULL || count_states_in(&versions, disk->path) != 1 ||
+        !is_one_tree(&versions)) {
+        state = DRIVER_STATE_NEEDED;
+    } else if (!is_listed(&versions, disk->path)) {
+        state = DRIVER_STATE_STAYS;
+    }
+    free(versions.disks);
+    return state;
 }

@@ -18,4 +18,16 @@ bool driver_image_is_needless(const struct records *records,
                               const char *vm_uuid, const char *vdev,
                               const char *driver, const char *path);
 
+/* What becomes of the image that holds a snapshot's state of such a disk if the
+ * snapshot is deleted. */
+enum driver_state {
+    DRIVER_STATE_GOES,
+    DRIVER_STATE_STAYS, /* it is none of ours */
+    DRIVER_STATE_NEEDED /* something lies over it, or may */
+};
+
+enum driver_state driver_state_of(const struct records *records,
+                                  const char *vm_uuid,
+                                  const struct record_disk *disk);
+
 #endif

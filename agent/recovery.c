@@ -470,6 +470,7 @@ static void recover_delete(struct snapshot *snapshot)
         }
         return;
     }
+    backends_forget(snapshot);
     snapshot_free_disks(snapshot);
     operation_recover_anew(&snapshot->operation);
 }

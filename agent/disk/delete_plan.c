@@ -353,9 +353,13 @@ bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
         struct snapshot_disk *disk = &snapshot->disks[i];
         const struct block_disk *open =
             graph == NULL ? NULL : block_graph_find(graph, disk->vdev, false);
-        bool ok = disk->external ? plan_external(snapshot, disk, open, err)
-                                 : plan_internal(disk, open, err);
+        bool ok;
 
+        if (disk->driver != NULL) {
+            continue; /* what happens there the records tell */
+        }
+        ok = disk->external ? plan_external(snapshot, disk, open, err)
+                            : plan_internal(disk, open, err);
         if (!ok) {
             return false;
         }

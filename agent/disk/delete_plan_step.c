@@ -3,11 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/delete_plan.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/driver_images.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
+#include "agent/snapshot_tree.h"
 
 void delete_list_disks(struct snapshot *snapshot)
 {
@@ -17,8 +20,13 @@ void delete_list_disks(struct snapshot *snapshot)
     snapshot->disks = xcalloc(record->disk_count, sizeof(*snapshot->disks));
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *from = &record->disks[i];
-        struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
+        struct snapshot_disk *disk;
 
+        if (from->driver != NULL && snapshot->request.keep_files) {
+            continue; /* nobody there is asked for anything */
+        }
+        disk = &snapshot->disks[snapshot->disk_count++];
+        disk->driver = from->driver == NULL ? NULL : xstrdup(from->driver);
         snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
         disk->path = xstrdup(from->path);
         disk->format = xstrdup(from->format);
@@ -46,19 +54,42 @@ static bool check_records(const struct snapshot *snapshot, struct error *err)
                      unreadable);
 }
 
-static bool check_drivers(const struct snapshot *snapshot, struct error *err)
+/* Nobody merges images there yet. */
+static bool plan_driver_disk(struct snapshot *snapshot,
+                             struct snapshot_disk *disk, struct error *err)
 {
-    const struct record *record = records_find(
-        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
-    const struct record_disk *disk = record_driver_disk(record);
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const struct record *record = records_find(records, uuid, snapshot->name);
 
-    return disk == NULL || snapshot->request.keep_files ||
-           error_set(err, ERR_UNSUPPORTED_DISK,
-                     "disk %s of snapshot \"%s\" is served by driver domain "
-                     "\"%.80s\", and this version does not merge images there; "
-                     "ask for keep-files=1, which forgets the snapshot and "
-                     "leaves all its images in use",
-                     disk->vdev, record->name, disk->driver);
+    switch (driver_state_of(records, uuid, tree_disk(record, disk->vdev))) {
+    case DRIVER_STATE_GOES:
+        disk->abandoned = xstrdup(disk->path);
+        break;
+    case DRIVER_STATE_STAYS:
+        break;
+    case DRIVER_STATE_NEEDED:
+        return error_set(err, ERR_UNSUPPORTED_DISK,
+                         "disk %s of snapshot \"%s\" is served by driver "
+                         "domain \"%.80s\", where other images lie over its "
+                         "state, and this version does not merge images there; "
+                         "ask for keep-files=1, which forgets the snapshot and "
+                         "leaves all its images in use",
+                         disk->vdev, record->name, disk->driver);
+    }
+    return backends_can_be_asked(snapshot, disk, err);
+}
+
+static bool plan_driver_disks(struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->driver != NULL && !plan_driver_disk(snapshot, disk, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Behind a merge the configuration has to name another image, and must not be
@@ -118,11 +149,11 @@ void delete_plan_disks(struct operation *operation)
     struct error err;
 
     delete_list_disks(snapshot);
-    if (!check_records(snapshot, &err) || !check_drivers(snapshot, &err)) {
+    if (!check_records(snapshot, &err) || !plan_driver_disks(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
         operation_step_done(operation, NULL);
-    } else if (snapshot->running) {
+    } else if (snapshot->running && snapshot_takes_any_here(snapshot)) {
         snapshot->qmp =
             qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                      snapshot->guest.uuid, on_plan_open, snapshot);

@@ -115,7 +115,7 @@ static bool check_all(struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
         bool ok = disk->driver != NULL
-                      ? backends_can_revert(snapshot, disk, err)
+                      ? backends_can_be_asked(snapshot, disk, err)
                       : check_disk(snapshot, disk, err);
 
         if (!ok) {

@@ -428,6 +428,36 @@ def test_a_revert_that_cannot_be_is_refused(world, reverted, keys, code, culprit
     assert images(world) == files
 
 
+def test_a_delete_removes_the_state_and_the_overlay_for_a_restore(world, backend, reverted):
+    begin, left = reverted
+    del begin
+    state, files = left["xvda"], images(world)
+    restore = f"{world.images}/restore.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", state,
+                    restore], check=True)
+    keys = {"operation": "delete", "uuid": "0" * 8 + "-0000" * 3 + "-" + "0" * 12,
+            "name": "s2", "disks/xvda/path": state, "disks/xvda/format": "qcow2",
+            "disks/xvda/remove": state, "disks/xvda/restore-overlay": restore}
+    job = backend.bare_job(**keys)
+    job.wait("prepared")
+    job.say("undo")
+    job.wait("undone")
+    assert set(images(world)) == {*files, "restore.qcow2"}
+    job = backend.bare_job(**{**keys, "disks/xvda/remove": left["xvdb"]})
+    assert job.wait("undone")["error/code"] == "invalid-request"
+    job = backend.bare_job(**keys)
+    job.wait("prepared")
+    job.say("commit")
+    assert job.wait("committed")["disks/xvda/removed"] == "1"
+    assert set(images(world)) == {*files} - {os.path.basename(state)}
+    # Again, as after a crash of whoever gave it.
+    job = backend.bare_job(**keys)
+    job.wait("prepared")
+    job.say("commit")
+    assert job.wait("committed")["disks/xvda/removed"] == "1"
+    assert_no_note(backend)
+
+
 @pytest.mark.parametrize("word, state", [("commit", "committed"), ("undo", "undone")])
 def test_killed_when_a_revert_is_prepared_it_waits_for_the_word(world, backend, reverted,
                                                                 word, state):

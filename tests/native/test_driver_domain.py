@@ -195,7 +195,7 @@ def test_what_cannot_be_taken_is_refused(world, agent, backend, domain, driver):
     assert_nothing_is_left(world, driver, backend)
 
 
-def test_delete_and_rescan_say_what_to_do(world, agent, backend, domain):
+def test_a_delete_that_would_merge_and_a_rescan_say_what_to_do(world, agent, backend, domain):
     del backend
     reply = create(agent)
     assert_failed(agent.request("delete", domain="web", name="s1"), "unsupported-disk",

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Going back to a snapshot that has disks of domain 0 and of a driver domain, whose
-QEMU and agent are the real ones: all of them, or nothing before the domain is ended
-(I1, I2, I4, I6)."""
+QEMU and agent are the real ones: all of them, or nothing before the domain is ended;
+and deleting one that was left so (I1, I2, I4, I6)."""
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -389,4 +390,101 @@ def test_where_no_domain_can_be_made_its_disks_are_as_they_were(world, agent, ba
     assert reply["state"] == "failed", reply
     assert "its memory is in" in reply["error/message"]
     assert images(world) == files
+    assert_nothing_is_left(world, driver, backend)
+
+
+# -- deleting a snapshot of a branch that was left -------------------------------------------
+
+
+@pytest.fixture(name="branch")
+def fixture_branch(world, agent, backend, domain, toolstack):
+    """s1, and over it s2, which nothing lies over since the domain is on s1 again:
+    what s2 has of each disk in the driver domain, and the domain."""
+    del backend
+    create(agent, domain)
+    create(agent, domain, "s2")
+    reply = revert(agent)
+    assert reply["state"] == "done", reply
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")
+    return ({key: published[f"xvdb/{key}"] for key in ("path", "restore-overlay")},
+            toolstack.made[-1])
+
+
+def delete(agent, name="s2"):
+    return agent.request("delete", domain="web", name=name)
+
+
+def test_its_files_are_removed_in_both(world, agent, backend, domain, driver, branch):
+    files, web = branch
+    chains = {vdev: web.chain(vdev) for vdev in web.disks}
+    reply = delete(agent)
+    assert reply["state"] == "done", reply
+    assert "result/warning" not in reply
+    assert not any(map(os.path.exists, files.values()))
+    assert not [path for path in images(world) if ".s2" in path]
+    assert {vdev: web.chain(vdev) for vdev in web.disks} == chains
+    assert not world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2")
+    assert_nothing_is_left(world, driver, backend)
+    # The domain lies over s1.
+    reply = delete(agent, "s1")
+    assert_failed(reply, "unsupported-disk", "xvdb", "storage", "keep-files=1")
+    # What used those names before is not in the way of another.
+    assert create(agent, web, "s2")
+
+
+def test_a_file_that_a_domain_may_need_keeps_it(world, agent, branch, driver, backend):
+    files, web = branch
+    picture = Picture(agent, web)
+    with open(files["path"], "rb"):
+        assert_failed(delete(agent), "snapshot-in-use", "storage", files["path"])
+    picture.assert_same()
+    with open(files["restore-overlay"], "rb"):
+        assert_failed(delete(agent), "snapshot-in-use", "storage", files["restore-overlay"])
+    picture.assert_same()
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write 0 64k", files["restore-overlay"]],
+                   check=True)
+    assert_failed(delete(agent), "snapshot-in-use", "storage", "memory file")
+    picture.assert_same()
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_without_an_agent_there_nothing_is_deleted(agent, branch, backend):
+    backend.stop()
+    picture = Picture(agent, branch[1])
+    assert_failed(delete(agent), "unsupported-disk", "storage", "role: backend")
+    picture.assert_same()
+
+
+def test_its_agent_is_killed_and_the_delete_is_asked_for_again(world, agent_stopped, driver,
+                                                               backend, domain, toolstack):
+    agent_stopped.configure("timeouts", backend="5s")
+    agent = agent_stopped.start()
+    create(agent, domain)
+    create(agent, domain, "s2")
+    assert revert(agent)["state"] == "done"
+    state = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")["xvdb/path"]
+    freeze(backend)
+    request = agent.submit("delete", domain="web", name="s2")
+    wait_told(world, driver, "prepare")
+    backend.kill()
+    assert_failed(request.wait(), "timeout", "storage")
+    assert os.path.exists(state)
+    backend.start()
+    reply = delete(agent)
+    assert reply["state"] == "done", reply
+    assert not os.path.exists(state)
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_our_agent_is_killed_while_it_deletes(world, agent, branch, driver, backend):
+    files, _ = branch
+    freeze(backend)
+    request = agent.submit("delete", domain="web", name="s2")
+    wait_told(world, driver, "prepare")
+    agent.kill()
+    thaw(backend)
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert not any(map(os.path.exists, files.values()))
     assert_nothing_is_left(world, driver, backend)

@@ -112,6 +112,49 @@ static void what_is_removed_there_is_forgotten(void **state)
     assert_true(is_needless(fixture, "/two"));
 }
 
+static enum driver_state state_of(const struct fixture *fixture,
+                                  const char *name)
+{
+    const struct record *record = records_find(fixture->records, VM_A, name);
+
+    return driver_state_of(fixture->records, VM_A, &record->disks[0]);
+}
+
+static void a_state_that_nothing_lies_over_goes(void **state)
+{
+    static const char *const none[] = {NULL};
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    add_snapshot(fixture, "s3", 3, "/two", none);
+    assert_int_equal(state_of(fixture, "s1"), DRIVER_STATE_NEEDED);
+    assert_int_equal(state_of(fixture, "s2"), DRIVER_STATE_NEEDED);
+    assert_int_equal(state_of(fixture, "s3"), DRIVER_STATE_GOES);
+    /* Two of the same state need it both. */
+    add_snapshot(fixture, "s4", 4, "/two", none);
+    assert_int_equal(state_of(fixture, "s3"), DRIVER_STATE_NEEDED);
+}
+
+static void a_state_that_is_not_ours_stays(void **state)
+{
+    static const char *const none[] = {NULL};
+    struct fixture *fixture = *state;
+
+    add_snapshot(fixture, "s1", 1, "/base", none);
+    assert_int_equal(state_of(fixture, "s1"), DRIVER_STATE_STAYS);
+}
+
+static void a_state_that_something_may_lie_over_is_needed(void **state)
+{
+    static const char *const none[] = {NULL};
+    struct fixture *fixture = *state;
+
+    make_tree(fixture);
+    add_snapshot(fixture, "s3", 3, "/two", none);
+    add_snapshot(fixture, "s4", 4, "/deep", none);
+    assert_int_equal(state_of(fixture, "s3"), DRIVER_STATE_NEEDED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +164,9 @@ int main(void)
         WITH_STORE(where_a_state_may_lie_over_anything_all_are_needed),
         WITH_STORE(with_a_record_that_cannot_be_read_all_are_needed),
         WITH_STORE(what_is_removed_there_is_forgotten),
+        WITH_STORE(a_state_that_nothing_lies_over_goes),
+        WITH_STORE(a_state_that_is_not_ours_stays),
+        WITH_STORE(a_state_that_something_may_lie_over_is_needed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

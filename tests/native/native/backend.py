@@ -35,13 +35,16 @@ class Backend(Agent):
 
     def job(self, domain, vdevs=None, **keys):
         """Writes one for these disks of the domain, `phase` last."""
-        job = Job(self, f"job-{next(self._job_ids)}")
         values = {"guest": domain.domid, "uuid": domain.uuid, "name": "s1"}
         for vdev in vdevs or domain.disks:
             disk = domain.disks[vdev]
             values[f"disks/{vdev}/path"] = disk.path
             values[f"disks/{vdev}/format"] = disk.format
-        job.write({**values, **keys})
+        return self.bare_job(**{**values, **keys})
+
+    def bare_job(self, **keys):
+        job = Job(self, f"job-{next(self._job_ids)}")
+        job.write(keys)
         job.say("prepare")
         return job
 
