@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from native.expect import Picture
-from native.faults import KILL_AFTER, KILL_BEFORE, Faults
+from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, Faults
 from native.guardians import guardians, kill_guardian, wait_no_guardian
 
 HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
@@ -285,6 +285,21 @@ def test_a_revert_keeps_the_running_state_in_time(world, save, agent):
     assert "its memory is in" in reply["error/message"]
     assert "result/running-state-not-kept" not in reply
     wait_no_guardian(world, domain)
+
+
+def test_a_domain_that_libxl_fails_to_end_is_ended_again(world, save, agent_stopped):
+    """It may be without its QEMU by then, so that there is no way back."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    domain = world.add_domain("web", disks=DISKS)
+    reply = agent.start().request("create", domain="web", name="s1", memory=0)
+    assert reply["state"] == "done", reply
+    agent.faults.arm(FAIL, 4, "make /var/lib/xen/userdata-l")  # in the destroy
+    reply = agent.request("revert", domain="web", name="s1", start="boot")
+    assert agent.faults.reached()
+    agent.faults.disarm()
+    assert reply["error/step"] == "restore", reply
+    assert world.xen.get(domain.domid) is None
 
 
 @pytest.mark.parametrize("kind", [KILL_BEFORE, KILL_AFTER])

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Ending the domain that a revert makes anew. */
+#include "agent/base/log.h"
+#include "agent/guest/guest_steps.h"
+#include "agent/snapshot.h"
+
+/* What hinders libxl, such as a full disk, may pass. */
+#define DESTROY_AGAIN_MS 1000u
+#define DESTROY_ATTEMPTS 10u
+
+static void destroy(struct snapshot *snapshot);
+
+static void on_destroy_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)fd;
+    (void)events;
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    destroy(snapshot);
+}
+
+static void destroy_later(struct snapshot *snapshot)
+{
+    struct timeval later = clock_timeval(DESTROY_AGAIN_MS);
+
+    snapshot->patience--;
+    snapshot->meter =
+        evtimer_new(snapshot->agent->loop, on_destroy_timer, snapshot);
+    event_add(snapshot->meter, &later);
+}
+
+static bool is_still_there(const struct snapshot *snapshot)
+{
+    struct guest guest;
+    struct error ignored;
+
+    return guests_find_domid(snapshot->agent->guests, snapshot->guest.domid,
+                             &guest, &ignored) &&
+           !guest.dying;
+}
+
+/* Whatever libxl says: gone is gone, and then there is only forward.  One that
+ * is still there may be paused and without its QEMU, which nothing brings
+ * back. */
+static void on_destroyed(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    bool there = err != NULL && is_still_there(snapshot);
+
+    snapshot->call = NULL;
+    if (there && snapshot->patience > 0) {
+        LOG_WARN("%s the domain is still there: %s", snapshot->label,
+                 err->message);
+        destroy_later(snapshot);
+        return;
+    }
+    if (there) {
+        supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
+                         &(struct error){0});
+    } else {
+        snapshot->supervision_held = false;
+    }
+    operation_step_done(&snapshot->operation, there ? err : NULL);
+}
+
+static void destroy(struct snapshot *snapshot)
+{
+    snapshot->call = guest_destroy(
+        snapshot->agent->guests, snapshot->guest.domid, on_destroyed, snapshot);
+}
+
+void domain_destroy(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct agent *agent = snapshot->agent;
+    struct error err = {0};
+
+    if (!supervisor_forget(agent->supervisor, snapshot->guest.uuid, &err)) {
+        operation_step_done(operation, &err);
+        return;
+    }
+    if (snapshot->suspended_ns == 0) {
+        snapshot->suspended_ns = clock_monotonic_ns();
+    }
+    snapshot->patience = DESTROY_ATTEMPTS;
+    destroy(snapshot);
+    /* Not before: by now libxl has paused it, and nobody must let it go. */
+    pause_is_over(snapshot);
+}
