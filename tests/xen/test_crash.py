@@ -223,3 +223,22 @@ def test_xenstored_killed_while_memory_is_saved(agent, guests, kind):
     agent.wait_ready()
     known.bring_back(guest.store)
     assert_invariants(agent, guest, domid=domid)
+
+
+@pytest.mark.slow
+def test_xenstored_and_the_agent_killed_in_a_create(stoppable, guests):
+    """The next agent puts all back, though xenstore does not tell it anything."""
+    agent = stoppable
+    guest = guests("killed", kind="pv", disks=TWO_DISKS)
+    domid, known, xenstored = guest.domid, Memory(guest), Xenstored()
+    request = agent.stop_before(RESUME, "create", domain=guest.name, name="s1")
+    agent.kill9()
+    guest.wait_tick(more=2)
+    xenstored.kill()
+    guest.wait_tick(more=2)
+    xenstored.start()
+    agent.store, guest.store = Store(), Store()
+    agent.start()
+    agent.log.wait_match(rf".*ended .*req={request.id} .*", LIMIT)
+    known.bring_back(guest.store)
+    assert_invariants(agent, guest, domid=domid)
