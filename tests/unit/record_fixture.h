@@ -81,13 +81,13 @@ static inline char *encode(const struct record *record)
 {
     struct error err = {0};
     size_t length;
-    char *text;
+    char *text, *terminated;
 
     if (!record_encode(record, &text, &length, &err))
         fail_msg("%s", err.message);
-    text = xrealloc(text, length + 1, 1);
-    text[length] = '\0';
-    return text;
+    terminated = xstrndup(text, length);
+    free(text);
+    return terminated;
 }
 
 static inline void assert_not_encoded(struct record *record, const char *words)
