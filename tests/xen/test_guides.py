@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""docs/guides/xl.md from its first command to its last, as a reader would type them."""
+"""The guides of docs/guides from their first commands to their last, as a reader
+would type them (storage-toolstack.md: tests/native/test_guides.py, libvirt.md:
+test_libvirt.py)."""
 
 from guides import SHUTDOWN, commands_of, link, run, shut_down
 from xenhost import Disk
+
+
+def start_from_etc(web):
+    """As the guides have it: from /etc/xen/web.cfg, with images in /srv/web."""
+    web.destroy()
+    link("/etc/xen/web.cfg", web.config_path)
+    link("/srv/web", web.folder)
 
 
 def test_a_host_with_xl_alone(agent, guests):
@@ -10,8 +19,7 @@ def test_a_host_with_xl_alone(agent, guests):
     assert list(guide) == ["xl create", "xensnap create", "xl reboot", "xl save",
                            "xensnap revert", "xensnap delete"]
     web = guests("web", disks=(Disk("xvda"), Disk("xvdb", "raw")))
-    web.destroy()
-    link("/etc/xen/web.cfg", web.config_path)
+    start_from_etc(web)
 
     def boots(command, text=""):
         mark = web.console.size()
@@ -44,3 +52,26 @@ def test_a_host_with_xl_alone(agent, guests):
     found = web.wait_boot(since=mark)
     assert min(found.values()) > counted and web.read_key(1)["xvda"] == "third"
     assert web.open_files() == {str(web.image("xvda")), str(web.image("xvdb"))}
+
+
+def test_a_backup_and_the_way_back(agent, guests):
+    guide = commands_of("backup.md")
+    assert list(guide) == ["xensnap create", "mkdir -p", "qemu-img check", "xl shutdown"]
+    web = guests("web", disks=(Disk("xvda"),))
+    start_from_etc(web)
+    run("xl create /etc/xen/web.cfg")
+    web.wait_tick()
+    web.write_key(1, "saved")
+    run(guide["xensnap create"])
+    web.write_key(1, "lost")
+    run(guide["mkdir -p"])
+    run(guide["qemu-img check"])
+    assert web.read_key(1) == {"xvda": "lost"}
+    assert web.open_files() == {str(web.image("xvda"))}
+
+    _, comes_back = guide["xl shutdown"].split(SHUTDOWN)
+    shut_down(web)
+    mark = web.console.size()
+    run(comes_back)
+    web.wait_boot(since=mark)
+    assert web.read_key(1) == {"xvda": "saved"}
