@@ -199,8 +199,12 @@ void backend_remove_left(struct operation *operation)
     go_on(snapshot);
 }
 
+/* Of a create they are files that it made, and its undo removes. */
 void backend_forget_left(struct snapshot *snapshot)
 {
+    if (snapshot->request.operation == REQUEST_CREATE) {
+        return;
+    }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         free(snapshot->disks[i].abandoned);
         free(snapshot->disks[i].restore_overlay);

@@ -21,7 +21,8 @@ operation_act backend_check_files;
  * for those that are open, as in a QEMU whose domain was ended. */
 operation_act backend_remove_left;
 
-/* Nobody wants to know any more: those that are still there stay. */
+/* Nobody wants to know any more: those that are still there stay.  What a
+ * create made is not meant. */
 void backend_forget_left(struct snapshot *snapshot);
 
 #endif

@@ -305,6 +305,29 @@ def test_a_job_that_vanishes_is_left_as_it_is(world, backend, domain):
     assert_no_note(backend)
 
 
+def test_a_job_that_vanishes_while_it_puts_back(world, backend, domain):
+    before, files = chains(domain), images(world)
+    job = backend.job(domain, restore=1)
+    made = overlays(job.wait("prepared"))
+    job.say("switch")
+    job.wait("switched")
+    domain.write("xvda", 0, b"y" * 512)
+    fault = domain.interpose(devd=True).fault("block-commit", "hold-before")
+    job.say("put-back")
+    fault.wait_reached()
+    job.remove()
+    backend.wait_log("left as it is")
+    fault.release()
+    backend.wait_log("cancelled: domain 0 called it off")
+    # The guest's configuration may name the overlays; nobody has heard that the
+    # others are done with.
+    assert chains(domain) == before
+    assert domain.read("xvda", 0, 512) == b"y" * 512
+    assert all(map(image_is_sound, made.values()))
+    assert set(images(world)) == {*files, *map(os.path.basename, made.values())}
+    assert_no_note(backend)
+
+
 def test_it_is_told_to_end_while_it_undoes(world, backend, domain):
     before, files = chains(domain), images(world)
     job = backend.job(domain)

@@ -341,10 +341,12 @@ class Domain:
     def wait_event(self, name, timeout=30):
         return self._monitor.wait_event(name, timeout)
 
-    def interpose(self):
-        """Puts a relay before the QMP socket that libxl and the agent use."""
+    def interpose(self, devd=False):
+        """Puts a relay before the QMP socket that libxl and the agent use, or that
+        which a driver domain's agent uses."""
         if self.relay is None:
-            self.relay = Relay(self.qmp_path, self.kill_qemu)
+            self.relay = Relay(self.devd_qmp_path if devd else self.qmp_path,
+                               self.kill_qemu)
         return self.relay
 
     def uninterpose(self):
