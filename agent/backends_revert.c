@@ -110,7 +110,7 @@ void backends_conclude(struct operation *operation)
     struct backends *backends = backends_of(snapshot);
     struct error err = {0};
 
-    if (backends == NULL || snapshot->brought_back != NULL) {
+    if (backends == NULL || !snapshot_is_on_overlays(snapshot)) {
         backends_remove_overlays(snapshot, end_step);
         return;
     }

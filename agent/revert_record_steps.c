@@ -126,7 +126,7 @@ void revert_note(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (snapshot->brought_back == NULL) {
+    if (snapshot_is_on_overlays(snapshot)) {
         note_revert(snapshot, &err);
     }
     operation_step_done(operation, &err);
@@ -187,7 +187,7 @@ void revert_clean(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (snapshot->brought_back != NULL) {
+    if (!snapshot_is_on_overlays(snapshot)) {
         overlays_unlink(snapshot, &err);
     } else if (operation->late_error.code == ERR_NONE) {
         /* Only where the records say what the domain is on now. */

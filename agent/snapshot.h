@@ -279,6 +279,14 @@ static inline bool snapshot_takes_here(const struct snapshot_disk *disk)
     return snapshot_takes(disk) && disk->driver == NULL;
 }
 
+/* Of a revert that has made a domain: whether that is on the fresh overlays.
+ * Once an internal snapshot may have been applied, so it is whatever it is made
+ * from: see open_source() in restore_steps.c. */
+static inline bool snapshot_is_on_overlays(const struct snapshot *snapshot)
+{
+    return snapshot->brought_back == NULL || snapshot->internal_applied;
+}
+
 /* The QEMU that serves the domain's disks; 0 if it is not known. */
 pid_t snapshot_qemu(const struct snapshot *snapshot);
 

@@ -7,6 +7,9 @@
  *
  *   the snapshot -> the running state that was kept -> the snapshot once more
  *   -> a boot from the disks that the domain was on
+ *
+ * Once an internal snapshot may have been applied the last of them boots from
+ * the snapshot's disks: see snapshot_is_on_overlays().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -143,6 +146,14 @@ static void end_as_failed(struct snapshot *snapshot, const struct error *err)
     operation_step_done(&snapshot->operation, &snapshot->failure);
 }
 
+static const char *where_disks_are(const struct snapshot *snapshot)
+{
+    return snapshot->internal_applied
+               ? "its disks with an internal snapshot may be as in that, the "
+                 "others are as they were"
+               : "its disks are as they were";
+}
+
 /* The last source failed too: `snapshot->failure` still says why the first
  * one did. */
 static void end_with_nothing(struct snapshot *snapshot)
@@ -151,9 +162,9 @@ static void end_with_nothing(struct snapshot *snapshot)
 
     if (snapshot->running) {
         error_prefix(&err,
-                     "domain \"%s\" is down and could not be brought back; its "
-                     "disks are as they were%s%s: ",
-                     snapshot->guest.name,
+                     "domain \"%s\" is down and could not be brought back; "
+                     "%s%s%s: ",
+                     snapshot->guest.name, where_disks_are(snapshot),
                      snapshot->rescued ? ", its memory is in " : "",
                      snapshot->rescued ? snapshot->rescue_path : "");
     }
@@ -188,11 +199,14 @@ static void attempt_failed(struct snapshot *snapshot, const struct error *err)
 
 static void explain_bringing_back(struct snapshot *snapshot)
 {
-    static const char *const what[SOURCE_COUNT] = {
+    const char *const what[SOURCE_COUNT] = {
         [SOURCE_SNAPSHOT] = "",
         [SOURCE_RESCUE] = "the domain goes on in the state it was in: ",
         [SOURCE_SNAPSHOT_AGAIN] = "",
-        [SOURCE_BOOT] = "the domain was booted from the disks it was on: ",
+        [SOURCE_BOOT] =
+            snapshot->internal_applied
+                ? "the domain was booted from the snapshot's disks: "
+                : "the domain was booted from the disks it was on: ",
     };
 
     if (is_from_snapshot(snapshot)) {
