@@ -14,6 +14,7 @@
 #include "agent/expiry.h"
 #include "agent/finished.h"
 #include "agent/hold.h"
+#include "agent/kept_note.h"
 #include "agent/metrics.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
@@ -146,6 +147,7 @@ static void on_operation_finished(struct operation *operation)
                  "%.200s; and putting things back failed: %.270s", what,
                  operation->undo_error.message);
     }
+    kept_note_settle(snapshot, &err);
     dispatcher->running--;
     request_finish(snapshot, err.code == ERR_NONE ? NULL : &err);
     if (dispatcher->draining && dispatcher->running == 0) {

@@ -51,7 +51,7 @@ void libvirt_guard_unmark(const char *run_folder, const char *uuid)
 
 /* A state file that a killed daemon left may be of an earlier domain of that
  * name. */
-static bool runs(const char *libvirt_folder, const struct guest *guest)
+bool libvirt_guard_runs(const char *libvirt_folder, const struct guest *guest)
 {
     char *path = xasprintf("%s/%s.xml", libvirt_folder, guest->name);
     char uuid[GUEST_UUID_LENGTH + 1];
@@ -71,7 +71,8 @@ bool libvirt_guard_check(const char *libvirt_folder, const char *run_folder,
                          const struct guest *guest, struct error *err)
 {
     char *mark = mark_path(run_folder, guest->uuid);
-    bool ok = !runs(libvirt_folder, guest) || access(mark, F_OK) == 0;
+    bool ok =
+        !libvirt_guard_runs(libvirt_folder, guest) || access(mark, F_OK) == 0;
 
     free(mark);
     return ok ||

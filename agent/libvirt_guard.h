@@ -19,8 +19,11 @@ bool libvirt_guard_mark(const char *run_folder, const char *uuid,
                         struct error *err);
 void libvirt_guard_unmark(const char *run_folder, const char *uuid);
 
-/* ERR_HOOK_FAILED if libvirt runs that domain (by its state files in
- * `libvirt_folder`) and has not asked. */
+/* By its state files in `libvirt_folder`, which it removes when the domain
+ * ends, also where it is about to start it anew. */
+bool libvirt_guard_runs(const char *libvirt_folder, const struct guest *guest);
+
+/* ERR_HOOK_FAILED if libvirt runs that domain and has not asked. */
 bool libvirt_guard_check(const char *libvirt_folder, const char *run_folder,
                          const struct guest *guest, struct error *err);
 

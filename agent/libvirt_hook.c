@@ -83,28 +83,44 @@ static bool check_images(const struct record_index *index, const char *domain,
     return look.ok;
 }
 
-/* A delete may be about to end, or a create about to tell of its snapshot. */
-static bool is_idle(const char *store_folder, const char *uuid)
+static bool refuse_for(const char *domain, const char *note, bool aside,
+                       struct error *err)
+{
+    if (aside) {
+        return error_set(
+            err, ERR_BUSY,
+            "domain \"%s\" is not started: an operation on its snapshots was "
+            "not undone whole, and %s, which is kept, names its images. Find "
+            "those that its disks were on last, have libvirt's definition name "
+            "them, then remove that file",
+            domain, note);
+    }
+    return error_set(err, ERR_BUSY,
+                     "domain \"%s\" is not started: xensnapd is at work on its "
+                     "snapshots, or was when it ended (there is a note, %s). "
+                     "Start it when that is over",
+                     domain, note);
+}
+
+/* A delete may be about to end, or a create about to tell of its snapshot.  A
+ * note that was set aside stays until somebody removes it. */
+static bool is_idle(const char *store_folder, const char *domain,
+                    const char *uuid, struct error *err)
 {
     static const struct timespec pause = {0, 100000000};
     uint64_t limit_ms = clock_monotonic_ms() + PATIENCE_MS;
+    bool aside = false;
     bool idle;
+    char *note;
 
-    while (!(idle = !recovery_is_under_way(store_folder, uuid)) &&
-           clock_monotonic_ms() < limit_ms) {
+    while ((note = recovery_find_note(store_folder, uuid, &aside)) != NULL &&
+           !aside && clock_monotonic_ms() < limit_ms) {
+        free(note);
         nanosleep(&pause, NULL);
     }
+    idle = note == NULL || refuse_for(domain, note, aside, err);
+    free(note);
     return idle;
-}
-
-static bool refuse_busy(const char *domain, const char *folder,
-                        struct error *err)
-{
-    return error_set(err, ERR_BUSY,
-                     "domain \"%s\" is not started: xensnapd is at work on its "
-                     "snapshots, or was when it ended (there is a note in "
-                     "%s/journal). Start it when that is over",
-                     domain, folder);
 }
 
 /* While a snapshot is made or deleted, the records do not say which images are
@@ -114,7 +130,7 @@ static bool may_start(const struct config *config, const char *domain,
 {
     const char *folder = config->store.folder;
     struct record_index index = {0};
-    bool ok = (is_idle(folder, uuid) || refuse_busy(domain, folder, err)) &&
+    bool ok = is_idle(folder, domain, uuid, err) &&
               records_peek(folder, uuid, &index, err) &&
               check_images(&index, domain, uuid, xml, err);
 

@@ -66,11 +66,14 @@ static bool check_policy(const struct snapshot *snapshot, struct error *err)
                      count, rule->max_snapshots);
 }
 
-static bool check_libvirt(const struct snapshot *snapshot, struct error *err)
+static bool check_libvirt(struct snapshot *snapshot, struct error *err)
 {
+    const char *folder = watcher_host_view.libvirt_folder;
+
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         if (grows(&snapshot->disks[i])) {
-            return libvirt_guard_check(watcher_host_view.libvirt_folder,
+            snapshot->of_libvirt = libvirt_guard_runs(folder, &snapshot->guest);
+            return libvirt_guard_check(folder,
                                        snapshot->agent->config.store.run_folder,
                                        &snapshot->guest, err);
         }

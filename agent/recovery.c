@@ -21,6 +21,7 @@
 #define JOURNAL_FOLDER "journal"
 #define PREFIX         "op-"
 #define SUFFIX         ".json"
+#define ASIDE          ".aside"
 #define NOTE_MAX       ((size_t)16 << 20)
 
 struct recovery {
@@ -91,14 +92,28 @@ bool recovery_forget(struct snapshot *snapshot)
     const struct recovery *recovery = snapshot->agent->recovery;
     char *name = note_name(snapshot);
     struct error err;
-    bool ok =
-        !snapshot->noted || durable_file_drop(&recovery->folder, name, &err);
+    bool ok = true;
 
+    if (snapshot->noted && snapshot->note_stays) {
+        ok = durable_file_set_aside(&recovery->folder, name, &err);
+    } else if (snapshot->noted) {
+        ok = durable_file_drop(&recovery->folder, name, &err);
+    }
     if (!ok) {
         LOG_WARN("%s %s", snapshot->label, err.message);
     }
     free(name);
     return ok;
+}
+
+char *recovery_aside_path(const struct snapshot *snapshot)
+{
+    char *name = note_name(snapshot);
+    char *path =
+        xasprintf("%s/%s" ASIDE, snapshot->agent->recovery->folder.path, name);
+
+    free(name);
+    return path;
 }
 
 /* ---- reading them ---- */
@@ -112,25 +127,36 @@ static bool is_note(const char *name)
            strcmp(name + length - strlen(SUFFIX), SUFFIX) == 0;
 }
 
-bool recovery_is_under_way(const char *store_folder, const char *uuid)
+/* "op-<id>.<uuid>.json", and whatever is behind that. */
+static bool is_note_of(const char *name, const char *uuid)
+{
+    char *end = xasprintf(".%s" SUFFIX, uuid);
+    bool is_its =
+        strncmp(name, PREFIX, strlen(PREFIX)) == 0 && strstr(name, end) != NULL;
+
+    free(end);
+    return is_its;
+}
+
+char *recovery_find_note(const char *store_folder, const char *uuid,
+                         bool *ret_aside)
 {
     char *folder = xjoin(store_folder, JOURNAL_FOLDER);
-    char *end = xasprintf(".%s" SUFFIX, uuid);
     DIR *notes = opendir(folder);
-    struct dirent *entry;
-    bool found = false;
+    const struct dirent *entry;
+    char *path = NULL;
 
-    while (!found && notes != NULL && (entry = readdir(notes)) != NULL) {
-        /* With whatever else behind it: one that was set aside counts. */
-        found = strncmp(entry->d_name, PREFIX, strlen(PREFIX)) == 0 &&
-                strstr(entry->d_name, end) != NULL;
+    while (path == NULL && notes != NULL && (entry = readdir(notes)) != NULL) {
+        if (is_note_of(entry->d_name, uuid)) {
+            path = xjoin(folder, entry->d_name);
+            *ret_aside = !is_note(entry->d_name);
+        }
     }
     if (notes != NULL) {
         closedir(notes);
     }
-    free(end);
     free(folder);
-    return found;
+    return path;
 }
 
 /* Files that were noted before they were made: they may be there, and whether

@@ -27,9 +27,13 @@ void recovery_close(struct recovery *recovery);
 /* Writes the operation down as it is now; durable on return. */
 bool recovery_note(struct snapshot *snapshot, struct error *err);
 
-/* Its result is written, or will never be read: nothing to recover.  False if
- * the note cannot be removed: the next agent would take it up. */
+/* Its result is written, or will never be read: nothing to recover.  Where the
+ * note is to stay it is set aside, else removed.  False if neither can be: the
+ * next agent would take it up. */
 bool recovery_forget(struct snapshot *snapshot);
+
+/* Where a note is that was set aside; the caller's to free(). */
+char *recovery_aside_path(const struct snapshot *snapshot);
 
 /*
  * Reads what an earlier agent left.  `take_up` gets each operation, all-zero
@@ -44,8 +48,10 @@ void recovery_load(struct recovery *recovery, recovery_take_up *take_up,
 /* Lets the engine go back or forward; from the loop. */
 void recovery_begin(struct snapshot *snapshot);
 
-/* For a program beside the agent: whether an operation on that domain is under
- * way, or was when the agent died, or its note was set aside. */
-bool recovery_is_under_way(const char *store_folder, const char *uuid);
+/* For a program beside the agent: the path of a note of an operation on that
+ * domain, which is under way or was when the agent died, or of one that was set
+ * aside (`*ret_aside`).  The caller's to free(); NULL: there is none. */
+char *recovery_find_note(const char *store_folder, const char *uuid,
+                         bool *ret_aside);
 
 #endif

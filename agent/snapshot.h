@@ -138,7 +138,8 @@ struct snapshot {
     bool noted_by_id; /* as earlier versions named it */
     bool recovered;   /* from a note of an agent that ended under way */
     char noted_step[OPERATION_STEP_MAX + 1]; /* how far that had come */
-    bool gone; /* recovered, and the domain no longer exists */
+    bool gone;       /* recovered, and the domain no longer exists */
+    bool note_stays; /* in the end it is set aside; see kept_note.h */
 
     /* dispatch_run.c, once it is over */
     bool ended;
@@ -173,6 +174,7 @@ struct snapshot {
     size_t disk_index;       /* of the disk at work */
     const char *consistency; /* "full", "quiesced", "crash"; static */
     bool adjust_failed;      /* the configuration is as it was */
+    bool of_libvirt;         /* libvirt ran the domain when this create began */
 
     /* quiesce */
     bool freezes;            /* it is asked for, so the guest may be frozen */

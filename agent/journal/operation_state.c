@@ -86,6 +86,7 @@ static const struct field snapshot_fields[] = {
     NAMED_OF_SNAPSHOT("failure-code", failure.code, failure_name),
     OF_SNAPSHOT(CHARS, "failure", failure.message),
     OF_SNAPSHOT(TEXT, "job-id", job_id),
+    OF_SNAPSHOT(MARK, "of-libvirt", of_libvirt),
 };
 
 static const struct field disk_fields[] = {

@@ -2,6 +2,7 @@
 """What libvirt asks before it starts a domain, and what domains of its may be
 given: libvirt itself is pretended (tests/xen/test_libvirt.py has a real one)."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -122,10 +123,58 @@ def test_no_start_while_an_operation_is_under_way(agent, web, libvirt):
     note.write_text("")
     assert "at work" in libvirt.may_start(**images_of(web))
     note = note.rename(f"{note}.aside")
-    assert "at work" in libvirt.may_start(**images_of(web))
+    assert f"{note}, which is kept" in libvirt.may_start(**images_of(web))
     note = note.rename(note.with_name(f"op-a.{web.uuid[:-1]}x.json"))
     assert libvirt.may_start(**images_of(web)) == ""
     note.unlink()
+
+
+def fail_create(agent, web):
+    """With what was written meanwhile on the overlay of xvda, which stays."""
+    blocker = Path(agent.settings["store"]["folder"], "snapshots", web.uuid)
+    blocker.write_text("")
+    relay = web.interpose()
+    fault = relay.fault("transaction", "hold-after")
+    request = agent.submit("create", domain="web", name="s1", memory=0, disks="xvda")
+    fault.wait_reached()
+    web.write("xvda", 0, b"new!" * 128)
+    relay.fault("block-commit", "error", description="no undo today")
+    fault.release()
+    reply = request.wait()
+    blocker.unlink()
+    return reply
+
+
+def notes_of(agent):
+    return list(Path(agent.settings["store"]["folder"], "journal").iterdir())
+
+
+def test_no_start_under_an_overlay_that_a_failed_create_left(agent, web, libvirt):
+    first = images_of(web)
+    libvirt.hook("reconnect")
+    reply = fail_create(agent, web)
+    overlay = images_of(web)["xvda"]
+    assert overlay != first["xvda"]
+    aside = [".aside"]
+    agent.world.eventually(lambda: [note.suffix for note in notes_of(agent)] == aside)
+    note, = notes_of(agent)
+    assert_failed(reply, "store-error", "libvirt may not start", f"then remove {note}")
+    # Also where libvirt has ended the domain, and for each agent that starts.
+    libvirt.hook("release")
+    assert str(note) in libvirt.may_start(**first)
+    agent.restart()
+    assert str(note) in libvirt.may_start(**first)
+    told, _ = json.loads(note.read_text().splitlines()[0])["disks"]
+    assert told["overlay"] == overlay
+    note.unlink()
+    assert libvirt.may_start(**images_of(web)) == ""
+
+
+def test_a_failed_create_of_another_toolstacks_domain_leaves_no_note(agent, web):
+    reply = fail_create(agent, web)
+    assert_failed(reply, "store-error", "stays on")
+    assert "aside" not in reply["error/message"]
+    agent.world.eventually(lambda: not notes_of(agent))
 
 
 def test_no_start_where_a_record_cannot_be_read(agent, web, libvirt):

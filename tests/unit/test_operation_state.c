@@ -41,6 +41,7 @@ static void fill_request(struct snapshot *snapshot)
     strcpy(request->memory_path, "/var/given.save");
     request->keep_files = true;
     snapshot->freezes = true;
+    snapshot->of_libvirt = true;
     request->start = REQUEST_START_BOOT;
     request->keep_current = true;
 }
@@ -129,6 +130,7 @@ static void the_request_comes_back(void **state)
     assert_string_equal(back->id, "ab12");
     assert_int_equal(back->requester, 7);
     assert_string_equal(back->queued_at, snapshot->queued_at);
+    assert_true(back->of_libvirt);
     assert_string_equal(back->started_at, snapshot->started_at);
     assert_string_equal(back->created_at, snapshot->created_at);
     assert_int_equal(back->request.operation, REQUEST_REVERT);
