@@ -124,22 +124,28 @@ void backends_conclude(struct operation *operation)
 
 /* ---- delete ---- */
 
-static bool forget_states(struct snapshot *snapshot, struct error *err)
+static bool are_all_removed(const struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->driver == NULL) {
-            continue;
-        }
-        if (!disk->abandoned_removed) {
+        if (disk->driver != NULL && !disk->abandoned_removed) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
                              "disk %s: driver domain \"%.80s\" has not removed "
                              "the snapshot's images, in use or not; the log of "
                              "its agent tells more; delete the snapshot again",
                              disk->vdev, disk->driver);
         }
-        if (disk->abandoned != NULL &&
+    }
+    return true;
+}
+
+static bool forget_states(struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->driver != NULL && disk->abandoned != NULL &&
             !tree_forget_driver_image(snapshot->agent->records,
                                       snapshot->guest.uuid, disk->driver,
                                       disk->abandoned, err)) {
@@ -149,13 +155,14 @@ static bool forget_states(struct snapshot *snapshot, struct error *err)
     return true;
 }
 
+/* All or none: a state that nothing lists is not asked for again. */
 static void on_deleted(struct backends *backends, const struct error *err)
 {
     struct snapshot *snapshot = backends_snapshot(backends);
     struct error own = *err;
 
     backends_take_removed(backends);
-    if (own.code == ERR_NONE) {
+    if (own.code == ERR_NONE && are_all_removed(snapshot, &own)) {
         forget_states(snapshot, &own);
     }
     backends_withdraw(backends);

@@ -104,6 +104,15 @@ bool driver_image_is_needless(const struct records *records,
     return needless;
 }
 
+static bool may_be_under_others(const struct versions *versions,
+                                const struct record_disk *disk)
+{
+    return disk->overlay_count > 0 || disk->foreign_count > 0 ||
+           disk->active != NULL || count_states_in(versions, disk->path) != 1;
+}
+
+/* What no record lists stays whatever else there is: for that the tree need not
+ * be known. */
 enum driver_state driver_state_of(const struct records *records,
                                   const char *vm_uuid,
                                   const struct record_disk *disk)
@@ -112,12 +121,12 @@ enum driver_state driver_state_of(const struct records *records,
     enum driver_state state = DRIVER_STATE_GOES;
 
     records_each_of_vm(records, vm_uuid, collect, &versions);
-    if (disk->overlay_count > 0 || disk->foreign_count > 0 ||
-        disk->active != NULL || count_states_in(&versions, disk->path) != 1 ||
-        !is_one_tree(&versions)) {
+    if (may_be_under_others(&versions, disk)) {
         state = DRIVER_STATE_NEEDED;
     } else if (!is_listed(&versions, disk->path)) {
         state = DRIVER_STATE_STAYS;
+    } else if (!is_one_tree(&versions)) {
+        state = DRIVER_STATE_NEEDED;
     }
     free(versions.disks);
     return state;

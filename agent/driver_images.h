@@ -22,7 +22,7 @@ bool driver_image_is_needless(const struct records *records,
  * snapshot is deleted. */
 enum driver_state {
     DRIVER_STATE_GOES,
-    DRIVER_STATE_STAYS, /* it is none of ours */
+    DRIVER_STATE_STAYS, /* it is none of ours, or gone by an earlier delete */
     DRIVER_STATE_NEEDED /* something lies over it, or may */
 };
 

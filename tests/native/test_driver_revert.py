@@ -11,6 +11,7 @@ import pytest
 
 from native.agent import FINAL, ROOT
 from native.domain import Disk
+from native.faults import KILL_BEFORE, Faults
 from native.expect import Picture, assert_failed, image_info, image_is_sound
 from native.toolstack import Toolstack
 
@@ -473,6 +474,60 @@ def test_its_agent_is_killed_and_the_delete_is_asked_for_again(world, agent_stop
     reply = delete(agent)
     assert reply["state"] == "done", reply
     assert not os.path.exists(state)
+    assert_nothing_is_left(world, driver, backend)
+
+
+def restore_overlays(world, domain):
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")
+    return {vdev: published[f"{vdev}/restore-overlay"] for vdev in ("xvdb", "xvdc")}
+
+
+def test_one_of_two_disks_whose_file_stays(world, agent, backend, driver, toolstack):
+    """The other's are gone by then: the delete can be finished all the same."""
+    domain = world.add_domain("web", disks=[
+        Disk("xvdb", "raw", driver=driver, devd=True),
+        Disk("xvdc", "raw", driver=driver, devd=True)])
+    for name in ("s1", "s2"):
+        reply = agent.request("create", domain="web", name=name, live=0, disks="xvdb xvdc")
+        assert reply["state"] == "done", reply
+    assert revert(agent)["state"] == "done"
+    assert toolstack.made
+    files = restore_overlays(world, domain)
+    freeze(backend)
+    request = agent.submit("delete", domain="web", name="s2")
+    wait_told(world, driver, "prepare")
+    freeze(agent)
+    thaw(backend)
+    world.eventually(lambda: "prepared" in answers(world, driver).values(), 20, "prepared")
+    with open(files["xvdc"], "rb"):
+        thaw(agent)
+        reply = request.wait()
+    assert_failed(reply, "snapshot-in-use", "xvdc", "delete the snapshot again")
+    assert not os.path.exists(files["xvdb"]) and os.path.exists(files["xvdc"])
+    reply = delete(agent)
+    assert reply["state"] == "done", reply
+    assert not [path for path in images(world) if ".s2" in path]
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_our_agent_is_killed_before_it_removes_the_record(world, agent_stopped, backend, domain,
+                                                          driver, toolstack):
+    """What it had of the driver domain is forgotten by then."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    create(agent, domain)
+    create(agent, domain, "s2")
+    assert revert(agent)["state"] == "done"
+    assert toolstack.made
+    agent.faults.arm(KILL_BEFORE, 1, "unlink s2.yaml")
+    request = agent.submit("delete", domain="web", name="s2")
+    agent.process.wait(30)
+    agent.faults.disarm()
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert not [path for path in images(world) if ".s2" in path]
     assert_nothing_is_left(world, driver, backend)
 
 

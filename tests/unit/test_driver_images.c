@@ -144,6 +144,21 @@ static void a_state_that_is_not_ours_stays(void **state)
     assert_int_equal(state_of(fixture, "s1"), DRIVER_STATE_STAYS);
 }
 
+/* As behind a delete that ended before its record was removed. */
+static void a_state_that_is_forgotten_keeps_no_record(void **state)
+{
+    static const char *const none[] = {NULL};
+    struct fixture *fixture = *state;
+    struct error err = {0};
+
+    make_tree(fixture);
+    add_snapshot(fixture, "s3", 3, "/two", none);
+    assert_true(tree_forget_driver_image(fixture->records, VM_A, "storage",
+                                         "/two", &err));
+    assert_int_equal(state_of(fixture, "s3"), DRIVER_STATE_STAYS);
+    assert_int_equal(state_of(fixture, "s2"), DRIVER_STATE_NEEDED);
+}
+
 static void a_state_that_something_may_lie_over_is_needed(void **state)
 {
     static const char *const none[] = {NULL};
@@ -166,6 +181,7 @@ int main(void)
         WITH_STORE(what_is_removed_there_is_forgotten),
         WITH_STORE(a_state_that_nothing_lies_over_goes),
         WITH_STORE(a_state_that_is_not_ours_stays),
+        WITH_STORE(a_state_that_is_forgotten_keeps_no_record),
         WITH_STORE(a_state_that_something_may_lie_over_is_needed),
     };
 
