@@ -16,8 +16,11 @@
 #include "agent/libvirt_xml.h"
 #include "agent/recovery.h"
 
-#define XML_MAX     ((size_t)16 << 20) /* bytes */
-#define PATIENCE_MS 10000u
+#define XML_MAX ((size_t)16 << 20) /* bytes */
+
+/* For the undo of a create, merges included, of a guest that rebooted in it:
+ * libvirt does not ask again, and the guest stays off. */
+#define PATIENCE_MS 60000u
 
 /* One look at a definition. */
 struct look {

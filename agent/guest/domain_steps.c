@@ -149,6 +149,17 @@ static void keep_empty_overlays(struct snapshot *snapshot)
     backends_let_stay(snapshot);
 }
 
+static void wait_for_domain(struct snapshot *snapshot);
+
+/* libvirt ends a domain whose guest reboots at once, and libxl takes its
+ * devices away before the domain itself. */
+static bool may_be_ending(const struct snapshot *snapshot,
+                          const struct error *err)
+{
+    return snapshot->of_libvirt && snapshot->patience > 0 &&
+           err->code != ERR_BUSY;
+}
+
 static void on_adjusted(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -157,6 +168,10 @@ static void on_adjusted(const struct error *err, void *arg)
     free(snapshot->locations);
     snapshot->locations = NULL;
     snapshot->change = NULL;
+    if (err != NULL && undoing && may_be_ending(snapshot, err)) {
+        wait_for_domain(snapshot);
+        return;
+    }
     if (err != NULL && undoing) {
         keep_empty_overlays(snapshot);
     } else if (err != NULL) {
@@ -265,13 +280,16 @@ static void wait_for_domain(struct snapshot *snapshot)
     event_add(snapshot->meter, &later);
 }
 
-/* Our own restart is waited for until it does not seem to work. */
+/* Our own restart is waited for until it does not seem to work.  libvirt makes
+ * a domain from a definition of its own, and waits for the end of this
+ * (libvirt_hook.h). */
 static bool is_waited_for(const struct snapshot *snapshot,
                           const struct guest *guest)
 {
     return supervisor_restart(snapshot->agent->supervisor,
                               snapshot->guest.uuid) == RESTART_UNDER_WAY ||
-           (snapshot->patience > 0 && may_come_back(snapshot, guest));
+           (snapshot->patience > 0 && !snapshot->of_libvirt &&
+            may_come_back(snapshot, guest));
 }
 
 static void look_and_put_back(struct snapshot *snapshot)

@@ -5,12 +5,14 @@ given: libvirt itself is pretended (tests/xen/test_libvirt.py has a real one).""
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from native.expect import Picture, assert_failed, checksum
 
+REBOOT = 1  # SHUTDOWN_reboot
 STATES = Path("/run/libvirt/libxl")
 
 
@@ -32,19 +34,27 @@ class Libvirt:
         return (f"<domain type='xen'>\n  <uuid>{self.domain.uuid}</uuid>\n"
                 f"  <devices>\n{disks}  </devices>\n</domain>\n")
 
-    def hook(self, operation, **images):
-        """Its exit status and what it says."""
-        done = subprocess.run(
-            [self.agent.program, "--libvirt-hook", "--config",
-             f"{os.path.splitext(self.agent.log)[0]}.yaml", "--",
-             self.domain.name, operation, "begin", "-"],
-            check=False, text=True, input=self.definition(images),
-            capture_output=True, timeout=60)
-        return done.returncode, done.stderr
+    def begin(self, operation, images, environment=None):
+        """The hook, with the definition before it."""
+        with tempfile.TemporaryFile("w+") as definition:
+            definition.write(self.definition(images))
+            definition.seek(0)
+            return subprocess.Popen(
+                [self.agent.program, "--libvirt-hook", "--config",
+                 f"{os.path.splitext(self.agent.log)[0]}.yaml", "--",
+                 self.domain.name, operation, "begin", "-"],
+                text=True, stdin=definition, stderr=subprocess.PIPE,
+                env={**os.environ, **(environment or {})})
 
-    def may_start(self, **images):
+    def hook(self, operation, environment=None, **images):
+        """Its exit status and what it says."""
+        with self.begin(operation, images, environment) as hook:
+            words = hook.communicate(timeout=120)[1]
+            return hook.returncode, words
+
+    def may_start(self, environment=None, **images):
         """"" or why not."""
-        status, words = self.hook("prepare", **images)
+        status, words = self.hook("prepare", environment, **images)
         assert (status == 0) == (words == "")
         return words
 
@@ -121,12 +131,36 @@ def test_no_start_while_an_operation_is_under_way(agent, web, libvirt):
     agent.stop()
     note = Path(agent.settings["store"]["folder"], "journal", f"op-a.{web.uuid}.json")
     note.write_text("")
-    assert "at work" in libvirt.may_start(**images_of(web))
+    soon = {"LD_PRELOAD": f"{agent.world.shims}/clock_shim.so", "STEADY_RATE": "60",
+            "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    assert "at work" in libvirt.may_start(soon, **images_of(web))
     note = note.rename(f"{note}.aside")
     assert f"{note}, which is kept" in libvirt.may_start(**images_of(web))
     note = note.rename(note.with_name(f"op-a.{web.uuid[:-1]}x.json"))
     assert libvirt.may_start(**images_of(web)) == ""
     note.unlink()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_reboot_in_a_create_that_is_undone_waits_for_its_undo(agent, web, libvirt, ended):
+    """libvirt asks once: a guest that it may not start then stays off."""
+    first = images_of(web)
+    libvirt.hook("reconnect")
+    fault = web.interpose().fault("transaction", "hold-after")
+    request = agent.submit("create", domain="web", name="s1", memory=0)
+    fault.wait_reached()
+    agent.world.xen.shut_down(web.domid, REBOOT)
+    request.cancel()
+    libvirt.state.unlink()
+    libvirt.hook("release")
+    with libvirt.begin("prepare", first) as hook:
+        if ended:
+            agent.world.remove_domain(web)
+        else:
+            fault.release()
+        assert request.wait()["state"] == "cancelled"
+        assert hook.communicate(timeout=120)[1] == ""
+        assert hook.returncode == 0
 
 
 def fail_create(agent, web):

@@ -501,7 +501,8 @@ static bool may_be_missing(struct json_object *original, const char *key)
 
     if (!json_object_is_type(original, json_type_string)) {
         return strcmp(key, "copied") == 0 || strcmp(key, "merged") == 0 ||
-               strcmp(key, "overlay-stays") == 0 || strcmp(key, "freezes") == 0;
+               strcmp(key, "overlay-stays") == 0 ||
+               strcmp(key, "freezes") == 0 || strcmp(key, "of-libvirt") == 0;
     }
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         if (strcmp(key, needed[i]) == 0) {
