@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/kept_images.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
@@ -125,7 +126,9 @@ void delete_record(struct operation *operation)
     const char *uuid = snapshot->guest.uuid;
     struct error err = {0};
 
-    if (tree_adopt_children(records, uuid, snapshot->name, &err)) {
+    if ((!snapshot->request.keep_files ||
+         kept_images_note(records, uuid, snapshot->name, &err)) &&
+        tree_adopt_children(records, uuid, snapshot->name, &err)) {
         records_remove(records, uuid, snapshot->name, &err);
     }
     operation_step_done(operation, &err);

@@ -22,9 +22,8 @@ const struct record_disk *tree_disk(const struct record *record,
 /* Longer than any chain: parents that run in a circle end somewhere. */
 #define GENERATIONS_MAX 100000
 
-/* Where the domain went on after that snapshot. */
-static const char *last_image_of(const struct record_disk *disk,
-                                 const char **ret_format)
+const char *tree_last_image_of(const struct record_disk *disk,
+                               const char **ret_format)
 {
     if (disk->active != NULL) {
         *ret_format = disk->active_format;
@@ -53,8 +52,8 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
         }
         disk = tree_disk(record, vdev);
         if (disk != NULL) {
-            return last_image_of(disk,
-                                 ret_format == NULL ? &format : ret_format);
+            return tree_last_image_of(disk, ret_format == NULL ? &format
+                                                               : ret_format);
         }
         name = record->parent;
     }
@@ -180,6 +179,18 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
     return search.found != NULL;
 }
 
+static bool find_overlay(const struct record_disk *disk, const char *path,
+                         size_t *ret_index)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        if (strcmp(disk->overlays[i], path) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* `driver` NULL: of a disk that domain 0 serves. */
 static bool lists_of(const struct record_disk *disk, const char *driver,
                      const char *path, size_t *ret_index)
@@ -188,13 +199,7 @@ static bool lists_of(const struct record_disk *disk, const char *driver,
                     ? disk->driver == NULL
                     : disk->driver != NULL && strcmp(disk->driver, driver) == 0;
 
-    for (size_t i = 0; same && i < disk->overlay_count; i++) {
-        if (strcmp(disk->overlays[i], path) == 0) {
-            *ret_index = i;
-            return true;
-        }
-    }
-    return false;
+    return same && find_overlay(disk, path, ret_index);
 }
 
 static bool lists(const struct record_disk *disk, const char *path,
@@ -209,6 +214,15 @@ static void drop_overlay(struct record_disk *disk, size_t index)
     disk->overlay_count--;
     memmove(&disk->overlays[index], &disk->overlays[index + 1],
             (disk->overlay_count - index) * sizeof(*disk->overlays));
+}
+
+void tree_drop_overlay(struct record_disk *disk, const char *path)
+{
+    size_t index;
+
+    if (find_overlay(disk, path, &index)) {
+        drop_overlay(disk, index);
+    }
 }
 
 /* ---- changes that concern several records ---- */

@@ -17,6 +17,11 @@
 const char *tree_last_image(const struct records *records, const char *vm_uuid,
                             const char *vdev, const char **ret_format);
 
+/* Where the domain went on from that state, as far as its record tells.  Owned
+ * by the disk. */
+const char *tree_last_image_of(const struct record_disk *disk,
+                               const char **ret_format);
+
 /*
  * An image of this VM whose header names `path` as the one under it, other
  * than `except` (may be NULL) and the overlays kept for `xl restore`; NULL if
@@ -41,6 +46,9 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
 const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
                              const char *path, bool internal,
                              const char *except);
+
+/* In the record alone, if it lists that one. */
+void tree_drop_overlay(struct record_disk *disk, const char *path);
 
 /*
  * Takes an image out of the overlays that records of this VM list; durable on

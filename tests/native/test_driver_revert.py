@@ -543,3 +543,23 @@ def test_our_agent_is_killed_while_it_deletes(world, agent, branch, driver, back
     assert reply["state"] == "done", reply
     assert not any(map(os.path.exists, files.values()))
     assert_nothing_is_left(world, driver, backend)
+
+
+def test_what_kept_images_lie_over_stays(world, agent, backend, domain, driver, toolstack):
+    """A record was deleted with keep-files: nobody but the others' tell of what it had."""
+    under = create(agent, domain)
+    last = create(agent, domain, "s2")
+    kept = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")
+    reply = agent.request("delete", domain="web", name="s2", keep_files=1)
+    assert reply["state"] == "done", reply
+    world.remove_domain(domain)
+    reply = revert(agent, start="boot")
+    assert reply["state"] == "done", reply
+    assert_is_back(toolstack.made[-1], reply)
+    for vdev in domain.disks:
+        assert kept[f"{vdev}/path"] == under[vdev]
+        assert image_info(last[vdev])["full-backing-filename"] == under[vdev]
+        assert image_is_sound(under[vdev]) and image_is_sound(kept[f"{vdev}/restore-overlay"])
+        # It is told where the domain was, for whoever goes back there.
+        assert reply[f"result/disks/{vdev}/abandoned"] == last[vdev]
+    assert_nothing_is_left(world, driver, backend)

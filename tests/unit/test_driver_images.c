@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which images of a driver domain's disk nothing needs any more. */
 #include "agent/driver_images.h"
+#include "agent/kept_images.h"
 #include "agent/snapshot_tree.h"
 #include "tests/unit/records_fixture.h"
 
@@ -170,6 +171,56 @@ static void a_state_that_something_may_lie_over_is_needed(void **state)
     assert_int_equal(state_of(fixture, "s3"), DRIVER_STATE_NEEDED);
 }
 
+static void assert_foreign(const struct record_disk *disk, size_t index,
+                           const char *path)
+{
+    assert_true(index < disk->foreign_count);
+    assert_string_equal(disk->foreign[index], path);
+}
+
+static void what_kept_images_lie_over_is_needed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    const struct record_disk *disk;
+    const char *format;
+
+    make_tree(fixture);
+    assert_true(tree_forget_driver_image(fixture->records, VM_A, "storage",
+                                         "/branch", &err));
+    for (int times = 0; times < 2; times++) {
+        assert_true(kept_images_note(fixture->records, VM_A, "s2", &err));
+    }
+    assert_true(records_remove(fixture->records, VM_A, "s2", &err));
+    assert_false(is_needless(fixture, "/one"));
+    assert_int_equal(state_of(fixture, "s1"), DRIVER_STATE_NEEDED);
+    disk = &records_find(fixture->records, VM_A, "s1")->disks[0];
+    assert_int_equal(disk->overlay_count, 0);
+    assert_foreign(disk, 0, "/one");
+    assert_foreign(disk, 1, "/two");
+    assert_foreign(disk, 2, "/one.restore");
+    assert_int_equal(disk->foreign_count, 3);
+    assert_string_equal(tree_last_image_of(disk, &format), "/two");
+    assert_string_equal(format, "qcow2");
+}
+
+static void what_lies_beside_kept_images_is_needless_still(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    const struct record_disk *disk;
+    const char *format;
+
+    make_tree(fixture);
+    assert_true(kept_images_note(fixture->records, VM_A, "s2", &err));
+    assert_true(records_remove(fixture->records, VM_A, "s2", &err));
+    assert_false(is_needless(fixture, "/one"));
+    assert_true(is_needless(fixture, "/branch"));
+    /* The domain had gone on there. */
+    disk = &records_find(fixture->records, VM_A, "s1")->disks[0];
+    assert_string_equal(tree_last_image_of(disk, &format), "/branch");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +234,8 @@ int main(void)
         WITH_STORE(a_state_that_is_not_ours_stays),
         WITH_STORE(a_state_that_is_forgotten_keeps_no_record),
         WITH_STORE(a_state_that_something_may_lie_over_is_needed),
+        WITH_STORE(what_kept_images_lie_over_is_needed),
+        WITH_STORE(what_lies_beside_kept_images_is_needless_still),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
