@@ -172,6 +172,28 @@ static void keep_mark(const char *run_folder, const char *operation,
     }
 }
 
+/* An agent that runs goes on with the settings that it has, and a host is to
+ * come up whatever is wrong with a limit. */
+static bool load_settings(const char *path, struct config *config,
+                          struct error *err)
+{
+    char why[sizeof(err->message)];
+
+    if (config_load(path, config, err)) {
+        return true;
+    }
+    if (config_load_store(path, config)) {
+        LOG_WARN("%s; the snapshots in %s count", err->message,
+                 config->store.folder);
+        return true;
+    }
+    snprintf(why, sizeof(why), "%s", err->message);
+    return error_set(err, err->code,
+                     "%.380s; so xensnapd cannot tell which folder holds the "
+                     "snapshots (store.folder), nor what may be started",
+                     why);
+}
+
 static bool act(const char *config_path, const char *domain,
                 const char *operation, const char *xml, struct error *err)
 {
@@ -183,7 +205,7 @@ static bool act(const char *config_path, const char *domain,
         return error_set(err, ERR_INTERNAL,
                          "libvirt's definition of \"%s\" has no uuid", domain);
     }
-    if (!config_load(config_path, &config, err)) {
+    if (!load_settings(config_path, &config, err)) {
         return false;
     }
     ok = strcmp(operation, "prepare") != 0 ||

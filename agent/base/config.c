@@ -112,7 +112,8 @@ bool config_reader_is_nothing(const struct config_reader *reader)
            event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 }
 
-static const struct setting *find_setting(const char *section, const char *name)
+const struct setting *config_reader_setting(const char *section,
+                                            const char *name)
 {
     const struct setting *setting;
     char *key = section ? xasprintf("%s.%s", section, name) : xstrdup(name);
@@ -142,7 +143,7 @@ static const struct setting *identify(struct config_reader *reader,
         return NULL;
     }
     error_sanitise(shown, sizeof(shown), name);
-    setting = find_setting(section, name);
+    setting = config_reader_setting(section, name);
     if (!setting)
         error_set(reader->err, ERR_INVALID_REQUEST,
                   "%s%s%s: there is no such setting", section ? section : "",
@@ -254,26 +255,37 @@ bool config_parse(const char *text, size_t length, const char *path,
     return ok;
 }
 
-bool config_load(const char *path, struct config *ret_config, struct error *err)
+char *config_read_file(const char *path, size_t *ret_length, struct error *err)
 {
     FILE *file = fopen(path, "re");
+    bool ok = false;
     char *text;
-    size_t length;
-    bool ok;
 
-    if (!file)
-        return error_set_errno(err, ERR_INTERNAL, errno, "cannot open %s",
-                               path);
+    if (!file) {
+        error_set_errno(err, ERR_INTERNAL, errno, "cannot open %s", path);
+        return NULL;
+    }
     text = xcalloc(FILE_MAX + 1, 1);
-    length = fread(text, 1, FILE_MAX + 1, file);
+    *ret_length = fread(text, 1, FILE_MAX + 1, file);
     if (ferror(file))
-        ok = error_set_errno(err, ERR_INTERNAL, errno, "cannot read %s", path);
-    else if (length > FILE_MAX)
-        ok = error_set(err, ERR_INVALID_REQUEST, "%s: is larger than 1 MiB",
-                       path);
+        error_set_errno(err, ERR_INTERNAL, errno, "cannot read %s", path);
+    else if (*ret_length > FILE_MAX)
+        error_set(err, ERR_INVALID_REQUEST, "%s: is larger than 1 MiB", path);
     else
-        ok = config_parse(text, length, path, ret_config, err);
-    free(text);
+        ok = true;
     fclose(file);
+    if (ok)
+        return text;
+    free(text);
+    return NULL;
+}
+
+bool config_load(const char *path, struct config *ret_config, struct error *err)
+{
+    size_t length;
+    char *text = config_read_file(path, &length, err);
+    bool ok = text && config_parse(text, length, path, ret_config, err);
+
+    free(text);
     return ok;
 }

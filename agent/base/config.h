@@ -91,6 +91,16 @@ bool config_load(const char *path, struct config *ret_config,
 bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err);
 
+/*
+ * Of a file that config_load() refuses: the defaults, and the store's folders
+ * as far as they are set.  False where it cannot be told which store.folder is
+ * meant: one that is set counts, its default only where all else is understood
+ * that could set another.
+ */
+bool config_load_store(const char *path, struct config *ret_config);
+bool config_parse_store(const char *text, size_t length,
+                        struct config *ret_config);
+
 /* The settings' names ("log.level"), one for each index from 0; then NULL. */
 const char *config_key(size_t index);
 

@@ -20,6 +20,13 @@ struct config_reader {
     struct error *err;
 };
 
+/* The whole file, the caller's to free(); NULL with the reason. */
+char *config_read_file(const char *path, size_t *ret_length, struct error *err);
+
+/* The setting `name` of a section, NULL: of the top level; NULL: no such. */
+const struct setting *config_reader_setting(const char *section,
+                                            const char *name);
+
 /* Takes the next event; false, with the reason, where there is none. */
 bool config_reader_next(struct config_reader *reader);
 

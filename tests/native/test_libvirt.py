@@ -222,6 +222,23 @@ def test_no_start_where_a_record_cannot_be_read(agent, web, libvirt):
     assert libvirt.may_start(**images_of(web)) == ""
 
 
+def test_a_setting_that_is_wrong_keeps_no_domain_from_its_start(agent, web, libvirt):
+    """Only those that may not start anyhow."""
+    first = images_of(web)
+    config = Path(f"{os.path.splitext(agent.log)[0]}.yaml")
+    text = config.read_text()
+    wrong = json.loads(text)
+    wrong["limits"] = {"total": "many"}
+    config.write_text(json.dumps(wrong))
+    status, words = libvirt.hook("prepare", **first)
+    assert status == 0 and "limits.total" in words
+    assert create(agent)["state"] == "done"
+    status, words = libvirt.hook("prepare", **first)
+    assert status == 1 and "xensnap delete web s1" in words
+    assert libvirt.hook("prepare", **images_of(web))[0] == 0
+    config.write_text(text)
+
+
 def test_a_running_domain_is_never_given_up(agent, libvirt):
     """libvirt forgets a domain that the hook says no to when it is there."""
     config = Path(f"{os.path.splitext(agent.log)[0]}.yaml")
@@ -229,6 +246,7 @@ def test_a_running_domain_is_never_given_up(agent, libvirt):
     config.write_text("nonsense")
     for operation in ("start", "started", "reconnect", "stopped", "release"):
         assert libvirt.hook(operation)[0] == 0
-    assert libvirt.hook("prepare")[0] == 1
+    status, words = libvirt.hook("prepare")
+    assert status == 1 and "store.folder" in words
     config.write_text(text)
     assert libvirt.hook("prepare")[0] == 0

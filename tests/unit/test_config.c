@@ -412,6 +412,60 @@ static void a_missing_file_is_named(void **state)
     assert_string_equal(err.message, "cannot read /: Is a directory");
 }
 
+/* ---- the store's folders alone ---- */
+
+/* NULL: it cannot be told. */
+static const char *store_of(const char *text)
+{
+    config_dispose(&config);
+    assert_false(parse(text));
+    return config_parse_store(text, strlen(text), &config) ? config.store.folder
+                                                           : NULL;
+}
+
+static void folders_are_found_in_a_file_that_is_wrong_elsewhere(void **state)
+{
+    (void)state;
+    assert_string_equal(store_of("limits: {total: many}\n"
+                                 "policy: [{what: [is, {this: 1}]}]\n"
+                                 "store: {reserve: x, run-folder: /r, "
+                                 "folder: /a}\n"),
+                        "/a");
+    assert_string_equal(config.store.run_folder, "/r");
+    assert_string_equal(store_of("limits: {total: many}\n"),
+                        "/var/lib/xensnapd");
+    assert_string_equal(store_of("store: {folder: /a}\nlimit: {total: 1}\n"),
+                        "/a");
+    assert_string_equal(store_of("limit: {total: 1}\nstore: {folder: /a}\n"),
+                        "/a");
+    assert_string_equal(store_of("store:\n  folder: /a\nlimits: }\n"), "/a");
+}
+
+static void a_folder_that_may_be_meant_is_not_passed_over(void **state)
+{
+    static const char *const texts[] = {
+        "nonsense",
+        "stor: {folder: /a}\n",
+        "store: {foldr: /a}\n",
+        "store: /a\n",
+        "store: [folder, /a]\n",
+        "store: {folder: a}\n",
+        "store: {folder: [/a]}\n",
+        "store: {folder: /a}\nstore: {folder: /b}\n",
+        "store.folder: /a\n",
+        "{a: b}: /a\n",
+        "limits: {\n",
+        "limits: {total: 1}\n---\nstore: {folder: /a}\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (store_of(texts[i]) != NULL) {
+            fail_msg("%s", texts[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +489,8 @@ int main(void)
         cmocka_unit_test(a_policy_is_taken_over),
         cmocka_unit_test(a_rule_that_is_none_is_refused),
         cmocka_unit_test(a_missing_file_is_named),
+        cmocka_unit_test(folders_are_found_in_a_file_that_is_wrong_elsewhere),
+        cmocka_unit_test(a_folder_that_may_be_meant_is_not_passed_over),
     };
 
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
