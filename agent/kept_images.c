@@ -53,6 +53,17 @@ static void note_where_it_went(struct record_disk *under,
     }
 }
 
+/* `merged` NULL: all stay. */
+static void note_foreign(struct record_disk *under,
+                         const struct record_disk *gone, const char *merged)
+{
+    for (size_t i = 0; i < gone->foreign_count; i++) {
+        if (!is_same(gone->foreign[i], merged)) {
+            record_disk_add_foreign(under, gone->foreign[i]);
+        }
+    }
+}
+
 static void note_images(struct record_disk *under,
                         const struct record_disk *gone)
 {
@@ -62,31 +73,68 @@ static void note_images(struct record_disk *under,
     for (size_t i = 0; i < gone->overlay_count; i++) {
         record_disk_add_foreign(under, gone->overlays[i]);
     }
-    for (size_t i = 0; i < gone->foreign_count; i++) {
-        record_disk_add_foreign(under, gone->foreign[i]);
-    }
+    note_foreign(under, gone, NULL);
     if (gone->restore_overlay != NULL) {
         record_disk_add_foreign(under, gone->restore_overlay);
     }
 }
 
-static bool note_in(struct records *records, const struct record *record,
-                    const struct record *gone, struct error *err)
+/* That image holds nothing any more that is not in the state. */
+static void note_but_merged(struct record_disk *under,
+                            const struct record_disk *gone, const char *merged)
 {
-    struct record changed = {0};
-    bool is_changed = false;
-    bool ok;
+    if (gone->active != NULL && strcmp(gone->active, merged) != 0) {
+        note_where_it_went(under, gone);
+    }
+    note_foreign(under, gone, merged);
+}
 
-    record_copy(record, &changed);
-    for (size_t i = 0; i < gone->disk_count; i++) {
-        struct record_disk *under = disk_under(&changed, &gone->disks[i]);
+/* ---- in the other records ---- */
+
+/* What goes of a record: all, or one disk into whose state `merged` is
+ * merged. */
+struct going {
+    struct record record; /* a copy */
+    const char *vdev;     /* NULL: all */
+    const char *merged;
+};
+
+static bool goes(const struct going *going, const struct record_disk *disk)
+{
+    return going->vdev == NULL || strcmp(disk->vdev, going->vdev) == 0;
+}
+
+static bool note_disks(struct record *record, const struct going *going)
+{
+    bool is_changed = false;
+
+    for (size_t i = 0; i < going->record.disk_count; i++) {
+        const struct record_disk *gone = &going->record.disks[i];
+        struct record_disk *under =
+            goes(going, gone) ? disk_under(record, gone) : NULL;
 
         if (under != NULL) {
-            note_images(under, &gone->disks[i]);
             is_changed = true;
+            if (going->vdev == NULL) {
+                note_images(under, gone);
+            } else {
+                note_but_merged(under, gone, going->merged);
+            }
         }
     }
-    ok = !is_changed || records_replace(records, &changed, err);
+    return is_changed;
+}
+
+static bool note_in(struct records *records, const struct record *record,
+                    const struct going *going, struct error *err)
+{
+    struct record changed = {0};
+    bool ok = true;
+
+    record_copy(record, &changed);
+    if (note_disks(&changed, going)) {
+        ok = records_replace(records, &changed, err);
+    }
     record_dispose(&changed);
     return ok;
 }
@@ -109,22 +157,44 @@ static void add_other(const struct record *record, void *arg)
     }
 }
 
-bool kept_images_note(struct records *records, const char *vm_uuid,
-                      const char *name, struct error *err)
+static bool note_in_others(struct records *records, const char *vm_uuid,
+                           const char *name, struct going *going,
+                           struct error *err)
 {
     struct others others = {.name = name};
-    struct record gone = {0};
     bool ok = true;
 
-    record_copy(records_find(records, vm_uuid, name), &gone);
+    record_copy(records_find(records, vm_uuid, name), &going->record);
     records_each_of_vm(records, vm_uuid, add_other, &others);
     for (size_t i = 0; i < others.count; i++) {
         ok = ok &&
              note_in(records, records_find(records, vm_uuid, others.names[i]),
-                     &gone, err);
+                     going, err);
         free(others.names[i]);
     }
     free(others.names);
-    record_dispose(&gone);
+    record_dispose(&going->record);
     return ok;
+}
+
+bool kept_images_note(struct records *records, const char *vm_uuid,
+                      const char *name, struct error *err)
+{
+    struct going going = {0};
+
+    return note_in_others(records, vm_uuid, name, &going, err);
+}
+
+bool kept_images_hand_on(struct records *records, const char *vm_uuid,
+                         const char *name, const char *vdev, const char *merged,
+                         struct error *err)
+{
+    struct going going = {.vdev = vdev, .merged = merged};
+    const struct record_disk *disk =
+        tree_disk(records_find(records, vm_uuid, name), vdev);
+
+    if (disk == NULL || (disk->active == NULL && disk->foreign_count == 0)) {
+        return true;
+    }
+    return note_in_others(records, vm_uuid, name, &going, err);
 }

@@ -15,4 +15,13 @@
 bool kept_images_note(struct records *records, const char *vm_uuid,
                       const char *name, struct error *err);
 
+/*
+ * Before a disk goes from that record, since the image `merged` is merged into
+ * the state: what else it has that is foreign lies over the state now, and is
+ * known to whichever record knows that.  Durable on return; may be done twice.
+ */
+bool kept_images_hand_on(struct records *records, const char *vm_uuid,
+                         const char *name, const char *vdev, const char *merged,
+                         struct error *err);
+
 #endif

@@ -14,6 +14,7 @@
 #include "agent/base/child.h"
 #include "agent/disk/image_mark.h"
 #include "agent/disk/merge_switch.h"
+#include "agent/kept_images.h"
 #include "agent/snapshot_tree.h"
 
 /* libxl's lock may be held for long: the configuration must be right in the
@@ -140,7 +141,9 @@ static bool note_merge(struct snapshot *snapshot, struct error *err)
     const char *uuid = snapshot->guest.uuid;
 
     snapshot->merge_begun = true;
-    return tree_move_states(records, uuid, disk->over, disk->path, disk->format,
+    return kept_images_hand_on(records, uuid, snapshot->name, disk->vdev,
+                               disk->over, err) &&
+           tree_move_states(records, uuid, disk->over, disk->path, disk->format,
                             err) &&
            (!records_owns_file(records, uuid, disk->over) ||
             tree_leave_remains(records, uuid, snapshot->name, disk->vdev,

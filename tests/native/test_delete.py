@@ -4,6 +4,8 @@
 import os
 import subprocess
 
+import pytest
+
 from native.expect import assert_disk_is_on, assert_failed, image_info, merge_job_id
 
 
@@ -164,19 +166,22 @@ def test_keep_files_removes_the_record_alone(world, agent):
     assert "s1/name" not in published and "s2/parent" not in published
 
 
-def test_images_that_were_kept_stay_readable(world, agent):
+@pytest.mark.parametrize("s2", [{"keep_files": 1}, {}], ids=["kept", "merged"])
+def test_images_that_were_kept_stay_readable(world, agent, s2):
     """Those under them are merged, while nobody runs who would tell of them."""
     domain, replies = three(world, agent)
-    assert delete(agent, "s2", keep_files=1)["state"] == "done"
     assert delete(agent, "s3", keep_files=1)["state"] == "done"
+    assert delete(agent, "s2", **s2)["state"] == "done"
     active = replies[2]["result/disks/xvda/path"]
     domain.disks["xvda"].front.flush()
     world.remove_domain(domain)
     copy = f"{world.folder}/copy.raw"
     subprocess.run(["qemu-img", "convert", "-O", "raw", active, copy], check=True)
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}/s1/disks/xvda")
     reply = agent.request("delete", domain=domain.uuid, name="s1")
     assert reply["state"] == "done", reply
     subprocess.run(["qemu-img", "compare", active, copy], check=True)
+    assert published["active"] == active
 
 
 def test_what_is_not_there_cannot_be_deleted(world, agent):
