@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/quiesce/freeze_guard_program.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
@@ -12,7 +16,8 @@
 #include "agent/quiesce/qga.h"
 #include "agent/quiesce/qga_message.h"
 
-#define RETRY_MS 1000u /* after a thaw that failed */
+#define RETRY_MS     1000u /* after a thaw that failed */
+#define LOCK_POLL_MS 50u
 
 /* IDLE -> ASKING -> FREEZING -> FROZEN -> THAWING -> OVER; to OVER also from
  * the first two, to THAWING from the third. */
@@ -28,6 +33,9 @@ enum state {
 struct freeze_guard {
     struct guardian_self *self;
     uint32_t domid;
+    const char *lock_path;
+    int lock;            /* -1: not held */
+    uint64_t lock_until; /* waited for; monotonic, ms */
     uint32_t limit_ms;
     uint32_t max_freeze_ms;
     struct qga *qga;
@@ -47,6 +55,29 @@ static void wake_after(struct freeze_guard *guard, uint32_t ms)
     event_add(guard->timer, &delay);
 }
 
+/* ---- the lock ---- */
+
+static bool take_lock(struct freeze_guard *guard)
+{
+    int fd =
+        open(guard->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        guard->lock = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    return guard->lock >= 0;
+}
+
+static void release_lock(struct freeze_guard *guard)
+{
+    if (guard->lock >= 0) {
+        close(guard->lock);
+    }
+    guard->lock = -1;
+}
+
 /* ---- the end ---- */
 
 static void tell_outcome(const struct freeze_guard *guard)
@@ -64,6 +95,7 @@ static void be_over(struct freeze_guard *guard)
 {
     guard->state = OVER;
     event_del(guard->timer);
+    release_lock(guard);
     if (guard->left) {
         guardian_end(guard->self);
     } else {
@@ -141,6 +173,8 @@ static void thaw(struct freeze_guard *guard, char outcome)
     ask_to_thaw(guard);
 }
 
+static void lock_and_ask(struct freeze_guard *guard);
+
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
     struct freeze_guard *guard = arg;
@@ -149,6 +183,10 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     (void)events;
     if (guard->state == THAWING) {
         ask_to_thaw(guard);
+        return;
+    }
+    if (guard->state == ASKING) {
+        lock_and_ask(guard);
         return;
     }
     LOG_NOTICE("domain %" PRIu32 " is frozen for longer than "
@@ -198,6 +236,9 @@ static void on_status(enum qga_outcome outcome, struct json_object *ret,
 {
     struct freeze_guard *guard = arg;
 
+    if (guard->state != ASKING) {
+        return; /* given up meanwhile */
+    }
     if (outcome != QGA_ANSWERED) {
         give_up(guard, err->message);
     } else if (!json_object_is_type(ret, json_type_string) ||
@@ -217,6 +258,9 @@ static void on_info(enum qga_outcome outcome, struct json_object *ret,
 {
     struct freeze_guard *guard = arg;
 
+    if (guard->state != ASKING) {
+        return;
+    }
     if (outcome != QGA_ANSWERED) {
         give_up(guard, err->message);
     } else if (!qga_offers(ret, "guest-fsfreeze-freeze") ||
@@ -226,6 +270,17 @@ static void on_info(enum qga_outcome outcome, struct json_object *ret,
     } else {
         qga_ask(guard->qga, "guest-fsfreeze-status", guard->limit_ms, on_status,
                 guard);
+    }
+}
+
+static void lock_and_ask(struct freeze_guard *guard)
+{
+    if (take_lock(guard)) {
+        qga_ask(guard->qga, "guest-info", guard->limit_ms, on_info, guard);
+    } else if (clock_monotonic_ms() >= guard->lock_until) {
+        give_up(guard, "an earlier freeze of it is not over yet");
+    } else {
+        wake_after(guard, LOCK_POLL_MS);
     }
 }
 
@@ -242,7 +297,8 @@ static void on_word(char word, void *state)
 
     if (word == AGENT_SAYS_FREEZE && guard->state == IDLE) {
         guard->state = ASKING;
-        qga_ask(guard->qga, "guest-info", guard->limit_ms, on_info, guard);
+        guard->lock_until = clock_monotonic_ms() + guard->limit_ms / 2;
+        lock_and_ask(guard);
     } else if (word == AGENT_SAYS_THAW && may_be_frozen(guard)) {
         thaw(guard, guard->state == FROZEN ? FREEZE_GUARD_THAWED
                                            : FREEZE_GUARD_EXPIRED);
@@ -271,6 +327,7 @@ static void end(void *state)
 
     event_free(guard->timer);
     qga_free(guard->qga);
+    release_lock(guard);
     free(guard);
 }
 
@@ -289,12 +346,14 @@ static void *begin(struct guardian_self *self, char *const arguments[],
     guard = xcalloc(1, sizeof(*guard));
     guard->self = self;
     guard->domid = guardian_domid(self);
+    guard->lock_path = arguments[5];
+    guard->lock = -1;
     guard->limit_ms = limit_ms;
     guard->max_freeze_ms = max_freeze_ms;
     guard->qga = qga_new(guardian_loop(self), arguments[1]);
     guard->timer = evtimer_new(guardian_loop(self), on_timer, guard);
     guardian_tell_agent(self, GUARDIAN_SAYS_READY);
-    if (take_back != 0) {
+    if (take_back != 0 && (take_lock(guard) || errno != EWOULDBLOCK)) {
         thaw(guard, FREEZE_GUARD_EXPIRED);
     }
     return guard;
@@ -302,7 +361,7 @@ static void *begin(struct guardian_self *self, char *const arguments[],
 
 const struct guardian_role freeze_guard_role = {
     .name = "frozen",
-    .argument_count = 5,
+    .argument_count = 6,
     .begin = begin,
     .on_word = on_word,
     .on_left = on_left,

@@ -5,11 +5,16 @@
  * freeze is this process, and it thaws, also if xensnapd is killed or stopped
  * meanwhile.
  *
- *   ... UUID SOCKET LIMIT_MS MAX_FREEZE_MS TAKE_BACK   as guardian_program.h
- *                                                      has it
+ *   ... UUID SOCKET LIMIT_MS MAX_FREEZE_MS TAKE_BACK LOCK
+ *                                        as guardian_program.h has it
  *
  * LIMIT_MS is for each answer.  TAKE_BACK 1: an earlier one, that has ended,
  * may have left the guest frozen, and is thawed for at once.
+ *
+ * Whoever asks the guest holds LOCK (flock(2)) until nothing is frozen, so that
+ * one that never thaws has one guardian, not one more each time.  Who cannot
+ * have it freezes nothing; nor is there anything to be taken back then, since
+ * its holder sees to that.
  *
  *   AGENT_SAYS_FREEZE    once
  *   AGENT_SAYS_THAW      once

@@ -34,14 +34,19 @@ static struct guardian *start_guardian(const struct quiesce_target *target,
                                        void *arg)
 {
     char limit[16], max_freeze[16];
-    const char *arguments[] = {target->uuid, socket, limit, max_freeze,
-                               take_back ? "1" : "0"};
+    char *lock = xasprintf("%s/freeze-%" PRIu32 "-lock",
+                           target->config->store.run_folder, target->domid);
+    const char *arguments[] = {target->uuid,          socket, limit, max_freeze,
+                               take_back ? "1" : "0", lock};
+    struct guardian *guardian;
 
     snprintf(limit, sizeof(limit), "%" PRIu32, target->freeze_ms);
     snprintf(max_freeze, sizeof(max_freeze), "%" PRIu32, target->max_freeze_ms);
-    return guardian_start(
+    guardian = guardian_start(
         target->loop, target->config, freeze_guard_role.name, target->domid,
         arguments, sizeof(arguments) / sizeof(*arguments), listener, arg);
+    free(lock);
+    return guardian;
 }
 
 /* ---- a guardian that nobody waits for ---- */

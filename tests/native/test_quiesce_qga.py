@@ -243,6 +243,27 @@ def test_a_thaw_is_asked_for_until_it_comes(world, agent_stopped, domain, qga, h
     assert agent.log_text().count("cannot be asked to thaw them yet") <= 1
 
 
+def test_a_guest_that_does_not_thaw_has_one_guardian(world, agent_stopped, domain, qga):
+    """However often somebody asks for more, and whoever dies."""
+    agent = impatient(agent_stopped)
+    qga.hold(THAW)
+    assert_failed(create(agent, domain), "guest-unresponsive")
+    assert_failed(create(agent, domain, name="s2"), "guest-unresponsive",
+                  "an earlier freeze of it is not over yet")
+    assert qga.commands.count(FREEZE) == 1
+    world.eventually(lambda: len(guardians(domain)) == 1, 10, "the first guardian alone")
+    request = submit(agent, domain, name="s3")
+    world.eventually(lambda: len(guardians(domain)) == 2, 10, "one more guardian")
+    agent.kill()
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    world.eventually(lambda: len(guardians(domain)) == 1, 10, "the first guardian alone")
+    qga.release(THAW)
+    qga.wait_thawed()
+    wait_no_guardian(world, domain)
+    assert create(agent, domain, name="s4")["result/consistency"] == "quiesced"
+
+
 def test_a_connection_that_qemu_closed_is_made_anew(world, agent, domain, qga):
     request, switch = held_switch(agent, domain)
     qga.cut()
