@@ -24,6 +24,9 @@
 #include "agent/snapshot.h"
 #include "agent/store/paths.h"
 
+/* After libxl could not be connected to a new xenstored. */
+#define RENEW_RETRY_S 1
+
 /* ---- requests ---- */
 
 static void on_misnamed(const char *key, void *arg)
@@ -112,17 +115,28 @@ static void on_requester_gone(const char *key, void *arg)
 
 /* ---- xenstored and domains ---- */
 
-static void on_guests_idle(void *arg)
+static void renew_if_wanted(struct agent *agent)
 {
-    struct agent *agent = arg;
-
     if (agent->dispatcher->renew_wanted) {
         dispatcher_renew_guests(agent);
     }
 }
 
+static void on_guests_idle(void *arg)
+{
+    renew_if_wanted(arg);
+}
+
+static void on_renew_timer(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    renew_if_wanted(arg);
+}
+
 void dispatcher_renew_guests(struct agent *agent)
 {
+    const struct timeval later = {.tv_sec = RENEW_RETRY_S};
     struct error err;
 
     if (guests_reopen(agent->guests, &err)) {
@@ -135,6 +149,8 @@ void dispatcher_renew_guests(struct agent *agent)
                  err.message);
         if (err.code == ERR_BUSY) {
             guests_await_idle(agent->guests, on_guests_idle, agent);
+        } else {
+            event_add(agent->dispatcher->renew_timer, &later);
         }
     }
 }
@@ -283,6 +299,7 @@ struct dispatcher *dispatcher_new(struct agent *agent)
     TAILQ_INIT(&dispatcher->all);
     dispatcher->queue = queue_new(&limits, request_on_turn, dispatcher);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
+    dispatcher->renew_timer = evtimer_new(agent->loop, on_renew_timer, agent);
     return dispatcher;
 }
 
@@ -294,6 +311,7 @@ void dispatcher_free(struct dispatcher *dispatcher)
     while (!TAILQ_EMPTY(&dispatcher->all)) {
         request_forget(TAILQ_FIRST(&dispatcher->all));
     }
+    event_free(dispatcher->renew_timer);
     finished_free(dispatcher->finished);
     queue_free(dispatcher->queue);
     free(dispatcher);

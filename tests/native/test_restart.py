@@ -8,6 +8,7 @@ import glob
 import json
 import math
 import os
+import resource
 import shutil
 
 import pytest
@@ -251,6 +252,34 @@ def test_xenstored_restarts_while_the_domain_does(world, agent_stopped, host):
         if number == 1:
             world.xen.shut_down(made.domid, REBOOT)
     assert_works(host.made[1], "xvda")
+
+
+def test_libxl_cannot_be_connected_at_first(world, agent_stopped, host):
+    """Nobody asks for anything then, and a reboot is seen all the same."""
+    agent = agent_stopped
+    agent.stop()
+    agent.configure("xenstore", reconnect_max="100ms")
+    agent.start()
+    domain = looked_after(world, agent)
+    pid = agent.process.pid
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    world.kill_xenstored()
+    agent.wait_log("xenstored has gone")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, most))
+    world.start_xenstored()
+    with nobody_attends(world):
+        # One descriptor more for each try: the first that the store gets is not
+        # enough for libxl.
+        for number in range(100):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (number, most))
+            with contextlib.suppress(TimeoutError):
+                world.eventually(lambda: "cannot connect libxl" in agent.log_text(), 0.5)
+                break
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+        agent.wait_ready()
+        world.xen.shut_down(domain.domid, REBOOT)
+    world.eventually(lambda: host.made, 60, "the domain")
+    assert_works(host.made[0], "xvda")
 
 
 def test_a_domain_that_xenstored_has_lost_keeps_its_disks(world, agent_stopped, host):
