@@ -62,7 +62,8 @@ struct qmp *qmp_open(struct event_base *base,
                      const struct qmp_settings *settings, uint32_t domid,
                      const char *uuid, qmp_on_open *on_open, void *arg);
 
-/* The process that listens at that socket; 0 if there is none. */
+/* The QEMU of that domain that listens at its socket; 0 if there is none, or if
+ * another made the socket: libxl does, for a QEMU that it confines. */
 pid_t qmp_server(const struct qmp_settings *settings, uint32_t domid);
 
 /* At most one listener; NULL stops listening. */

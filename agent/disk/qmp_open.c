@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -67,6 +68,26 @@ static bool try_connect(struct qmp *qmp, int *ret_fd, struct error *err)
                            address.sun_path);
 }
 
+/* By its arguments. */
+static bool is_qemu_of(pid_t pid, uint32_t domid)
+{
+    char *path = xasprintf("/proc/%d/cmdline", (int)pid);
+    FILE *file = fopen(path, "re");
+    char *word = NULL;
+    size_t room = 0;
+    bool follows = false, found = false;
+
+    free(path);
+    while (file && !found && getdelim(&word, &room, '\0', file) > 0) {
+        found = follows && strtoul(word, NULL, 10) == domid;
+        follows = !strcmp(word, "-xen-domid");
+    }
+    if (file)
+        fclose(file);
+    free(word);
+    return found;
+}
+
 pid_t qmp_server(const struct qmp_settings *settings, uint32_t domid)
 {
     struct sockaddr_un address;
@@ -82,7 +103,7 @@ pid_t qmp_server(const struct qmp_settings *settings, uint32_t domid)
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &server, &length))
         server.pid = 0;
     close(fd);
-    return server.pid;
+    return server.pid != 0 && is_qemu_of(server.pid, domid) ? server.pid : 0;
 }
 
 static void begin_greeting(struct qmp *qmp, int fd)
