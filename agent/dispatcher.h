@@ -33,7 +33,7 @@ struct dispatcher {
     bool lost;         /* xenstored went away since it was there */
     bool renew_wanted; /* libxl's context is still the old xenstored's */
     struct event *renew_timer;
-    bool recovered;    /* what an earlier agent left was taken up */
+    bool recovered; /* what an earlier agent left was taken up */
     bool draining;
     dispatcher_on_idle *on_idle;
     void *on_idle_arg;
