@@ -80,7 +80,8 @@ bool libvirt_guard_check(const char *libvirt_folder, const char *run_folder,
                      "libvirt runs domain \"%s\" and would restart it on the "
                      "images that are the snapshot's then, for it does not ask "
                      "xensnapd's hook, /etc/libvirt/hooks/libxl.d/xensnapd: "
-                     "put it there and restart libvirt's daemon, or take an "
-                     "internal snapshot",
+                     "put it there, or before libvirt 6.5 at "
+                     "/etc/libvirt/hooks/libxl, and restart libvirt's daemon, "
+                     "or take an internal snapshot",
                      guest->name);
 }

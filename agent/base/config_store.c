@@ -91,17 +91,21 @@ static bool read_keys(struct store_look *look, const char *section)
     }
 }
 
+static bool reach(struct config_reader *reader, yaml_event_type_t type)
+{
+    return config_reader_next(reader) && reader->event.type == type;
+}
+
 /* Whether it could be read up to its end. */
 static bool read_all(struct store_look *look)
 {
     struct config_reader *reader = &look->reader;
 
-    return config_reader_next(reader) && config_reader_next(reader) &&
-           config_reader_next(reader) &&
-           reader->event.type == YAML_MAPPING_START_EVENT &&
-           read_keys(look, NULL) && config_reader_next(reader) &&
-           config_reader_next(reader) &&
-           reader->event.type == YAML_STREAM_END_EVENT;
+    return reach(reader, YAML_STREAM_START_EVENT) &&
+           reach(reader, YAML_DOCUMENT_START_EVENT) &&
+           reach(reader, YAML_MAPPING_START_EVENT) && read_keys(look, NULL) &&
+           reach(reader, YAML_DOCUMENT_END_EVENT) &&
+           reach(reader, YAML_STREAM_END_EVENT);
 }
 
 bool config_parse_store(const char *text, size_t length,

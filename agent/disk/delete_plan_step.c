@@ -7,10 +7,13 @@
 #include "agent/base/alloc.h"
 #include "agent/disk/delete_plan.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/open_files.h"
 #include "agent/driver_images.h"
 #include "agent/guest/stored_config.h"
+#include "agent/libvirt_guard.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
+#include "agent/supervise_watcher.h"
 
 void delete_list_disks(struct snapshot *snapshot)
 {
@@ -52,6 +55,32 @@ static bool check_records(const struct snapshot *snapshot, struct error *err)
                      "need the same images; the log of xensnapd's start tells "
                      "what to do",
                      unreadable);
+}
+
+/* libvirt makes a domain anew from the images that its definition names, and
+ * only the record tells its hook which of them are not whole. */
+static bool check_libvirt(const struct snapshot *snapshot, struct error *err)
+{
+    if (!snapshot->request.keep_files || !snapshot->running ||
+        !libvirt_guard_runs(watcher_host_view.libvirt_folder,
+                            &snapshot->guest)) {
+        return true;
+    }
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->external && file_is_in_use(disk->path)) {
+            return error_set(
+                err, ERR_HOOK_FAILED,
+                "libvirt runs domain \"%.80s\", and with the snapshot "
+                "forgotten "
+                "nothing would keep it from restarting disk %s on %.200s, "
+                "without what was written since; delete without keep-files, "
+                "which merges that",
+                snapshot->guest.name, disk->vdev, disk->path);
+        }
+    }
+    return true;
 }
 
 /* Nobody merges images there yet. */
@@ -149,7 +178,8 @@ void delete_plan_disks(struct operation *operation)
     struct error err;
 
     delete_list_disks(snapshot);
-    if (!check_records(snapshot, &err) || !plan_driver_disks(snapshot, &err)) {
+    if (!check_records(snapshot, &err) || !check_libvirt(snapshot, &err) ||
+        !plan_driver_disks(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {
         operation_step_done(operation, NULL);

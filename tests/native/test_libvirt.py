@@ -81,7 +81,8 @@ def images_of(web):
 
 def test_no_external_snapshot_where_libvirt_does_not_ask(agent, web, libvirt):
     before = Picture(agent, web)
-    assert_failed(create(agent), "hook-failed", "libxl.d/xensnapd")
+    assert_failed(create(agent), "hook-failed", "libxl.d/xensnapd",
+                  "/etc/libvirt/hooks/libxl,")
     before.assert_same()
     assert create(agent, keys={"disks": "xvda", "disks/xvda/external": 0})[
         "state"] == "done"
@@ -161,6 +162,25 @@ def test_a_reboot_in_a_create_that_is_undone_waits_for_its_undo(agent, web, libv
         assert request.wait()["state"] == "cancelled"
         assert hook.communicate(timeout=120)[1] == ""
         assert hook.returncode == 0
+
+
+def test_no_snapshot_is_forgotten_under_an_overlay_in_use(agent, web, libvirt):
+    first = images_of(web)
+    libvirt.hook("reconnect")
+    assert create(agent, keys={"disks": "xvda"})["state"] == "done"
+    reply = agent.request("delete", domain="web", name="s1", keep_files=1)
+    assert_failed(reply, "hook-failed", first["xvda"], "without keep-files")
+    assert "s1" in libvirt.may_start(**first)
+    # As any other toolstack's it may be.
+    libvirt.state.unlink()
+    assert agent.request("delete", domain="web", name="s1", keep_files=1)["state"] == "done"
+
+
+def test_an_internal_snapshot_may_be_forgotten(agent, web, libvirt):
+    libvirt.hook("reconnect")
+    assert create(agent, keys={"disks": "xvda", "disks/xvda/external": 0})["state"] == "done"
+    assert agent.request("delete", domain="web", name="s1", keep_files=1)["state"] == "done"
+    assert libvirt.may_start(**images_of(web)) == ""
 
 
 def fail_create(agent, web):
