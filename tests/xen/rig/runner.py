@@ -255,6 +255,9 @@ class _Session:
     def _out_of_time(self):
         if self.stopping:
             _note("dom0 does not answer any more")
+            # Then it was no job that took too long.
+            if self.final == TIMED_OUT:
+                self.final = HOST_FAILED
             self.status = self.final
         else:
             self._stop("out of time")
