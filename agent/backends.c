@@ -1,29 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The parts of all driver domains, and waiting for them. */
+/* The parts of all driver domains, waiting for them, and the way forward. */
 #include "agent/backends.h"
 
 #include <stdlib.h>
 
+#include "agent/backends_private.h"
 #include "agent/base/alloc.h"
-#include "agent/base/log.h"
-#include "agent/recovery.h"
 #include "agent/store/socket.h"
 
-struct backends {
-    struct snapshot *snapshot;
-    struct xs_handle *xs; /* NULL: xenstored could not be reached */
-    bool deaf;            /* not all answers are heard of */
-    struct event *changed;
-    struct event *limit;
-    struct backend_part *parts;
-    size_t count;
-    backends_then *then;     /* what waits for them; NULL: nothing */
-    enum backend_phase told; /* what they are to answer to */
-    struct error failure;    /* of one, going back */
-};
-
-static bool is_alive(const struct backends *backends,
-                     const struct backend_part *part)
+bool backends_has_living(const struct backends *backends,
+                         const struct backend_part *part)
 {
     return guest_glance(backends->snapshot->agent->guests, part->domid,
                         part->uuid) != GUEST_IS_GONE;
@@ -204,7 +190,7 @@ void backends_withdraw(struct backends *backends)
 
 /* ---- waiting for them ---- */
 
-static void end_waiting(struct backends *backends, const struct error *err)
+void backends_end_waiting(struct backends *backends, const struct error *err)
 {
     backends_then *then = backends->then;
     struct error own = *err;
@@ -214,8 +200,8 @@ static void end_waiting(struct backends *backends, const struct error *err)
     then(backends, &own);
 }
 
-static void begin_waiting(struct backends *backends, enum backend_phase told,
-                          backends_then *then)
+void backends_begin_waiting(struct backends *backends, enum backend_phase told,
+                            backends_then *then)
 {
     struct timeval limit =
         clock_timeval(backends->snapshot->agent->config.timeouts.backend_ms);
@@ -232,7 +218,7 @@ void backends_give_up(struct backends *backends)
     if (backends->then != NULL) {
         error_set(&err, ERR_CANCELLED,
                   "given up while waiting for driver domains");
-        end_waiting(backends, &err);
+        backends_end_waiting(backends, &err);
     }
 }
 
@@ -295,7 +281,7 @@ static bool has_answered(const struct backends *backends,
     if (state == answer_to(backends->told)) {
         return true;
     }
-    if (!is_alive(backends, part)) {
+    if (!backends_has_living(backends, part)) {
         error_set(err, ERR_DOMAIN_INACTIVE,
                   "driver domain \"%s\" has gone under way", part->name);
         return true;
@@ -316,7 +302,7 @@ static void look_forward(struct backends *backends)
         answered += has_answered(backends, &backends->parts[i], &err) ? 1 : 0;
     }
     if (err.code != ERR_NONE || answered == backends->count) {
-        end_waiting(backends, &err);
+        backends_end_waiting(backends, &err);
     }
 }
 
@@ -374,7 +360,7 @@ static void go_forward(struct backends *backends, bool told,
     if (told) {
         look_forward(backends);
     } else {
-        end_waiting(backends, err);
+        backends_end_waiting(backends, err);
     }
 }
 
@@ -382,7 +368,7 @@ void backends_give(struct backends *backends, backends_then *then)
 {
     struct error err = {0};
 
-    begin_waiting(backends, BACKEND_PREPARE, then);
+    backends_begin_waiting(backends, BACKEND_PREPARE, then);
     go_forward(backends, give_all(backends, &err), &err);
 }
 
@@ -439,163 +425,11 @@ void backends_say(struct backends *backends, enum backend_phase phase,
 {
     struct error err = {0};
 
-    begin_waiting(backends, phase, then);
+    backends_begin_waiting(backends, phase, then);
     go_forward(backends,
                (phase != BACKEND_SWITCH || are_ready(backends, &err)) &&
                    say_to_all(backends, phase, &err),
                &err);
-}
-
-/* ---- back ---- */
-
-/* Noted first: an agent that takes this up would find no job, and an answer
- * that there is nothing to be undone. */
-static void withdraw_kept(struct backends *backends, struct backend_part *part)
-{
-    struct error err;
-
-    if (!recovery_note(backends->snapshot, &err)) {
-        LOG_WARN("%s %s", backends->snapshot->label, err.message);
-    }
-    backend_part_withdraw(backends->xs, part);
-}
-
-/* Its overlays stay, and are named by the configuration where it is told of
- * them. */
-static void let_stay(struct backends *backends, struct backend_part *part,
-                     const char *why)
-{
-    struct snapshot *snapshot = backends->snapshot;
-
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        struct snapshot_disk *disk = &snapshot->disks[i];
-
-        if (backend_part_serves(part, disk) && disk->overlay != NULL &&
-            part->told_to_switch) {
-            disk->overlay_stays = true;
-        }
-    }
-    withdraw_kept(backends, part);
-    if (backends->failure.code == ERR_NONE) {
-        error_set(&backends->failure, ERR_TIMEOUT,
-                  "driver domain \"%s\" %s: what it had made for its disks was "
-                  "left as it is there, in use or not",
-                  part->name, why);
-    }
-}
-
-/* Nothing names its overlays any more: it may remove them at any time. */
-static void leave_word(struct backends *backends, struct backend_part *part)
-{
-    part->over = true;
-    if (backends->failure.code == ERR_NONE) {
-        error_set(&backends->failure, ERR_TIMEOUT,
-                  "driver domain \"%s\" has not answered in time: the overlays "
-                  "that it made are removed when its agent is back",
-                  part->name);
-    }
-}
-
-static bool keeps_overlay(const struct snapshot *snapshot,
-                          const struct backend_part *part)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (backend_part_serves(part, &snapshot->disks[i]) &&
-            snapshot->disks[i].overlay_stays) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void tell_of_kept(struct backends *backends,
-                         const struct backend_part *part)
-{
-    if (backends->told == BACKEND_PUT_BACK &&
-        backends->failure.code == ERR_NONE) {
-        error_set(&backends->failure, ERR_BUSY,
-                  "driver domain \"%s\": overlays that the guest may use stay "
-                  "there",
-                  part->name);
-    }
-}
-
-static void take_outcome(struct backends *backends,
-                         const struct backend_part *part)
-{
-    struct error err;
-
-    if (backend_part_error(backends->xs, part, &err) &&
-        backends->failure.code == ERR_NONE) {
-        backends->failure = err;
-    }
-    backend_part_take_stays(backends->xs, part, backends->snapshot);
-    if (keeps_overlay(backends->snapshot, part)) {
-        tell_of_kept(backends, part);
-    }
-}
-
-/* Whether nothing more can be expected of it for now. */
-static bool is_back(struct backends *backends, struct backend_part *part)
-{
-    enum part_state state;
-
-    if (part->over) {
-        return true;
-    }
-    state = backend_part_look(backends->xs, part);
-    if (state == PART_UNDONE) {
-        take_outcome(backends, part);
-        backend_part_withdraw(backends->xs, part);
-        return true;
-    }
-    if (state == PART_PUT_BACK && backends->told == BACKEND_PUT_BACK) {
-        take_outcome(backends, part);
-        return true;
-    }
-    if (!is_alive(backends, part)) {
-        let_stay(backends, part, "has gone");
-        return true;
-    }
-    return false;
-}
-
-static void look_back(struct backends *backends)
-{
-    size_t back = 0;
-
-    for (size_t i = 0; i < backends->count; i++) {
-        back += is_back(backends, &backends->parts[i]) ? 1 : 0;
-    }
-    if (back == backends->count) {
-        end_waiting(backends, &backends->failure);
-    }
-}
-
-/* One whose overlays the configuration goes on naming must not remove them. */
-void backends_go_back(struct backends *backends, enum backend_phase phase,
-                      backends_then *then)
-{
-    backends->failure = (struct error){0};
-    begin_waiting(backends, phase, then);
-    for (size_t i = 0; i < backends->count; i++) {
-        struct backend_part *part = &backends->parts[i];
-        struct error err;
-
-        if (part->over || !part->given) {
-            part->over = true;
-        } else if (!is_alive(backends, part)) {
-            let_stay(backends, part, "has gone");
-        } else if (backend_part_look(backends->xs, part) == PART_UNDONE) {
-            backend_part_withdraw(backends->xs, part); /* it failed by itself */
-        } else if (keeps_overlay(backends->snapshot, part)) {
-            withdraw_kept(backends, part);
-            tell_of_kept(backends, part);
-        } else if (!backend_part_say(backends->xs, part, phase, &err)) {
-            let_stay(backends, part, "could not be told to put it back");
-        }
-    }
-    look_back(backends);
 }
 
 /* ---- what wakes it ---- */
@@ -606,7 +440,7 @@ static void look_at_all(struct backends *backends)
         return;
     }
     if (is_going_back(backends)) {
-        look_back(backends);
+        backends_look_back(backends);
     } else {
         look_forward(backends);
     }
@@ -619,22 +453,10 @@ static void on_limit(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
-    if (!is_going_back(backends)) {
+    if (is_going_back(backends)) {
+        backends_leave_late(backends);
+    } else {
         complain(backends, &err);
-        end_waiting(backends, &err);
-        return;
+        backends_end_waiting(backends, &err);
     }
-    for (size_t i = 0; i < backends->count; i++) {
-        struct backend_part *part = &backends->parts[i];
-
-        if (is_back(backends, part)) {
-            continue;
-        }
-        if (backends->told == BACKEND_UNDO) {
-            leave_word(backends, part);
-        } else {
-            let_stay(backends, part, "has not answered in time");
-        }
-    }
-    end_waiting(backends, &backends->failure);
 }
