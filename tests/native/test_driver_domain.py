@@ -6,12 +6,12 @@ and so is the driver domain as a domain; its QEMU and its agent are the real one
 import contextlib
 import fcntl
 import os
-import signal
 import threading
 
 import pytest
 
 from native.agent import ROOT
+from native.backend import freeze, thaw, wait_suspended
 from native.domain import Disk
 from native.expect import (Picture, assert_disk_is_on, assert_failed, image_info,
                            named_images)
@@ -68,19 +68,6 @@ def submit(agent, **keys):
 
 def create(agent, **keys):
     return submit(agent, **keys).wait()
-
-
-def wait_suspended(world, domain):
-    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
-
-
-def freeze(backend):
-    """It hangs."""
-    backend.process.send_signal(signal.SIGSTOP)
-
-
-def thaw(backend):
-    backend.process.send_signal(signal.SIGCONT)
 
 
 def jobs(world, driver):

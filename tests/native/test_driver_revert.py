@@ -4,12 +4,12 @@ QEMU and agent are the real ones: all of them, or nothing before the domain is e
 and deleting one that was left so (I1, I2, I4, I6)."""
 
 import os
-import signal
 import subprocess
 
 import pytest
 
 from native.agent import FINAL, ROOT
+from native.backend import freeze, thaw, wait_suspended
 from native.domain import Disk
 from native.faults import KILL_BEFORE, Faults
 from native.expect import Picture, assert_failed, image_info, image_is_sound
@@ -104,19 +104,6 @@ def assert_is_back(domain, reply):
 
 def images(world):
     return {f"{world.images}/{name}" for name in os.listdir(world.images)}
-
-
-def wait_suspended(world, domain):
-    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
-
-
-def freeze(backend):
-    """It hangs."""
-    backend.process.send_signal(signal.SIGSTOP)
-
-
-def thaw(backend):
-    backend.process.send_signal(signal.SIGCONT)
 
 
 def answers(world, driver):

@@ -4,6 +4,7 @@ plays the driver domain as well; what the permissions are is proved on the emula
 host."""
 
 import itertools
+import signal
 
 from native.agent import Agent, ROOT
 
@@ -75,3 +76,16 @@ class Job:
     def remove(self):
         self._store.rm(self.path)
         self._store.wait_gone(f"{self.answers}/state")
+
+
+def wait_suspended(world, domain):
+    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
+
+
+def freeze(backend):
+    """It hangs."""
+    backend.process.send_signal(signal.SIGSTOP)
+
+
+def thaw(backend):
+    backend.process.send_signal(signal.SIGCONT)
