@@ -144,3 +144,23 @@ pid_t snapshot_qemu(const struct snapshot *snapshot)
     return agent->backend != NULL ? backend_qemu(agent->backend, domid)
                                   : device_model(agent, domid);
 }
+
+static void on_later(evutil_socket_t fd, short events, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)fd;
+    (void)events;
+    event_free(snapshot->meter);
+    snapshot->meter = NULL;
+    snapshot->later(snapshot);
+}
+
+void snapshot_later(struct snapshot *snapshot, uint32_t ms, snapshot_act *act)
+{
+    struct timeval delay = clock_timeval(ms);
+
+    snapshot->later = act;
+    snapshot->meter = evtimer_new(snapshot->agent->loop, on_later, snapshot);
+    event_add(snapshot->meter, &delay);
+}

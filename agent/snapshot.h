@@ -108,6 +108,7 @@ struct snapshot_disk {
 struct snapshot;
 
 typedef void snapshot_then(struct snapshot *snapshot, const struct error *err);
+typedef void snapshot_act(struct snapshot *snapshot);
 
 struct snapshot {
     struct agent *agent;
@@ -253,13 +254,19 @@ struct snapshot {
     snapshot_then *look_then; /* ... merge_look() ... */
     snapshot_then *undo_then; /* ... and disks_bring_back() */
     unsigned int undo_tries;  /* that the disk at work has left */
-    struct event *meter;      /* watches the memory file grow */
+    snapshot_act *later;      /* what snapshot_later() puts off */
+    struct event *meter;      /* watches the memory file grow, or what a step
+                                 waits for */
 };
 
 static inline struct snapshot *snapshot_of(struct operation *operation)
 {
     return container_of(operation, struct snapshot, operation);
 }
+
+/* Does that in `ms` milliseconds, from the loop, by `meter`, which is free.
+ * Never, if the snapshot is freed before. */
+void snapshot_later(struct snapshot *snapshot, uint32_t ms, snapshot_act *act);
 
 void snapshot_free(struct snapshot *snapshot);
 

@@ -37,7 +37,7 @@
 /* libxl's lock is waited for only briefly while the guest's requests wait, so
  * more than once. */
 #define SWITCH_ATTEMPTS 10u
-#define RETRY_S         1
+#define RETRY_MS        1000u
 
 static void next_disk(struct snapshot *snapshot);
 static void this_disk(struct snapshot *snapshot);
@@ -158,26 +158,12 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
     disk_is_back(snapshot, NULL);
 }
 
-static void on_retry(evutil_socket_t fd, short events, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    (void)fd;
-    (void)events;
-    event_free(snapshot->meter);
-    snapshot->meter = NULL;
-    this_disk(snapshot);
-}
-
 /* Libxl's lock, or somebody's job, which may end by itself. */
 static void retry_later(struct snapshot *snapshot)
 {
-    struct timeval later = {.tv_sec = RETRY_S};
-
     snapshot->undo_tries--;
     merge_guard_dismiss(snapshot, true);
-    snapshot->meter = evtimer_new(snapshot->agent->loop, on_retry, snapshot);
-    event_add(snapshot->meter, &later);
+    snapshot_later(snapshot, RETRY_MS, this_disk);
 }
 
 static void on_merged(const struct error *err, void *arg)

@@ -257,27 +257,12 @@ static bool may_come_back(const struct snapshot *snapshot,
 
 static void look_and_put_back(struct snapshot *snapshot);
 
-static void on_away_timer(evutil_socket_t fd, short events, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    (void)fd;
-    (void)events;
-    event_free(snapshot->meter);
-    snapshot->meter = NULL;
-    look_and_put_back(snapshot);
-}
-
 static void wait_for_domain(struct snapshot *snapshot)
 {
-    struct timeval later = clock_timeval(AWAY_POLL_MS);
-
     if (snapshot->patience > 0) {
         snapshot->patience--;
     }
-    snapshot->meter =
-        evtimer_new(snapshot->agent->loop, on_away_timer, snapshot);
-    event_add(snapshot->meter, &later);
+    snapshot_later(snapshot, AWAY_POLL_MS, look_and_put_back);
 }
 
 /* Our own restart is waited for until it does not seem to work.  libvirt makes

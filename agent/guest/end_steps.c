@@ -10,25 +10,10 @@
 
 static void destroy(struct snapshot *snapshot);
 
-static void on_destroy_timer(evutil_socket_t fd, short events, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    (void)fd;
-    (void)events;
-    event_free(snapshot->meter);
-    snapshot->meter = NULL;
-    destroy(snapshot);
-}
-
 static void destroy_later(struct snapshot *snapshot)
 {
-    struct timeval later = clock_timeval(DESTROY_AGAIN_MS);
-
     snapshot->patience--;
-    snapshot->meter =
-        evtimer_new(snapshot->agent->loop, on_destroy_timer, snapshot);
-    event_add(snapshot->meter, &later);
+    snapshot_later(snapshot, DESTROY_AGAIN_MS, destroy);
 }
 
 static bool is_still_there(const struct snapshot *snapshot)

@@ -16,25 +16,10 @@ static bool stays_paused(const struct snapshot *snapshot)
 
 static void let_run(struct snapshot *snapshot);
 
-static void on_start_timer(evutil_socket_t fd, short events, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    (void)fd;
-    (void)events;
-    event_free(snapshot->meter);
-    snapshot->meter = NULL;
-    let_run(snapshot);
-}
-
 static void start_later(struct snapshot *snapshot)
 {
-    struct timeval later = clock_timeval(START_AGAIN_MS);
-
     snapshot->patience--;
-    snapshot->meter =
-        evtimer_new(snapshot->agent->loop, on_start_timer, snapshot);
-    event_add(snapshot->meter, &later);
+    snapshot_later(snapshot, START_AGAIN_MS, let_run);
 }
 
 static void on_started(const struct error *err, void *arg)
