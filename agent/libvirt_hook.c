@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/base/config.h"
 #include "agent/base/log.h"
+#include "agent/disk/open_files.h"
 #include "agent/journal/records_load.h"
 #include "agent/libvirt_guard.h"
 #include "agent/libvirt_xml.h"
@@ -30,25 +30,13 @@ struct look {
     struct error *err;
 };
 
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat of_a;
-    struct stat of_b;
-
-    return strcmp(a, b) == 0 ||
-           (stat(a, &of_a) == 0 && stat(b, &of_b) == 0 &&
-            (S_ISBLK(of_a.st_mode) && S_ISBLK(of_b.st_mode)
-                 ? of_a.st_rdev == of_b.st_rdev
-                 : of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino));
-}
-
 static bool holds_state(const struct record *record, const char *path)
 {
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
         if (disk->external && disk->driver == NULL &&
-            is_same_file(disk->path, path)) {
+            file_is_same(disk->path, path)) {
             return true;
         }
     }

@@ -10,21 +10,8 @@
 
 #include "agent/base/alloc.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/open_files.h"
 #include "agent/snapshot.h"
-
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    if (strcmp(a, b) == 0) {
-        return true;
-    }
-    if (stat(a, &x) != 0 || stat(b, &y) != 0) {
-        return false;
-    }
-    return (x.st_dev == y.st_dev && x.st_ino == y.st_ino) ||
-           (S_ISBLK(x.st_mode) && S_ISBLK(y.st_mode) && x.st_rdev == y.st_rdev);
-}
 
 /* QEMU holds deleted files open: an overlay over one would be lost with it. */
 static bool check_chain(const struct snapshot_disk *disk,
@@ -32,7 +19,7 @@ static bool check_chain(const struct snapshot_disk *disk,
 {
     struct stat status;
 
-    if (!is_same_file(disk->path, open->chain[0].path)) {
+    if (!file_is_same(disk->path, open->chain[0].path)) {
         return error_set(err, ERR_CHAIN_BROKEN,
                          "disk %s: the stored configuration names %s, but QEMU "
                          "has %s open; ask for a rescan first",

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,14 @@ bool file_id_of(const char *path, struct file_id *ret_id)
     }
     *ret_id = id_of(&status);
     return true;
+}
+
+bool file_is_same(const char *a, const char *b)
+{
+    struct file_id x, y;
+
+    return strcmp(a, b) == 0 || (file_id_of(a, &x) && file_id_of(b, &y) &&
+                                 x.device == y.device && x.inode == y.inode);
 }
 
 bool process_has_open(pid_t pid, const struct file_id *id)

@@ -15,6 +15,9 @@ struct file_id {
 /* False with errno if there is no such file. */
 bool file_id_of(const char *path, struct file_id *ret_id);
 
+/* Whether both paths lead to one file or device; also if they are one path. */
+bool file_is_same(const char *a, const char *b);
+
 bool process_has_open(pid_t pid, const struct file_id *id);
 
 /*
