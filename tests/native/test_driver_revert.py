@@ -102,6 +102,14 @@ def assert_is_back(domain, reply):
         domain.write(vdev, 4096, b"new!" * 256)
 
 
+def held_in_the_suspend(world, agent, domain, rescue):
+    """A revert that keeps the running state, until `rescue` is released."""
+    rescue.hold()
+    request = submit(agent)
+    wait_suspended(world, domain)
+    return request
+
+
 def images(world):
     return {f"{world.images}/{name}" for name in os.listdir(world.images)}
 
@@ -229,9 +237,7 @@ def test_its_agent_is_killed_before_the_domain_is_ended(world, agent, backend, d
                                                         rescue):
     create(agent, domain)
     picture = Picture(agent, domain)
-    rescue.hold()
-    request = submit(agent)
-    wait_suspended(world, domain)
+    request = held_in_the_suspend(world, agent, domain, rescue)
     backend.kill()
     backend.start()
     world.store.wait_for(f"{driver.path}/data/xensnapd",
@@ -248,9 +254,7 @@ def test_the_driver_domain_dies_before_the_domain_is_ended(world, agent, backend
                                                            driver, rescue):
     create(agent, domain)
     chain = domain.chain("xvda")
-    rescue.hold()
-    request = submit(agent)
-    wait_suspended(world, domain)
+    request = held_in_the_suspend(world, agent, domain, rescue)
     backend.kill()
     domain.served[driver.domid].kill()
     world.remove_domain(driver)
@@ -264,9 +268,7 @@ def test_our_agent_is_killed_before_the_domain_is_ended(world, agent, backend, d
                                                         rescue):
     create(agent, domain)
     picture = Picture(agent, domain)
-    rescue.hold()
-    request = submit(agent)
-    wait_suspended(world, domain)
+    request = held_in_the_suspend(world, agent, domain, rescue)
     agent.kill()
     rescue.release()
     agent.start()
@@ -302,9 +304,7 @@ def test_its_agent_dies_when_the_domain_is_ended(world, impatient, backend, doma
 def test_its_agent_comes_back_behind_that(world, agent, backend, domain, driver, rescue,
                                           toolstack):
     left = create(agent, domain)
-    rescue.hold()
-    request = submit(agent)
-    wait_suspended(world, domain)
+    request = held_in_the_suspend(world, agent, domain, rescue)
     backend.kill()
     rescue.release()
     wait_told(world, driver, "commit")

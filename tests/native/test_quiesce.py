@@ -11,6 +11,7 @@ import pytest
 
 from native.expect import Picture, assert_disk_is_on, assert_works
 from native.guest_helper import GuestHelper
+from native.quiesced import create, submit
 
 SAVE_HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 
@@ -26,15 +27,6 @@ def guest(world, domain):
     one = GuestHelper(world, domain)
     yield one
     one.close()
-
-
-def submit(agent, domain, name="s1", quiesce="1", **more):
-    return agent.submit("create", domain=domain.name, name=name, quiesce=quiesce,
-                        **{"memory": 0, **more})
-
-
-def create(agent, domain, **more):
-    return submit(agent, domain, **more).wait()
 
 
 def hold_switch(domain):

@@ -11,6 +11,7 @@ from native.expect import Picture, assert_failed
 from native.guardians import guardians, kill_with_guardian, wait_no_guardian
 from native.guest_agent import FREEZE, INFO, STATUS, SYNC, THAW, GuestAgent
 from native.guest_helper import GuestHelper
+from native.quiesced import create, submit
 
 SAVE_HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 
@@ -25,15 +26,6 @@ def qga(world, domain):
     one = GuestAgent(world, domain)
     yield one
     one.close()
-
-
-def submit(agent, domain, name="s1", quiesce="1", **more):
-    return agent.submit("create", domain=domain.name, name=name, quiesce=quiesce,
-                        **{"memory": 0, **more})
-
-
-def create(agent, domain, **more):
-    return submit(agent, domain, **more).wait()
 
 
 def held_switch(agent, domain, **more):
