@@ -3,8 +3,10 @@
 """Checkpoints of running guests, on an emulated Xen host (`make bench-xen`).
 
 For each guest, in turns: a checkpoint by the agent (memory and every disk), and
-`xl save -c`, which saves the memory alone. How long the guest stands still is
-told by the guest itself, from tick to tick, and by the agent (downtime-ms). And
+`xl save -c`, which saves the memory alone. xl cannot save live: where the agent
+does, libxl's own live save (live-save.py) takes part as well. How long the guest
+stands still is told by the guest itself, by a thread that watches the clock, and
+by the agent (downtime-ms); from tick to tick it also has the ticks' writes. And
 back: the agent's revert against `xl destroy; xl restore`, until the guest's next
 tick.
 
@@ -16,6 +18,7 @@ import argparse
 import json
 import re
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,15 +28,20 @@ sys.path.append(str(CHECKOUT / "tests" / "xen"))
 
 import xenhost  # noqa: E402  (after the line above)
 
-HZ = 100  # so that the guest sees its pause to within a tick of 10 ms
+HZ = 20
+PULSE_MS = 2
 DISKS = ("xvda", "xvdb", "xvdc", "xvdd")
 SAVED = Path("/var/lib/xensnapd/xl.save")
+LIVE_SAVE = CHECKOUT / "bench" / "live-save.py"
+XL, LIVE = "xl save -c", "libxl, live"
+# Kind, disks, MiB dirtied at each tick.
+GUESTS = "pv-1-0 pv-4-0 pv-1-32 pv-4-32 pvh-1-0 pvh-4-0 pvh-1-32 pvh-4-32"
 
 
-def longest_gap(guest, mark):
-    """ms between two ticks, over the checkpoint: the pause, and up to two periods."""
-    gaps = re.findall(r"^gap (\d+) ", guest.console.text(mark), re.MULTILINE)
-    return max(map(int, gaps), default=None)
+def longest(word, guest, mark):
+    """ms, of what the guest has said since then."""
+    said = re.findall(rf"^{word} (\d+)\b", guest.console.text(mark), re.MULTILINE)
+    return max(map(int, said), default=0)
 
 
 def timed(work):
@@ -70,14 +78,25 @@ class Contest:
         return {name: int(ms) for name, ms in found}
 
     def save(self):
+        self._save(XL, lambda: self.guest.save(SAVED))
+
+    def save_live(self):
+        domid = self.guest.domid
+        self._save(LIVE, lambda: subprocess.run([LIVE_SAVE, str(domid), SAVED], check=True))
+
+    def _save(self, who, work):
         mark = self.guest.console.size()
-        _, whole = timed(lambda: self.guest.save(SAVED))
+        _, whole = timed(work)
         self.guest.wait_tick(more=3)
-        self._note("xl save -c", mark, whole, SAVED.stat().st_size)
+        self._note(who, mark, whole, SAVED.stat().st_size)
         SAVED.unlink()
 
+    def saves_live(self):
+        return self.rows[0]["live"] == "1"
+
     def _note(self, who, mark, whole, size, **more):
-        self.rows.append({"who": who, "still_ms": longest_gap(self.guest, mark),
+        self.rows.append({"who": who, "still_ms": longest("still", self.guest, mark),
+                          "gap_ms": longest("gap", self.guest, mark),
                           "whole_ms": round(whole), "bytes": size, **more})
 
     def back_and_forth(self):
@@ -105,19 +124,22 @@ class Contest:
         return round(timed(all_of_it)[1])
 
 
-def measure(agent, guests, kind, disks, dirty, rounds):
+def measure(agent, guests, kind, disks, dirty, options):
     name = f"{kind}-{disks}-{'dirty' if dirty else 'idle'}"
     guest = guests(name, kind=kind, disks=[xenhost.Disk(vdev) for vdev in DISKS[:disks]],
                    hz=HZ)
     if dirty:
         guest.command(f"fill {dirty}")
+    guest.command(f"pulse {PULSE_MS}", expect=rf"pulse {PULSE_MS}")
     guest.wait_tick(more=HZ)
     contest = Contest(agent, guest)
-    for number in range(rounds):
+    for number in range(options.rounds):
         contest.checkpoint(number)
         contest.save()
+        if contest.saves_live():
+            contest.save_live()
     result = {"kind": kind, "disks": disks, "dirty_mb": dirty, "rows": contest.rows,
-              "back_ms": contest.back_and_forth()}
+              "back_ms": contest.back_and_forth() if options.reverts else {}}
     guest.destroy()
     return result
 
@@ -130,30 +152,67 @@ def median(values):
     return round(statistics.median(values))
 
 
-def print_tables(results):
-    print("\n| guest | live | still: agent says, ms | guest saw | xl save -c, guest saw | ratio |"
-          " whole, ms | xl, ms | MiB/s | xl, MiB/s |\n|" + " --- |" * 10)
+def rate(result, who):
+    """MiB/s."""
+    return median(row["bytes"] / 1048.576 / row["whole_ms"]
+                  for row in result["rows"] if row["who"] == who)
+
+
+def print_row(*cells):
+    print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def print_head(*cells):
+    print()
+    print_row(*cells)
+    print("|" + " --- |" * len(cells))
+
+
+def print_still(results):
+    print_head("guest", "live", "still: agent says, ms", "guest saw", "of", "guest saw", "ratio",
+               "tick to tick, ms", "of the other")
     for result in results:
-        mine, theirs = (median(of(result, who, "still_ms")) for who in ("agent", "xl save -c"))
-        rates = [statistics.median(row["bytes"] / 1048.576 / row["whole_ms"]
-                                   for row in result["rows"] if row["who"] == who)
-                 for who in ("agent", "xl save -c")]
-        print(f"| {title(result)} | {of(result, 'agent', 'live')[0]} "
-              f"| {median(of(result, 'agent', 'said_ms'))} | {mine} | {theirs} "
-              f"| {mine / theirs:.2f} | {median(of(result, 'agent', 'whole_ms'))} "
-              f"| {median(of(result, 'xl save -c', 'whole_ms'))} "
-              f"| {rates[0]:.0f} | {rates[1]:.0f} |")
-    print("\n| guest | revert to the next tick, ms | xl destroy; xl restore, ms | ratio |\n|"
-          + " --- |" * 4)
+        for who in rivals(result):
+            mine, theirs = (median(of(result, name, "still_ms")) for name in ("agent", who))
+            print_row(title(result), of(result, "agent", "live")[0],
+                      median(of(result, "agent", "said_ms")), mine, who, theirs,
+                      f"{mine / theirs:.2f}",
+                      *(median(of(result, name, "gap_ms")) or "–" for name in ("agent", who)))
+
+
+def print_stream(results):
+    print_head("guest", "whole, ms", "MiB", "MiB/s", "of", "whole, ms", "MiB", "MiB/s")
     for result in results:
+        for who in rivals(result):
+            cells = [(median(of(result, name, "whole_ms")),
+                      median(of(result, name, "bytes")) >> 20, rate(result, name))
+                     for name in ("agent", who)]
+            print_row(title(result), *cells[0], who, *cells[1])
+
+
+def print_back(results):
+    print_head("guest", "revert to the next tick, ms", "xl destroy; xl restore, ms", "ratio")
+    for result in filter(lambda result: result["back_ms"], results):
         mine, theirs = result["back_ms"].values()
-        print(f"| {title(result)} | {mine} | {theirs} | {mine / theirs:.2f} |")
-    print("\n| step, ms | " + " | ".join(map(title, results)) + " |\n|"
-          + " --- |" * (len(results) + 1))
+        print_row(title(result), mine, theirs, f"{mine / theirs:.2f}")
+
+
+def print_steps(results):
+    print_head("step, ms", *map(title, results))
     for step in of(results[0], "agent", "steps")[0]:
-        print(f"| {step} | " + " | ".join(
-            str(median(steps.get(step, 0) for steps in of(result, "agent", "steps")))
-            for result in results) + " |")
+        print_row(step, *(median(steps.get(step, 0) for steps in of(result, "agent", "steps"))
+                          for result in results))
+
+
+def rivals(result):
+    return [who for who in (XL, LIVE) if of(result, who, "still_ms")]
+
+
+def print_tables(results):
+    print_still(results)
+    print_stream(results)
+    print_back(results)
+    print_steps(results)
 
 
 def title(result):
@@ -164,24 +223,27 @@ def title(result):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--kinds", default="pv,pvh", help="pv, pvh, hvm (default: %(default)s)")
+    parser.add_argument("guests", nargs="*", default=GUESTS.split(),
+                        help="kind, disks, MiB dirtied at each tick, as hvm-1-0 "
+                             f"(default: {GUESTS})")
+    parser.add_argument("--no-reverts", dest="reverts", action="store_false")
     parser.add_argument("--json", type=Path, default="/run/host/checkpoint.json")
     options = parser.parse_args()
     agent = xenhost.Agent().start()
     guests = xenhost.Guests()
     results = []
     try:
-        for kind in options.kinds.split(","):
-            for disks, dirty in ((1, 0), (4, 0), (1, 32)):
-                results.append(measure(agent, guests, kind, disks, dirty, options.rounds))
-                print(title(results[-1]), file=sys.stderr)
+        for which in options.guests:
+            kind, disks, dirty = which.split("-")
+            results.append(measure(agent, guests, kind, int(disks), int(dirty), options))
+            options.json.write_text(json.dumps(results, indent=1))
+            print(title(results[-1]), file=sys.stderr)
     except BaseException:
         print(agent.log.tail(40), file=sys.stderr)
         raise
     finally:
         guests.close()
         agent.close()
-    options.json.write_text(json.dumps(results, indent=1))
     print_tables(results)
 
 
