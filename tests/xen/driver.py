@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 from guest import ARTIFACTS, CONSOLES, LIMIT, xl
@@ -33,9 +34,10 @@ print(answer)
 
 
 class Driver:
-    """Runs until close(). With `wrapper=False` its QEMUs have no QMP socket."""
+    """Runs until close(). With `wrapper=False` its QEMUs have no QMP socket; with
+    `images=True` a disk holds its images, and the next one of that name has them."""
 
-    def __init__(self, name, wrapper=True, memory=600):
+    def __init__(self, name, wrapper=True, memory=600, images=False):
         self.name = name
         self.store = Store()
         self.folder = FOLDERS / name
@@ -44,9 +46,13 @@ class Driver:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         shutil.copy(HERE / "driver" / "start", self.folder)
+        self.images = FOLDERS / f"{name}.ext4" if images else None
+        if images and not self.images.exists():
+            subprocess.run(["mke2fs", "-q", "-t", "ext4", self.images, "256M"], check=True)
         (self.folder / "environment").write_text("".join(
             f"export {key}={shlex.quote(str(value))}\n" for key, value in (
                 ("CHECKOUT", HERE.parent.parent), ("WRAPPER", int(wrapper)),
+                ("IMAGES", "/dev/xvda" if images else ""),
                 ("BUILT_IN", os.environ.get("ARTIFACTS")),
                 ("XENSNAP_BUILD", os.environ.get("XENSNAP_BUILD", "build")))))
         mark = self.console.size()
@@ -62,11 +68,13 @@ class Driver:
         shares = [f"tag={tag},security_model=none,path={path}"
                   for tag, path in (("root", "/run/lower"), ("tree", "/run/host/tree"),
                                     ("rig", self.folder))]
+        disks = [f"vdev=xvda,backendtype=qdisk,target={self.images}"] if self.images else []
         return "\n".join([
             f"name='{self.name}'", "type='pv'", f"memory={memory}", "vcpus=1",
             "driver_domain=1", f"kernel='{ARTIFACTS}/kernel/vmlinux'",
             f"ramdisk='{ARTIFACTS}/driver-initrd.cpio'",
-            "cmdline='console=hvc0 quiet mitigations=off'", f"p9={shares}"]) + "\n"
+            "cmdline='console=hvc0 quiet mitigations=off'", f"p9={shares}",
+            f"disk={disks}"]) + "\n"
 
     def run(self, script):
         """Run shell commands there, and return what they print."""

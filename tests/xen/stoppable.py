@@ -17,7 +17,8 @@ from native.faults import STOP_BEFORE, Faults  # noqa: E402  (after the line abo
 
 class StoppableAgent(Agent):
     """What it does is counted by tests/native/shim/fault_points.c, which also says
-    what the points are called: "qmp transaction", "libxl libxl_domain_resume"."""
+    what the points are called: "qmp end of transaction" (all but that QEMU
+    has read before), "libxl libxl_domain_resume"."""
 
     def __init__(self, folder, config=None):
         self.faults = Faults(folder)

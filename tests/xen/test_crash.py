@@ -13,7 +13,7 @@ TWO_DISKS = (Disk("xvda", "qcow2"), Disk("xvdb", "raw"))
 LIMIT = 120
 
 # The instants at which the agent stands still, by what it is about to do.
-SWITCH = "qmp transaction"              # suspended, memory saved
+SWITCH = "qmp end of transaction"       # suspended, memory saved
 RESUME = "libxl libxl_domain_resume"    # switched, still suspended
 RECORD = "rename s1.yaml"               # it runs on, nothing is recorded yet
 END_DOMAIN = "libxl libxl_domain_destroy"

@@ -197,7 +197,7 @@ def test_the_driver_domain_is_killed_before_it_switches(both, driver, stoppable)
 def test_its_agent_is_killed_in_the_middle_and_both_are_as_before(both, driver, stoppable,
                                                                  store):
     before = stored_images(both)
-    request = stoppable.stop_before("qmp transaction", "create", domain="both", name="s1",
+    request = stoppable.stop_before("qmp end of transaction", "create", domain="both", name="s1",
                                     disks="xvda xvdb")
     assert str(both.image("xvdb")) not in images(driver.qmp(both, "query-block"))
     driver.run("kill -9 $(cat /run/rig/agent.pid)")
@@ -212,3 +212,107 @@ def test_its_agent_is_killed_in_the_middle_and_both_are_as_before(both, driver, 
     both.wait_tick(more=2)
     for first, last in both.complete_records().values():
         assert first == 1 and last > 1
+
+
+# --- a rescan of both -------------------------------------------------------------
+
+
+def test_a_toolstack_changes_the_chains_of_both(both, driver, agent):
+    reply = agent.request("create", domain="both", name="s1", disks="xvda xvdb")
+    assert reply["state"] == "done", reply
+    overlay, base = reply["result/disks/xvdb/path"], str(both.image("xvdb"))
+    both.write_key(1, "before")
+    # What is unchanged costs nothing.
+    reply = agent.request("rescan", domain="both", disks="xvda xvdb")
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvdb/changed"] == "0"
+    assert reply["result/downtime-ms"] == "0"
+    # Held, nothing there has the images open.
+    reply = agent.request("rescan", domain="both", disks="xvda xvdb", phase="prepare", hold=600)
+    assert reply["state"] == "done", reply
+    driver.run(f"qemu-img commit -q -f qcow2 {overlay} && rm {overlay}")
+    reply = agent.request("rescan", domain="both", phase="complete",
+                          **{"disks/xvdb/path": base, "disks/xvdb/format": "raw"})
+    assert reply["state"] == "done", reply
+    assert reply["result/disks/xvdb/changed"] == "1"
+    assert images(driver.qmp(both, "query-block")) == {base: "raw"}
+    assert stored_images(both)["xvdb"] == base
+    both.write_key(2, "after")
+    both.wait_tick(more=4)
+    assert both.read_key(1)["xvdb"] == "before" and both.read_key(2)["xvdb"] == "after"
+    for first, last in both.complete_records().values():
+        assert first == 1 and last > 1
+
+
+# --- a delete that merges in both ---------------------------------------------------
+
+
+def test_snapshots_of_both_are_merged_while_the_guest_writes(both, driver, agent):
+    bases = {vdev: str(both.image(vdev)) for vdev in ("xvda", "xvdb")}
+    overlays = {}
+    for number, name in enumerate(("s1", "s2"), 1):
+        both.write_key(number, name)
+        reply = agent.request("create", domain="both", name=name, disks="xvda xvdb")
+        assert reply["state"] == "done", reply
+        overlays[name] = reply["result/disks/xvdb/path"]
+    both.write_key(3, "last")
+    # The image in the middle, and then the one that the guest uses.
+    for name, gone, left in (("s1", "s1", overlays["s2"]), ("s2", "s2", bases["xvdb"])):
+        reply = agent.request("delete", domain="both", name=name)
+        assert reply["state"] == "done", reply
+        assert stored_images(both)["xvdb"] == left
+        assert list(images(driver.qmp(both, "query-block"))) == [left]
+        assert "gone" in driver.run(f"ls {overlays[gone]} || echo gone")
+    assert stored_images(both) == bases
+    assert agent.snapshots(both.uuid) == {}
+    both.wait_tick(more=4)
+    for number, text in ((1, "s1"), (2, "s2"), (3, "last")):
+        assert both.read_key(number) == {"xvda": text, "xvdb": text}
+    for first, last in both.complete_records().values():
+        assert first == 1 and last > 1
+
+
+# --- the same while the guest is off -------------------------------------------------
+
+# Does not get on with it as long as that file is there.
+HELD = """cat >/usr/lib/xen-4.17/bin/qemu-img <<'END'
+#!/bin/sh
+while [ "$1" = commit ] && [ -e /run/hold ]; do sleep 0.2; done
+exec /usr/bin/qemu-img "$@"
+END
+chmod 755 /usr/lib/xen-4.17/bin/qemu-img
+touch /run/hold
+"""
+
+
+def test_snapshots_of_a_guest_that_is_off_are_merged_there(both, driver, agent):
+    bases, uuid = {vdev: str(both.image(vdev)) for vdev in ("xvda", "xvdb")}, both.uuid
+    overlays = []
+    for number, name in enumerate(("s1", "s2"), 1):
+        both.write_key(number, name)
+        reply = agent.request("create", domain="both", name=name, disks="xvda xvdb")
+        assert reply["state"] == "done", reply
+        overlays.append(reply["result/disks/xvdb/path"])
+    both.write_key(3, "last")
+    both.command("poweroff")
+    both.wait_state(None)
+    # Started by a file that knows of none of that, it is on the image that s1 is being
+    # merged into: that is given up before its QEMU has it open.
+    driver.run(HELD)
+    request = agent.submit("delete", domain="both", name="s1")
+    driver.run("until pgrep -f 'qemu-img commit'; do sleep 0.2; done")
+    both.start(wait=False)
+    reply = request.wait()
+    assert reply["state"] == "failed" and reply["error/code"] == "busy", reply
+    assert driver.run("pgrep -f '[q]emu-img commit' || echo none").strip() == "none"
+    both.destroy()
+    driver.run(f"rm /run/hold; ls {' '.join(overlays)}")
+    for name, gone in ("s1", overlays[0]), ("s2", overlays[1]):
+        reply = agent.request("delete", domain="both", name=name)
+        assert reply["state"] == "done", reply
+        assert "gone" in driver.run(f"ls {gone} || echo gone")
+    assert agent.snapshots(uuid) == {}
+    both.start()
+    assert stored_images(both) == bases
+    for number, text in ((1, "s1"), (2, "s2"), (3, "last")):
+        assert both.read_key(number) == {"xvda": text, "xvdb": text}

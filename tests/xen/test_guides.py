@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The guides of docs/guides from their first commands to their last, as a reader
 would type them (storage-toolstack.md: tests/native/test_guides.py, libvirt.md:
-test_libvirt.py)."""
+test_libvirt.py, driver-domain.md: test_driver_guide.py)."""
 
 from guides import SHUTDOWN, commands_of, link, run, shut_down
 from xenhost import Disk

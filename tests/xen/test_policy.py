@@ -2,17 +2,20 @@
 """A guest asks by its own xenstore alone, on a real xenstored (C or OCaml)."""
 
 import json
+import subprocess
 
 import pytest
 
 import xenhost
+from agent import BUILD
 from xenhost import Disk
 
 FOLDER = "snapshot/requests"
 POLICY = [{"who": "domid 0", "operations": "all", "targets": "any",
            "folders": "any"},
           {"who": "asker*", "operations": ["create", "delete", "revert"],
-           "open": 2}]
+           "open": 2},
+          {"who": "tools", "operations": "all", "targets": "any"}]
 
 
 @pytest.fixture(name="agent")
@@ -82,3 +85,39 @@ def test_a_guest_asks_for_itself_and_for_nothing_else(agent, guests, store):
     guest.wait_tick(more=2)
     reply = ask(agent, guest, "r6", name="s1", operation="delete")
     assert reply["state"] == "done", reply
+
+
+@pytest.fixture(name="tools")
+def _tools(request):
+    """A domain with the programs that dom0 has."""
+    made = xenhost.Driver("tools")
+    request.node.reporters = [*getattr(request.node, "reporters", []), made.report]
+    yield made
+    made.close()
+
+
+def test_xensnap_asks_in_a_domain_as_it_does_in_dom0(agent, guests, store, tools):
+    guest = guests("other", kind="pv", disks=[Disk("xvda")])
+    guest.wait_tick()
+    store.wait(f"/local/domain/{tools.domid}/{FOLDER}", "")
+
+    def xensnap(words):
+        return tools.run(f"$CHECKOUT/${{XENSNAP_BUILD:-build}}/xensnap {words} 2>&1")
+
+    assert "xensnap revert other s1 --start boot" in xensnap(
+        "create other --no-memory --name s1")
+    assert store.ls(f"/local/domain/{tools.domid}/{FOLDER}") == []
+    tree = xensnap("tree other")
+    assert guest.uuid in tree and "s1" in tree and "does not run" not in tree
+    assert "operations" in xensnap("status")
+    # Domain 0 sees what is asked there, and the domain nothing else.
+    mine = xensnap("delete other nothing --no-wait").strip()
+    agent.wait_node(f"/local/domain/{tools.domid}/{FOLDER}/{mine}/state", "failed")
+    agent.submit("delete", "dom0-s", domain="other", name="nothing").wait()
+    here = subprocess.run([BUILD / "xensnap", "requests"], check=True,
+                          capture_output=True, text=True).stdout
+    assert f"{tools.domid}:{mine}" in here and "dom0-s" in here
+    assert mine in (seen := xensnap("requests")) and "dom0-s" not in seen
+    assert "no-such-snapshot" in xensnap(f"watch {mine} || true")
+    assert "xensnap tree other" in xensnap("delete other s1")
+    assert guest.wait_tick(more=2)

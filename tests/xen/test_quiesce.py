@@ -148,7 +148,7 @@ def assert_quiesced(agent, guest, name, folder):
 def test_a_guest_with_a_file_system(agent, guest, tmp_path):
     agent.config = tmp_path / "agent.yaml"
     agent.config.write_text("log:\n  level: debug\n"
-                            f"timeouts:\n  max-freeze: {MAX_FREEZE}s\n")
+                            f"timeouts:\n  freeze: 5s\n  max-freeze: {MAX_FREEZE}s\n")
     agent.restart()
 
     # Without being asked it is as after a power cut: the journal is needed.

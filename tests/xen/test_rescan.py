@@ -144,9 +144,13 @@ def flatten(guest, images):
     return [flat], {"disks/xvda/path": flat}
 
 
+# tests/native has all of them with the same QEMU.
 @pytest.mark.parametrize("change, kind", [
-    (commit_inner, "pv"), (rebase_inner, "pv"), (move_base, "pv"), (convert_base, "pv"),
-    (add_overlay, "pv"), (flatten, "pv"), (commit_inner, "pvh"), (commit_inner, "hvm")])
+    (commit_inner, "pv"), (convert_base, "pv"), (flatten, "pv"),
+    pytest.param(rebase_inner, "pv", marks=pytest.mark.slow),
+    pytest.param(move_base, "pv", marks=pytest.mark.slow),
+    pytest.param(add_overlay, "pv", marks=pytest.mark.slow),
+    (commit_inner, "pvh"), (commit_inner, "hvm")])
 def test_between_prepare_and_complete(agent, guests, change, kind):
     guest = guests(f"rescan-{change.__name__.replace('_', '-')}-{kind}", kind=kind,
                    disks=XVDA, hz=4)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The way back, as the domain's owner sees it."""
 
+import json
 import re
 import subprocess
 import time
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from xenhost import Disk, xl
+from xenhost import Agent, Disk, GrowingFile, xl
 
+QEMU = "/usr/libexec/xen-qemu-system-i386"
+LIMIT = 120
 TWO_DISKS = (Disk("xvda", "qcow2"), Disk("xvdb", "raw"))
 
 
@@ -69,7 +72,7 @@ def test_memory_and_disks_go_back_together(agent, guests):
     assert guest.read_key(1) == both("then")
     assert Path(reply["result/disks/xvda/abandoned"]).exists()
     assert_images_are_whole(guest)
-    assert not list(Path("/var/lib/xensnapd/memory", uuid).glob(".rescue*"))
+    assert not list(Path("/var/lib/xensnapd/memory", uuid).glob("running-state*"))
 
 
 def test_a_tree_with_a_branch_forth_and_back(agent, guests):
@@ -192,6 +195,60 @@ def test_a_restore_that_fails_ends_with_the_running_state(agent, guests):
     assert "boot:" not in guest.console.text(mark)
     assert guest.read_key(1) == both("now")
     assert not list(guest.folder.glob("*-1.qcow2"))
+
+
+@pytest.fixture(name="hasty")
+def _hasty(request, tmp_path):
+    """An agent that waits for a restore that does not get on for 10 s."""
+    config = tmp_path / "agent.yaml"
+    config.write_text(json.dumps({"timeouts": {"restore": "10s"}}))
+    one = Agent(config)
+    request.node.reporters = [*getattr(request.node, "reporters", []),
+                              lambda: [("agent's log", one.log.tail(60))]]
+    yield one.start()
+    one.close()
+
+
+@pytest.fixture(name="hangs")
+def _hangs(tmp_path):
+    """A QEMU that hangs, once, when there is a file of that name beside it."""
+    program = tmp_path / "qemu"
+    program.write_text("#!/bin/sh\n"
+                       f"if [ -e {tmp_path}/hang ]; then\n"
+                       f"    rm {tmp_path}/hang\n"
+                       f"    echo hangs >{tmp_path}/hangs\n"
+                       "    exec sleep 1000000\n"
+                       "fi\n"
+                       f'exec {QEMU} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancelled"])
+def test_a_restore_that_hangs_ends_with_the_running_state(hasty, guests, hangs, how):
+    """libxl itself would wait for a minute."""
+    agent = hasty
+    guest = guests("hangs", kind="pv", disks=TWO_DISKS, device_model_override=str(hangs))
+    guest.write_key(1, "then")
+    create(agent, guest, "s1")
+    guest.write_key(1, "now")
+    left = guest.wait_tick(more=2)
+    mark = guest.console.size()
+    (hangs.parent / "hang").touch()
+    request = agent.submit("revert", domain=guest.name, name="s1")
+    if how == "cancelled":
+        GrowingFile(hangs.parent / "hangs").wait_match("hangs", LIMIT)
+        request.cancel()
+    reply = request.wait()
+    assert reply["state"] == ("cancelled" if how == "cancelled" else "failed"), reply
+    assert reply["error/code"] == how
+    assert reply["result/brought-back"] == "running-state"
+    guest.wait_console(r"tick \d+", since=mark)
+    assert "boot:" not in guest.console.text(mark)
+    assert guest.ticks() >= left
+    assert guest.read_key(1) == both("now")
+    assert len([line for line in xl("list").splitlines() if "hangs" in line]) == 1
+    assert not list(Path("/var/lib/xensnapd/memory", guest.uuid).glob("running-state*"))
 
 
 def test_what_is_missing_is_found_before_the_domain_is_touched(agent, guests):

@@ -6,7 +6,8 @@
  * disks went on, went back, or lost something. README.md lists what it says and
  * understands.
  *
- * It is the guest's first process as well, and it forks nothing.
+ * It is the guest's first process as well, and it forks nothing. Asked for it,
+ * a thread of its own watches the clock alone.
  */
 #define _GNU_SOURCE
 #include "disk.h"
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,7 @@ enum {
     SOURCES,
     CONNECT_LIMIT_MS = 30000,
     GAP_PERIODS = 4,
+    STILL_PERIODS = 4,
     PAGE = 4096,
 };
 
@@ -66,22 +69,75 @@ static void set_rate(double wanted)
     timerfd_settime(sources[TIMER].fd, 0, &timer, NULL);
 }
 
+/* The monotonic clock does not count a suspend; the other may be set. */
+struct instant {
+    int64_t monotonic, real;
+};
+
+static struct instant instant_now(void)
+{
+    return (struct instant){now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)};
+}
+
+/* By the clock that saw more. */
+static int64_t ms_between(struct instant then, struct instant now)
+{
+    int64_t monotonic = now.monotonic - then.monotonic;
+    int64_t real = now.real - then.real;
+
+    return monotonic > real ? monotonic : real;
+}
+
 /* A guest that was stopped finds more time gone by than it slept. */
 static void report_gap(void)
 {
-    static int64_t last_monotonic;
-    static int64_t last_real;
-    int64_t monotonic = now_ms(CLOCK_MONOTONIC);
-    int64_t real = now_ms(CLOCK_REALTIME);
-    int64_t gone = monotonic - last_monotonic;
-    int64_t gone_real = real - last_real;
-    int64_t longest = gone > gone_real ? gone : gone_real;
+    static struct instant last;
+    struct instant now = instant_now();
+    int64_t gone = ms_between(last, now);
 
-    if (last_monotonic != 0 && longest > GAP_PERIODS * 1000 / hz)
-        printf("gap %lld monotonic=%lld real=%lld\n", (long long)longest,
-               (long long)gone, (long long)gone_real);
-    last_monotonic = monotonic;
-    last_real = real;
+    if (last.monotonic != 0 && gone > GAP_PERIODS * 1000 / hz)
+        printf("gap %lld monotonic=%lld real=%lld\n", (long long)gone,
+               (long long)(now.monotonic - last.monotonic),
+               (long long)(now.real - last.real));
+    last = now;
+}
+
+/* ---- pulse ------------------------------------------------------------- */
+
+static void sleep_ms(int64_t ms)
+{
+    struct timespec period = {ms / 1000, ms % 1000 * 1000000};
+
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &period, NULL);
+}
+
+/* Two ticks lie further apart than the guest stood still, by what their writes
+ * took; this thread waits for no disk. */
+static void *pulse_run(void *period_ms)
+{
+    int64_t period = (intptr_t)period_ms;
+    struct instant last = instant_now();
+
+    for (;;) {
+        sleep_ms(period);
+        struct instant now = instant_now();
+        int64_t gone = ms_between(last, now);
+        if (gone > STILL_PERIODS * period)
+            printf("still %lld\n", (long long)(gone - period));
+        last = now;
+    }
+    return NULL;
+}
+
+static void pulse(long period_ms)
+{
+    pthread_t thread;
+
+    if (period_ms <= 0 || pthread_create(&thread, NULL, pulse_run,
+                                         (void *)(intptr_t)period_ms) != 0)
+        printf("error pulse %ld\n", period_ms);
+    else
+        printf("pulse %ld\n", period_ms);
 }
 
 /* ---- ticks ------------------------------------------------------------- */
@@ -289,6 +345,8 @@ static void obey(char *line)
         store_read(first);
     else if (strcmp(verb, "store-write") == 0)
         store_write(whole);
+    else if (strcmp(verb, "pulse") == 0)
+        pulse(strtol(first, NULL, 10));
     else if (strcmp(verb, "hz") == 0)
         set_rate(strtod(first, NULL));
     else
