@@ -94,7 +94,12 @@ $(BUILD)/xensnapd: $(call objects,agent/main.c) $(LIBRARY)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(AGENT_LDLIBS)
 
-$(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) agent/base/alloc.c agent/store/socket.c)
+# What the client has of the agent: the way to xenstore, and what values of a
+# request may be.
+CLIENT_SHARED := $(addprefix agent/,base/alloc.c base/clock.c base/error.c \
+                   base/text.c store/socket.c request_key.c)
+
+$(BUILD)/xensnap: $(call objects,$(CLIENT_SOURCES) $(CLIENT_SHARED))
 	@echo "  LD      $@"
 	$(Q)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(CLIENT_LDLIBS)
 
@@ -105,8 +110,8 @@ $(BUILD)/xensnap-guest: $(call objects,$(GUEST_SOURCES))
 
 # The pure parts of the client and of the guest's helper are tested like the
 # agent's modules.
-OTHER_PURE := $(call objects,client/human.c client/json.c client/prune_choose.c \
-                guest/mountinfo.c)
+OTHER_PURE := $(call objects,client/advice.c client/command.c client/human.c client/json.c \
+                client/prune_choose.c guest/mountinfo.c)
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(OTHER_PURE) $(LIBRARY)
 	@mkdir -p $(@D)
@@ -135,12 +140,15 @@ unitdir ?= $(prefix)/lib/systemd/system
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 initdir ?= /etc/init.d
 hookdir ?= /etc/libvirt/hooks/libxl.d
+logrotatedir ?= /etc/logrotate.d
+zshdir  ?= $(datadir)/zsh/site-functions
 confdir := /etc/xensnapd
 
 GUEST_PAGE := docs/man/xensnap-guest.8
 MAN_PAGES := $(filter-out $(GUEST_PAGE),$(sort $(wildcard docs/man/*.[1-8])))
-DOCUMENTS := README.md SECURITY.md CHANGELOG.md schema/xenstore-paths.md conf/agent.yaml \
-             install/grafana-xensnapd.json
+# Markdown, whose links are changed to where the others are installed.
+DOCUMENTS := README.md SECURITY.md CHANGELOG.md schema/xenstore-paths.md
+GUIDES := $(sort $(wildcard docs/guides/*.md))
 
 .PHONY: install
 install: all
@@ -152,7 +160,18 @@ install: all
 	install -m 755 $(BUILD)/xensnapd '$(DESTDIR)$(sbindir)'
 	install -m 755 $(BUILD)/xensnap install/xensnap-backup '$(DESTDIR)$(bindir)'
 	install -D -m 755 install/qemu-devd '$(DESTDIR)$(libexecdir)/xensnapd/qemu-devd'
-	install -m 644 $(DOCUMENTS) '$(DESTDIR)$(docdir)'
+	install -d '$(DESTDIR)$(docdir)/guides'
+	for document in $(DOCUMENTS) $(GUIDES); do \
+	    case $$document in \
+	    docs/guides/*) to="$(DESTDIR)$(docdir)/$${document#docs/}" ;; \
+	    *) to="$(DESTDIR)$(docdir)/$${document##*/}" ;; \
+	    esac; \
+	    sed -f install/links.sed $$document >"$$to" && chmod 644 "$$to" || exit 1; \
+	done
+	install -m 644 conf/agent.yaml conf/driver-domain.yaml \
+	    install/grafana-xensnapd.json '$(DESTDIR)$(docdir)'
+	install -D -m 644 docs/picture/session.svg \
+	    '$(DESTDIR)$(docdir)/picture/session.svg'
 	for page in $(MAN_PAGES); do \
 	    install -D -m 644 $$page \
 	        "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}" || exit 1; \
@@ -163,6 +182,8 @@ install: all
 	    >'$(DESTDIR)$(unitdir)/xensnapd.service'
 	sed 's,@sbindir@,$(sbindir),' install/xensnapd.initd.in \
 	    >'$(DESTDIR)$(initdir)/xensnapd'
+	install -D -m 644 install/xensnapd.logrotate \
+	    '$(DESTDIR)$(logrotatedir)/xensnapd'
 	install -d '$(DESTDIR)$(hookdir)'
 	sed 's,@sbindir@,$(sbindir),' install/libvirt-hook.in \
 	    >'$(DESTDIR)$(hookdir)/xensnapd'
@@ -176,7 +197,7 @@ install: all
 	install -D -m 644 install/xensnap.bash \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap'
 	install -D -m 644 install/_xensnap \
-	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap'
+	    '$(DESTDIR)$(zshdir)/_xensnap'
 	install -D -m 644 install/xensnap.fish \
 	    '$(DESTDIR)$(datadir)/fish/vendor_completions.d/xensnap.fish'
 
@@ -190,8 +211,9 @@ uninstall:
 	    '$(DESTDIR)$(unitdir)/xensnap@.timer' \
 	    '$(DESTDIR)$(tmpfilesdir)/xensnapd.conf' \
 	    '$(DESTDIR)$(initdir)/xensnapd' '$(DESTDIR)$(hookdir)/xensnapd' \
+	    '$(DESTDIR)$(logrotatedir)/xensnapd' \
 	    '$(DESTDIR)$(datadir)/bash-completion/completions/xensnap' \
-	    '$(DESTDIR)$(datadir)/zsh/site-functions/_xensnap' \
+	    '$(DESTDIR)$(zshdir)/_xensnap' \
 	    '$(DESTDIR)$(datadir)/fish/vendor_completions.d/xensnap.fish'
 	for page in $(MAN_PAGES); do \
 	    rm -f "$(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}"; \
@@ -308,10 +330,27 @@ bench-xen: all
 check-xen: all
 	tests/xen/all $(PYTEST_ARGS)
 
-# A driver domain boots from dom0's root once more: not in continuous integration.
+# Scenarios that continuous integration has no time for. With -j2 side by side.
+.PHONY: check-xen-rest
+check-xen-rest: check-rig check-driver-domain check-guides
+
+# The emulated host by itself.
+.PHONY: check-rig
+check-rig: all
+	tests/xen/host --time-limit 2400 test tests/xen/test_rig.py -m "not hvm" $(PYTEST_ARGS)
+
+# A driver domain boots from dom0's root once more.
 .PHONY: check-driver-domain
 check-driver-domain: all
-	tests/xen/host test tests/xen/test_driver_domain.py $(PYTEST_ARGS)
+	tests/xen/host --time-limit 4800 test tests/xen/test_driver_domain.py \
+	    tests/xen/test_driver_guide.py tests/xen/test_driver_systemd.py $(PYTEST_ARGS)
+
+# The commands of docs/guides (storage-toolstack.md: check-native; driver-domain.md:
+# above).
+.PHONY: check-guides
+check-guides: all
+	tests/xen/host --time-limit 2400 test tests/xen/test_guides.py tests/xen/test_libvirt.py \
+	    $(PYTEST_ARGS)
 
 .PHONY: check-install
 check-install: all
@@ -330,11 +369,11 @@ check-format:
 check-lint:
 	tests/check-schema
 	tests/check-docs
-	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/native/run \
+	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/check-links tests/native/run \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
 	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
-	    install/libvirt-hook.in tests/xen/driver/start packaging/build-deb \
+	    install/libvirt-hook.in tests/xen/driver/start tests/xen/systemd_boot packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) $(GUEST_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \

@@ -40,6 +40,7 @@ struct agent {
     struct expiry *expiry;
     struct metrics *metrics;
     struct published *published;
+    size_t damaged_told; /* how many, of records that cannot be read */
     /* A driver domain's agent; of the others above only loop, config, qmp,
      * records and recovery are there then.  Else NULL. */
     struct backend *backend;

@@ -4,15 +4,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "agent/backend_answer.h"
 #include "agent/backend_job.h"
 #include "agent/base/alloc.h"
+#include "agent/base/child.h"
 #include "agent/base/log.h"
 #include "agent/recovery.h"
 #include "agent/snapshot.h"
@@ -21,6 +24,12 @@
 #include "agent/store/read.h"
 
 #define PROTOCOL "1"
+
+/* The watches' tokens. */
+#define DOMID "domid"
+#define JOBS  "jobs"
+
+#define LOOK_AGAIN_MS 50u
 
 struct entry {
     struct backend_job *job;
@@ -31,7 +40,10 @@ struct entry {
 struct backend {
     struct agent *agent;
     struct store *store;
+    struct event *again; /* looks once more */
+    struct event *sigchld;
     char *folder; /* of the jobs; NULL until this domain's domid is known */
+    bool ready;   /* on this connection; jobs are watched */
     TAILQ_HEAD(, entry) entries;
 };
 
@@ -74,12 +86,37 @@ static bool read_phase(struct backend *backend, const char *folder,
     return known;
 }
 
+/* Two acts of a rescan at once would undo one another's work. */
+static bool must_wait(struct backend *backend, const char *folder)
+{
+    char *uuid = store_read(backend_xs(backend), folder, "uuid");
+    bool rescans = uuid != NULL && store_read_is(backend_xs(backend), folder,
+                                                 "operation", "rescan");
+    struct timeval later = clock_timeval(LOOK_AGAIN_MS);
+    const struct entry *entry;
+    bool waits = false;
+
+    TAILQ_FOREACH(entry, &backend->entries, link)
+    {
+        waits = waits || (rescans && backend_job_rescans(entry->job, uuid));
+    }
+    if (waits) {
+        event_add(backend->again, &later);
+    }
+    free(uuid);
+    return waits;
+}
+
 static void look(struct backend *backend, const char *id)
 {
     char *folder = xasprintf("%s/%s", backend->folder, id);
     struct entry *entry = find(backend, id);
     enum backend_phase phase;
 
+    if (entry == NULL && must_wait(backend, folder)) {
+        free(folder);
+        return;
+    }
     if (read_phase(backend, folder, &phase) && request_id_is_valid(id)) {
         if (entry == NULL) {
             add(backend, backend_job_new(backend->agent, id, folder, phase));
@@ -124,11 +161,15 @@ static void look_at_all(struct backend *backend)
 
 /* ---- xenstore ---- */
 
-static void on_watch(const char *path, const char *token, void *arg)
+static void on_again(evutil_socket_t fd, short events, void *arg)
 {
-    (void)path;
-    (void)token;
-    look_at_all(arg);
+    struct backend *backend = arg;
+
+    (void)fd;
+    (void)events;
+    if (backend_xs(backend) != NULL) {
+        look_at_all(backend);
+    }
 }
 
 static bool advertise(struct backend *backend, struct error *err)
@@ -147,36 +188,69 @@ static bool advertise(struct backend *backend, struct error *err)
     return ok;
 }
 
-static void on_connected(void *arg)
+static void become_ready(struct backend *backend)
 {
-    struct backend *backend = arg;
-    struct xs_handle *xs = backend_xs(backend);
-    char *domid = xs_read(xs, XBT_NULL, "domid", NULL);
     struct error err = {0};
 
-    if (domid == NULL) {
-        LOG_ERROR("cannot read this domain's domid in xenstore: %s",
+    if (!advertise(backend, &err)) {
+        LOG_ERROR("%s", err.message);
+    } else if (!store_watch(backend->store, backend->folder, JOBS)) {
+        LOG_ERROR("cannot watch %s in xenstore: %s", backend->folder,
                   strerror(errno));
+    } else {
+        backend->ready = true;
+        LOG_NOTICE("ready for jobs in %s", backend->folder);
+        sd_notify(0, "READY=1");
+    }
+}
+
+/* Domain 0 names it when it makes the domain known, which is later than the
+ * connection where xenstored was started anew: until then it is waited for. */
+static void learn_domid(struct backend *backend)
+{
+    char *domid = xs_read(backend_xs(backend), XBT_NULL, "domid", NULL);
+
+    if (domid == NULL) {
+        LOG_WARN("xenstore does not name this domain's domid yet: %s",
+                 strerror(errno));
         return;
     }
     free(backend->folder);
     backend->folder = xasprintf("%s/backends/%s",
                                 backend->agent->config.xenstore.root, domid);
     free(domid);
-    if (!advertise(backend, &err)) {
-        LOG_ERROR("%s", err.message);
-    } else if (!xs_watch(xs, backend->folder, "jobs")) {
-        LOG_ERROR("cannot watch %s in xenstore: %s", backend->folder,
+    become_ready(backend);
+}
+
+static void on_connected(void *arg)
+{
+    struct backend *backend = arg;
+
+    /* The event comes at once, and whenever it is written. */
+    if (!store_watch(backend->store, "domid", DOMID)) {
+        LOG_ERROR("cannot watch this domain's domid in xenstore: %s",
                   strerror(errno));
-    } else {
-        LOG_NOTICE("ready for jobs in %s", backend->folder);
-        sd_notify(0, "READY=1");
     }
 }
 
+/* Jobs wait until it is back, or are gone with it. */
 static void on_lost(void *arg)
 {
-    (void)arg; /* jobs wait until it is back, or are gone with it */
+    struct backend *backend = arg;
+
+    backend->ready = false;
+}
+
+static void on_watch(const char *path, const char *token, void *arg)
+{
+    struct backend *backend = arg;
+
+    (void)path;
+    if (strcmp(token, DOMID) == 0 && !backend->ready) {
+        learn_domid(backend);
+    } else if (strcmp(token, JOBS) == 0) {
+        look_at_all(backend);
+    }
 }
 
 static const struct store_listener listener = {
@@ -184,6 +258,22 @@ static const struct store_listener listener = {
     .on_lost = on_lost,
     .on_watch = on_watch,
 };
+
+/* ---- children ---- */
+
+/* Signals merge, so all that have exited.  There is no libxl to have others. */
+static void on_sigchld(evutil_socket_t number, short events, void *arg)
+{
+    int status;
+    pid_t pid;
+
+    (void)number;
+    (void)events;
+    (void)arg;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        child_reaped(pid, status);
+    }
+}
 
 /* ---- life ---- */
 
@@ -199,6 +289,9 @@ struct backend *backend_new(struct agent *agent)
     struct backend *backend = xcalloc(1, sizeof(*backend));
 
     backend->agent = agent;
+    backend->again = evtimer_new(agent->loop, on_again, backend);
+    backend->sigchld = evsignal_new(agent->loop, SIGCHLD, on_sigchld, backend);
+    event_add(backend->sigchld, NULL);
     TAILQ_INIT(&backend->entries);
     recovery_load(agent->recovery, take_up, backend);
     backend->store =
@@ -222,6 +315,8 @@ void backend_free(struct backend *backend)
         drop(backend, entry);
     }
     store_free(backend->store);
+    event_free(backend->again);
+    event_free(backend->sigchld);
     free(backend->folder);
     free(backend);
 }
@@ -232,7 +327,8 @@ bool backend_is_busy(const struct backend *backend)
 
     TAILQ_FOREACH(entry, &backend->entries, link)
     {
-        if (backend_job_is_busy(entry->job)) {
+        if (backend_job_is_busy(entry->job) &&
+            !backend_job_copies(entry->job)) {
             return true;
         }
     }

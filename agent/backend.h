@@ -2,8 +2,8 @@
 /*
  * The agent of a driver domain (`role: backend`): it takes its domain's disks'
  * part in a snapshot that somebody in domain 0 takes of another domain.  No
- * libxl, no hypercall: xenstore as any domain may use it, and the QMP sockets
- * of the QEMUs that `xl devd` starts.
+ * libxl: xenstore as any domain may use it, the QMP sockets of the QEMUs that
+ * `xl devd` starts, and for a rescan the rings that guests grant to them.
  *
  * Domain 0 writes a job below <root>/backends/<this domain>/, which this domain
  * may read, and what is to be done next into its key `phase`; the answers go
@@ -28,7 +28,8 @@ struct backend *backend_new(struct agent *agent);
 /* Jobs under way are left as they are, for the next one. */
 void backend_free(struct backend *backend);
 
-/* Whether a job is at work, and does not only wait for a word. */
+/* Whether a job is at work that is to be waited for: not one that only waits
+ * for a word itself, or that QEMU goes on with. */
 bool backend_is_busy(const struct backend *backend);
 
 /* NULL while there is no connection. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/backend_rescan.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/vdev.h"
@@ -50,7 +51,8 @@ static bool read_guest(struct xs_handle *xs, const char *folder,
     char text[16], *end;
     unsigned long domid;
 
-    if (snapshot->request.operation != REQUEST_CREATE) {
+    if (snapshot->request.operation != REQUEST_CREATE &&
+        snapshot->request.operation != REQUEST_RESCAN) {
         return true;
     }
     if (!read_text(xs, folder, "guest", text, sizeof(text), err)) {
@@ -84,12 +86,22 @@ static bool read_bytes(struct xs_handle *xs, const char *below,
                      "virtual-bytes is \"%.20s\" instead of a size", text);
 }
 
+static uint64_t read_written(struct xs_handle *xs, const char *below)
+{
+    char *text = store_read(xs, below, "written");
+    uint64_t ns = text == NULL ? 0 : strtoull(text, NULL, 10);
+
+    free(text);
+    return ns;
+}
+
 /* Of a delete: its file may only be the state that is named. */
 static bool read_files(struct xs_handle *xs, const char *below,
                        struct snapshot_disk *disk, struct error *err)
 {
     disk->abandoned = store_read(xs, below, "remove");
     disk->restore_overlay = store_read(xs, below, "restore-overlay");
+    disk->written_ns = read_written(xs, below);
     if (disk->abandoned != NULL && strcmp(disk->abandoned, disk->path) != 0) {
         return error_set(err, ERR_INVALID_REQUEST,
                          "remove names another image than path");
@@ -116,6 +128,29 @@ static bool read_more(struct xs_handle *xs, const char *below,
     return true;
 }
 
+static bool is_file_name(const char *text)
+{
+    char *path = xasprintf("/%s", text);
+    bool is = strchr(text, '/') == NULL && request_path_is_plain(path);
+
+    free(path);
+    return is;
+}
+
+/* What its overlays are to be called. */
+static bool read_names(struct xs_handle *xs, const char *below,
+                       struct snapshot_disk *disk, struct error *err)
+{
+    disk->wanted_path = store_read(xs, below, "overlay");
+    disk->stem = store_read(xs, below, "stem");
+    return (disk->wanted_path == NULL ||
+            request_path_is_plain(disk->wanted_path) ||
+            error_set(err, ERR_INVALID_REQUEST,
+                      "its overlay is no plain absolute path")) &&
+           (disk->stem == NULL || is_file_name(disk->stem) ||
+            error_set(err, ERR_INVALID_REQUEST, "its stem is no file name"));
+}
+
 static bool read_disk(struct xs_handle *xs, const char *folder,
                       const char *vdev, enum request_operation operation,
                       struct snapshot_disk *disk, struct error *err)
@@ -139,15 +174,11 @@ static bool read_disk(struct xs_handle *xs, const char *folder,
     if (ok) {
         disk->path = xstrdup(path);
         disk->format = xstrdup(format);
-        disk->wanted_path = store_read(xs, below, "overlay");
         disk->rule = format_rule_find(disk->backend, disk->format, err);
         ok = disk->rule != NULL;
     }
-    ok = ok && (disk->wanted_path == NULL ||
-                request_path_is_plain(disk->wanted_path) ||
-                error_set(err, ERR_INVALID_REQUEST,
-                          "its overlay is no plain absolute path"));
-    ok = ok && read_more(xs, below, operation, disk, err);
+    ok = ok && read_names(xs, below, disk, err) &&
+         read_more(xs, below, operation, disk, err);
     free(below);
     return ok || error_prefix(err, "disk %s: ", disk->vdev);
 }
@@ -181,7 +212,7 @@ static bool read_operation(struct xs_handle *xs, const char *folder,
                            struct snapshot *snapshot, struct error *err)
 {
     static const enum request_operation known[] = {
-        REQUEST_CREATE, REQUEST_REVERT, REQUEST_DELETE};
+        REQUEST_CREATE, REQUEST_REVERT, REQUEST_DELETE, REQUEST_RESCAN};
     char *text = store_read(xs, folder, "operation");
     bool found = text == NULL;
 
@@ -195,12 +226,16 @@ static bool read_operation(struct xs_handle *xs, const char *folder,
     free(text);
     return found || error_set(err, ERR_UNSUPPORTED_OPERATION,
                               "operation: this version takes part in create, "
-                              "revert and delete");
+                              "revert, delete and rescan");
 }
 
+/* Whatever is not of a disk: a rescan is of no snapshot. */
 static bool read_name(struct xs_handle *xs, const char *folder,
                       struct snapshot *snapshot, struct error *err)
 {
+    if (snapshot->request.operation == REQUEST_RESCAN) {
+        return backend_rescan_read_act(xs, folder, snapshot, err);
+    }
     return read_text(xs, folder, "name", snapshot->name, sizeof(snapshot->name),
                      err) &&
            (snapshot_name_is_valid(snapshot->name) ||
@@ -220,7 +255,9 @@ bool backend_read_job(struct xs_handle *xs, const char *folder,
            read_name(xs, folder, snapshot, err) &&
            read_uuid(xs, folder, snapshot, err) &&
            read_guest(xs, folder, snapshot, err) &&
-           read_disks(xs, folder, snapshot, err);
+           read_disks(xs, folder, snapshot, err) &&
+           (snapshot->request.operation != REQUEST_RESCAN ||
+            backend_rescan_read_disks(xs, folder, snapshot, err));
 }
 
 void backend_read_left(struct xs_handle *xs, const char *folder,
@@ -268,6 +305,14 @@ static void add_mark(struct keys *keys, const struct snapshot_disk *disk,
     free(key);
 }
 
+static void add_written(struct keys *keys, const struct snapshot_disk *disk)
+{
+    char *key = xasprintf("disks/%s/written", disk->vdev);
+
+    keys_add(keys, key, "%" PRIu64, disk->written_ns);
+    free(key);
+}
+
 static char *answer_folder(const char *id)
 {
     return xasprintf(BACKEND_FOLDER "/jobs/%s", id);
@@ -278,16 +323,27 @@ void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
 {
     char *folder = answer_folder(snapshot->id);
     struct keys keys = {0};
+    bool rescans = snapshot->request.operation == REQUEST_RESCAN;
     struct error why;
 
     keys_remove(&keys, "error");
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
+    if (rescans && files && !backend_rescan_add_answer(&keys, snapshot)) {
+        error_set(&why, ERR_UNSUPPORTED_DISK,
+                  "an image's path is longer than what can be told to another "
+                  "domain");
+        keys_dispose(&keys);
+        state = "undone";
+        err = &why;
+    }
+    for (size_t i = 0; i < snapshot->disk_count && !rescans; i++) {
         if (files) {
             add_disk(&keys, &snapshot->disks[i]);
         } else if (snapshot->disks[i].overlay_stays) {
             add_mark(&keys, &snapshot->disks[i], "stays");
         } else if (snapshot->disks[i].abandoned_removed) {
             add_mark(&keys, &snapshot->disks[i], "removed");
+        } else if (snapshot->disks[i].written_ns != 0) {
+            add_written(&keys, &snapshot->disks[i]);
         }
     }
     if (err != NULL && err->code != ERR_NONE) {
@@ -300,6 +356,22 @@ void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
     } else {
         LOG_ERROR("%s cannot answer \"%s\": %s", snapshot->label, state,
                   why.message);
+    }
+    keys_dispose(&keys);
+    free(folder);
+}
+
+void backend_tell_progress(struct xs_handle *xs,
+                           const struct snapshot *snapshot, unsigned int look,
+                           uint64_t done, uint64_t total)
+{
+    char *folder = answer_folder(snapshot->id);
+    struct keys keys = {0};
+    struct error err;
+
+    keys_add(&keys, "progress", "%u %" PRIu64 " %" PRIu64, look, done, total);
+    if (xs != NULL && !keys_commit(xs, folder, &keys, NULL, NULL, &err)) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
     }
     keys_dispose(&keys);
     free(folder);

@@ -27,6 +27,12 @@ void backend_read_left(struct xs_handle *xs, const char *folder,
 void backend_answer(struct xs_handle *xs, const struct snapshot *snapshot,
                     const char *state, bool files, const struct error *err);
 
+/* Under way: how far it is; `look` differs from that of the last time, so that
+ * one that is not stuck can be told from one that is. */
+void backend_tell_progress(struct xs_handle *xs,
+                           const struct snapshot *snapshot, unsigned int look,
+                           uint64_t done, uint64_t total);
+
 /* Removes all that was answered. */
 void backend_forget_answer(struct xs_handle *xs, const char *id);
 

@@ -5,15 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/backend.h"
 #include "agent/backend_answer.h"
+#include "agent/backend_offline.h"
+#include "agent/backend_part_rescan.h"
+#include "agent/backend_rescan.h"
 #include "agent/backend_revert.h"
+#include "agent/backend_socket.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/image_written.h"
+#include "agent/hold.h"
 #include "agent/recovery.h"
+#include "agent/snapshot_host.h"
 
 #define SECONDS(n) ((n)*1000u)
 
@@ -52,39 +59,24 @@ static void answer(const struct backend_job *job, const char *state, bool files,
 
 /* ---- the recipe ---- */
 
-/* Where there is none, no wrapper is in QEMU's place. */
-static void find_socket(struct operation *operation)
-{
-    const struct snapshot *snapshot = snapshot_of(operation);
-    const struct qmp_settings *qmp = &snapshot->agent->qmp;
-    char *path = xasprintf("%s/%s%u", qmp->socket_folder, qmp->socket_name,
-                           snapshot->guest.domid);
-    struct error err = {0};
-
-    if (access(path, F_OK) != 0) {
-        error_set(&err, ERR_UNSUPPORTED_DISK,
-                  "the QEMU that serves domain %u here has no QMP socket %s: "
-                  "`xl devd` gives it none; put qemu-devd in QEMU's place as "
-                  "xensnapd(8) says, and start the guest anew",
-                  snapshot->guest.domid, path);
-    }
-    free(path);
-    operation_step_done(operation, &err);
-}
-
 /* Waits until `phase` is said. */
-static void await(struct operation *operation, enum backend_phase phase,
-                  const char *state, bool files)
+static void hear(struct operation *operation, enum backend_phase phase)
 {
     struct backend_job *job = job_of(operation);
 
-    answer(job, state, files, NULL);
     if (job->phase >= phase) {
         operation_step_done(operation, NULL);
     } else {
         job->awaiting = true;
         job->awaited = phase;
     }
+}
+
+static void await(struct operation *operation, enum backend_phase phase,
+                  const char *state, bool files)
+{
+    answer(job_of(operation), state, files, NULL);
+    hear(operation, phase);
 }
 
 static void await_switch(struct operation *operation)
@@ -97,9 +89,24 @@ static void await_switch(struct operation *operation)
     await(operation, BACKEND_SWITCH, "prepared", true);
 }
 
+/* QEMU has left the images, and nobody writes to them from now on.  The guest,
+ * which stands still until all have switched, does not wait for the flush of
+ * these times.  Domain 0's record may be on disk before it: a power cut in
+ * between leaves one that refuses a delete, and loses nothing. */
 static void await_commit(struct operation *operation)
 {
-    await(operation, BACKEND_COMMIT, "switched", false);
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        disk->written_ns = image_written_ns(disk->path);
+    }
+    answer(job_of(operation), "switched", false, NULL);
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        image_settled_ns(snapshot->disks[i].path);
+    }
+    hear(operation, BACKEND_COMMIT);
 }
 
 static void await_revert(struct operation *operation)
@@ -166,7 +173,7 @@ static void keep_until_told(struct operation *operation)
 /* clang-format off */
 static const struct step recipe[] = {
     { "find-socket", "looking for QEMU's socket",
-          find_socket, NULL, NULL, SECONDS(10), 1, 0 },
+          backend_find_socket, NULL, NULL, SECONDS(10), 1, 0 },
     { "inspect-disks", "asking QEMU for the disks' chains",
           disks_inspect, NULL, NULL, SECONDS(60), 20, 0 },
     { "make-overlays", "making the overlays",
@@ -213,6 +220,12 @@ static bool reverts(const struct backend_job *job)
     return job->snapshot->request.operation == REQUEST_REVERT;
 }
 
+/* One word and its answer. */
+static bool rescans(const struct backend_job *job)
+{
+    return job->snapshot->request.operation == REQUEST_RESCAN;
+}
+
 /* ---- its end ---- */
 
 static void finish(struct backend_job *job, const char *state,
@@ -220,7 +233,7 @@ static void finish(struct backend_job *job, const char *state,
 {
     job->ended = true;
     recovery_forget(job->snapshot);
-    answer(job, state, false, err);
+    answer(job, state, rescans(job) && err == NULL, err);
 }
 
 static void on_finished(struct operation *operation)
@@ -229,7 +242,7 @@ static void on_finished(struct operation *operation)
     const struct error *err = &operation->error;
 
     if (err->code == ERR_NONE) {
-        finish(job, "committed", NULL);
+        finish(job, rescans(job) ? "prepared" : "committed", NULL);
         return;
     }
     LOG_NOTICE("%s %s: %s", job->snapshot->label, error_code_name(err->code),
@@ -237,60 +250,13 @@ static void on_finished(struct operation *operation)
     finish(job, "undone", reason(job));
 }
 
-/* ---- what the engine asks of its host ---- */
-
-static uint64_t host_now(struct operation *operation)
-{
-    (void)operation;
-    return clock_monotonic_ms();
-}
-
-static void host_arm_timer(struct operation *operation, uint64_t ms)
-{
-    struct timeval wait = clock_timeval(ms);
-
-    if (ms == UINT64_MAX) {
-        event_del(snapshot_of(operation)->timer);
-    } else {
-        event_add(snapshot_of(operation)->timer, &wait);
-    }
-}
-
-static void host_defer(struct operation *operation)
-{
-    event_active(snapshot_of(operation)->deferred, EV_TIMEOUT, 0);
-}
-
-static void host_on_progress(struct operation *operation)
-{
-    (void)operation; /* there is nobody to be told */
-}
-
 static const struct operation_host host = {
-    .now_ms = host_now,
-    .arm_timer = host_arm_timer,
-    .defer = host_defer,
-    .on_progress = host_on_progress,
+    .now_ms = snapshot_host_now_ms,
+    .arm_timer = snapshot_host_arm_timer,
+    .defer = snapshot_host_defer,
+    .on_progress = snapshot_host_ignore_progress,
     .on_finished = on_finished,
 };
-
-static void on_deferred(evutil_socket_t fd, short events, void *arg)
-{
-    struct backend_job *job = arg;
-
-    (void)fd;
-    (void)events;
-    operation_on_deferred(&job->snapshot->operation);
-}
-
-static void on_timer(evutil_socket_t fd, short events, void *arg)
-{
-    struct backend_job *job = arg;
-
-    (void)fd;
-    (void)events;
-    operation_on_timer(&job->snapshot->operation);
-}
 
 /* ---- its life ---- */
 
@@ -302,8 +268,11 @@ static void choose_recipe(struct backend_job *job)
         [REQUEST_REVERT] = revert,
         [REQUEST_DELETE] = delete,
     };
+    const struct snapshot *snapshot = job->snapshot;
 
-    job->snapshot->operation.steps = recipes[job->snapshot->request.operation];
+    job->snapshot->operation.steps =
+        rescans(job) ? backend_rescan_recipe(snapshot->rescan_act)
+                     : recipes[snapshot->request.operation];
 }
 
 static struct backend_job *job_make(struct agent *agent,
@@ -315,8 +284,7 @@ static struct backend_job *job_make(struct agent *agent,
     job->snapshot = snapshot;
     snapshot->agent = agent;
     snapshot->backend_job = job;
-    snapshot->timer = evtimer_new(agent->loop, on_timer, job);
-    snapshot->deferred = evtimer_new(agent->loop, on_deferred, job);
+    snapshot_host_make_events(snapshot);
     snprintf(snapshot->label, sizeof(snapshot->label), "job=%s", snapshot->id);
     snapshot->operation =
         (struct operation){.host = &host, .label = snapshot->label};
@@ -369,12 +337,10 @@ struct backend_job *backend_job_new(struct agent *agent, const char *id,
                                     const char *folder,
                                     enum backend_phase phase)
 {
-    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct snapshot *snapshot = snapshot_new();
     struct backend_job *job;
     struct error err;
 
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", id);
     job = job_make(agent, snapshot);
     if (phase != BACKEND_PREPARE) {
@@ -493,6 +459,18 @@ bool backend_job_is_busy(const struct backend_job *job)
     return !job->ended && !job->resumed && !job->awaiting && !job->keeping;
 }
 
+bool backend_job_rescans(const struct backend_job *job, const char *vm_uuid)
+{
+    return rescans(job) && backend_job_is_busy(job) &&
+           strcmp(job->snapshot->guest.uuid, vm_uuid) == 0;
+}
+
+bool backend_job_copies(const struct backend_job *job)
+{
+    return rescans(job) && rescan_act_copies(job->snapshot->rescan_act) &&
+           backend_job_is_busy(job);
+}
+
 bool backend_job_gone(struct backend_job *job)
 {
     if (!job->gone) {
@@ -505,6 +483,10 @@ bool backend_job_gone(struct backend_job *job)
                  job->snapshot->label);
     }
     job->gone = true;
+    if (backend_job_copies(job)) {
+        operation_cancel(&job->snapshot->operation, ERR_CANCELLED,
+                         "its folder is gone");
+    }
     if (backend_job_is_busy(job)) {
         backend_forget_left(job->snapshot);
         return false;
@@ -515,6 +497,11 @@ bool backend_job_gone(struct backend_job *job)
 
 void backend_job_free(struct backend_job *job)
 {
+    if (job->snapshot->merge_job != NULL) {
+        block_job_leave(job->snapshot->merge_job);
+    }
+    backend_offline_abandon(job->snapshot);
+    hold_free(job->snapshot->hold);
     snapshot_free(job->snapshot);
     free(job);
 }

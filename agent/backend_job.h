@@ -71,6 +71,15 @@ bool backend_job_gone(struct backend_job *job);
 
 bool backend_job_is_busy(const struct backend_job *job);
 
+/* Whether it is at work on a rescan of that domain's disks: another must not
+ * begin before that has ended, though nobody waits for it any more. */
+bool backend_job_rescans(const struct backend_job *job, const char *vm_uuid);
+
+/* Whether that is copying images, which may take hours: QEMU goes on by itself,
+ * and it is followed again by the next agent, or the next job; qemu-img is
+ * killed, and they begin anew. */
+bool backend_job_copies(const struct backend_job *job);
+
 void backend_job_free(struct backend_job *job);
 
 #endif

@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/backend_answer.h"
+#include "agent/backend_part_rescan.h"
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/overlay_stem.h"
 #include "agent/record_steps.h"
 #include "agent/store/keys.h"
 #include "agent/store/paths.h"
@@ -19,6 +22,12 @@
 
 /* A chain that no QEMU opens. */
 #define DEPTH_MAX 1000000
+
+/* Times timeouts.backend: a disk may stand still for minutes, and begin anew
+ * with an agent or a QEMU, but not for ever.  Nor is it copied by the byte. */
+#define ADVANCE_MIN (UINT64_C(1) << 20)
+#define STALLED_MAX 10u
+#define RESETS_MAX  64u
 
 static char *own_folder(uint32_t domid)
 {
@@ -61,12 +70,42 @@ void backend_part_dispose(struct backend_part *part)
 {
     free(part->job);
     free(part->answers);
+    free(part->progress);
+}
+
+/* Each disk begins at nothing. */
+static bool count_copied(struct backend_part *part, uint64_t copied)
+{
+    if (copied < part->copied) {
+        part->resets++;
+        part->copied = copied;
+    }
+    if (copied - part->copied >= ADVANCE_MIN) {
+        part->stalled = 0;
+        part->copied = copied;
+    } else {
+        part->stalled++;
+    }
+    return part->stalled <= STALLED_MAX && part->resets <= RESETS_MAX;
+}
+
+bool backend_part_gets_on(struct xs_handle *xs, struct backend_part *part)
+{
+    char *told = store_read(xs, part->answers, "progress");
+    bool is_news = told != NULL && (part->progress == NULL ||
+                                    strcmp(told, part->progress) != 0);
+    uint64_t copied;
+
+    free(part->progress);
+    part->progress = told;
+    return is_news && sscanf(told, "%*u %" SCNu64, &copied) == 1 &&
+           count_copied(part, copied);
 }
 
 bool backend_part_serves(const struct backend_part *part,
                          const struct snapshot_disk *disk)
 {
-    return snapshot_takes(disk) && disk->driver != NULL &&
+    return snapshot_takes(disk) && disk->driver != NULL && !disk->left_alone &&
            strcmp(disk->driver_uuid, part->uuid) == 0;
 }
 
@@ -90,6 +129,20 @@ static void add(struct keys *keys, const char *vdev, const char *key,
     free(path);
 }
 
+/* What the records tell of the names of images, and the driver domain cannot
+ * know. */
+static void add_stem(struct keys *keys, const struct snapshot *snapshot,
+                     const struct snapshot_disk *disk)
+{
+    char *stem = overlay_stem(snapshot->agent->records, snapshot->guest.uuid,
+                              disk->driver, disk->path);
+
+    if (stem != NULL) {
+        add(keys, disk->vdev, "stem", stem);
+    }
+    free(stem);
+}
+
 static void add_bytes(struct keys *keys, const struct snapshot_disk *disk)
 {
     char *bytes = xasprintf("%" PRIu64, disk->virtual_bytes);
@@ -105,6 +158,12 @@ static void add_files(struct keys *keys, const struct snapshot_disk *disk)
     }
     if (disk->restore_overlay != NULL) {
         add(keys, disk->vdev, "restore-overlay", disk->restore_overlay);
+    }
+    if (disk->written_ns != 0) {
+        char *written = xasprintf("%" PRIu64, disk->written_ns);
+
+        add(keys, disk->vdev, "written", written);
+        free(written);
     }
 }
 
@@ -124,12 +183,16 @@ static bool fill(const struct backend_part *part,
     enum request_operation operation = snapshot->request.operation;
 
     keys_add(keys, "uuid", "%s", snapshot->guest.uuid);
-    keys_add(keys, "name", "%s", snapshot->name);
     if (operation != REQUEST_CREATE) {
         keys_add(keys, "operation", "%s", request_operation_name(operation));
     } else {
         keys_add(keys, "guest", "%" PRIu32, snapshot->guest.domid);
         keys_add(keys, "restore", "%d", snapshot->request.memory);
+    }
+    if (operation == REQUEST_RESCAN) {
+        backend_part_fill_rescan(keys, snapshot);
+    } else {
+        keys_add(keys, "name", "%s", snapshot->name);
     }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
@@ -137,15 +200,24 @@ static bool fill(const struct backend_part *part,
         if (!backend_part_serves(part, disk)) {
             continue;
         }
+        if (operation == REQUEST_RESCAN) {
+            if (!backend_part_fill_held(keys, snapshot, disk, err)) {
+                return false;
+            }
+            continue;
+        }
         if (!fits(disk, err)) {
             return false;
         }
         add(keys, disk->vdev, "path", disk->path);
         add(keys, disk->vdev, "format", disk->format);
+        if (operation == REQUEST_DELETE) {
+            add_files(keys, disk);
+            continue;
+        }
+        add_stem(keys, snapshot, disk);
         if (operation == REQUEST_REVERT) {
             add_bytes(keys, disk);
-        } else if (operation == REQUEST_DELETE) {
-            add_files(keys, disk);
         }
         if (disk->wanted_path != NULL) {
             add(keys, disk->vdev, "overlay", disk->wanted_path);
@@ -181,6 +253,9 @@ bool backend_part_give(struct xs_handle *xs, struct backend_part *part,
     struct keys keys = {0};
     bool ok = make_folder(xs, part, err) && fill(part, snapshot, &keys, err);
 
+    if (ok && snapshot->request.operation == REQUEST_RESCAN) {
+        backend_part_forget_others(xs, part, snapshot->guest.uuid);
+    }
     if (ok) {
         part->given = true;
         ok = keys_commit(xs, part->job, &keys, NULL, NULL, err);
@@ -418,6 +493,20 @@ bool backend_part_take_files(struct xs_handle *xs,
         }
     }
     return true;
+}
+
+void backend_part_take_written(struct xs_handle *xs,
+                               const struct backend_part *part,
+                               struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (backend_part_serves(part, disk)) {
+            read_number(xs, part, disk, "written", INT64_MAX,
+                        &disk->written_ns);
+        }
+    }
 }
 
 void backend_part_take_stays(struct xs_handle *xs,

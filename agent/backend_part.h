@@ -23,6 +23,11 @@ struct backend_part {
     bool given;          /* there may be a job */
     bool told_to_switch; /* or may have been */
     bool over;           /* nothing is to be said any more */
+    /* of a merge: what it told when it was last waited for in vain */
+    char *progress;
+    uint64_t copied;      /* then, or when that last was worth a word, */
+    unsigned int stalled; /* so often since that it was not, */
+    unsigned int resets;  /* and so often it had fallen */
 };
 
 /* What it says, told from what it may say. */
@@ -36,6 +41,11 @@ enum part_state {
     PART_UNDONE,
     PART_NONSENSE
 };
+
+/* Of one that has not answered: whether it has told of progress since this was
+ * asked last.  A megabyte more is some; that it works on the same ones is some
+ * for a while only. */
+bool backend_part_gets_on(struct xs_handle *xs, struct backend_part *part);
 
 /* Whether an agent of this protocol says that it is there. */
 bool backend_part_is_offered(struct xs_handle *xs, uint32_t domid);
@@ -69,6 +79,12 @@ enum part_state backend_part_look(struct xs_handle *xs,
 bool backend_part_take_files(struct xs_handle *xs,
                              const struct backend_part *part,
                              struct snapshot *snapshot, struct error *err);
+
+/* Of one that has switched: since when nobody writes to the images that its
+ * disks were on, where it tells. */
+void backend_part_take_written(struct xs_handle *xs,
+                               const struct backend_part *part,
+                               struct snapshot *snapshot);
 
 /* Of one that is put back: the disks that are not. */
 void backend_part_take_stays(struct xs_handle *xs,

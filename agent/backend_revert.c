@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/base/log.h"
+#include "agent/disk/image_written.h"
 #include "agent/disk/open_files.h"
 #include "agent/snapshot.h"
 
@@ -78,12 +79,25 @@ static bool is_gone(const char *path)
            errno == ENOENT;
 }
 
+/* Not a snapshot's state on which somebody ran the domain, by a file that still
+ * names it. */
+static bool is_as_it_was(const struct snapshot_disk *disk, const char *path,
+                         struct error *err)
+{
+    return path != disk->abandoned ||
+           !image_was_written(path, disk->written_ns) ||
+           error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "it was written to since it holds the snapshot's state, "
+                     "as by the domain if it was started on that; remove it if "
+                     "nobody needs it");
+}
+
 /* What xl restored the domain on holds its writes. */
 static bool file_may_go(const struct snapshot *snapshot,
                         const struct snapshot_disk *disk, const char *path,
                         struct error *err)
 {
-    return may_go(snapshot, path, err) &&
+    return may_go(snapshot, path, err) && is_as_it_was(disk, path, err) &&
            (path != disk->restore_overlay || image_overlay_is_empty(path) ||
             error_set(err, ERR_SNAPSHOT_IN_USE,
                       "it holds what a domain wrote that xl restored from the "

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "agent/backend_part_rescan.h"
 #include "agent/backends_private.h"
 #include "agent/base/alloc.h"
 #include "agent/store/socket.h"
@@ -56,7 +57,7 @@ static void find_parts(struct backends *backends)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && disk->driver != NULL &&
+        if (snapshot_takes(disk) && disk->driver != NULL && !disk->left_alone &&
             !has_part(backends, disk)) {
             add_part(backends, disk, domid_of(snapshot, disk->driver_uuid));
         }
@@ -181,6 +182,25 @@ bool backends_take_files(struct backends *backends, struct error *err)
     return true;
 }
 
+void backends_take_written(struct backends *backends)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        backend_part_take_written(backends->xs, &backends->parts[i],
+                                  backends->snapshot);
+    }
+}
+
+bool backends_take_chains(struct backends *backends, struct error *err)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (!backend_part_take_chain(backends->xs, &backends->parts[i],
+                                     backends->snapshot, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void backends_withdraw(struct backends *backends)
 {
     for (size_t i = 0; i < backends->count; i++) {
@@ -200,11 +220,21 @@ void backends_end_waiting(struct backends *backends, const struct error *err)
     then(backends, &own);
 }
 
+/* A rescan's pause may be over before. */
+static uint64_t limit_ms(const struct snapshot *snapshot)
+{
+    uint64_t limit = snapshot->agent->config.timeouts.backend_ms;
+
+    return snapshot->request.operation == REQUEST_RESCAN &&
+                   snapshot->answer_ms < limit
+               ? snapshot->answer_ms
+               : limit;
+}
+
 void backends_begin_waiting(struct backends *backends, enum backend_phase told,
                             backends_then *then)
 {
-    struct timeval limit =
-        clock_timeval(backends->snapshot->agent->config.timeouts.backend_ms);
+    struct timeval limit = clock_timeval(limit_ms(backends->snapshot));
 
     backends->then = then;
     backends->told = told;
@@ -318,9 +348,13 @@ static void complain(const struct backends *backends, struct error *err)
         if (!has_answered(backends, part, err)) {
             error_set(err, ERR_TIMEOUT,
                       "driver domain \"%s\" has not answered to \"%s\" within "
-                      "timeouts.backend (%g s); look whether its agent runs",
+                      "%s (%g s); look whether its agent runs",
                       part->name, backend_phase_name(backends->told),
-                      snapshot->agent->config.timeouts.backend_ms / 1000.0);
+                      limit_ms(snapshot) <
+                              snapshot->agent->config.timeouts.backend_ms
+                          ? "what was left of timeouts.max-pause"
+                          : "timeouts.backend",
+                      (double)limit_ms(snapshot) / 1000.0);
         }
     }
 }
@@ -446,6 +480,33 @@ static void look_at_all(struct backends *backends)
     }
 }
 
+/* Copying takes its time: whoever tells of progress is waited for. */
+static bool get_on(struct backends *backends)
+{
+    struct error err = {0};
+
+    if (backends->snapshot->request.operation != REQUEST_RESCAN ||
+        !rescan_act_copies(backends->snapshot->rescan_act)) {
+        return false;
+    }
+    for (size_t i = 0; i < backends->count; i++) {
+        struct backend_part *part = &backends->parts[i];
+
+        if (!has_answered(backends, part, &err) &&
+            !backend_part_gets_on(backends->xs, part)) {
+            return false;
+        }
+    }
+    return err.code == ERR_NONE;
+}
+
+static void wait_on(struct backends *backends)
+{
+    struct timeval limit = clock_timeval(limit_ms(backends->snapshot));
+
+    event_add(backends->limit, &limit);
+}
+
 static void on_limit(evutil_socket_t fd, short events, void *arg)
 {
     struct backends *backends = arg;
@@ -455,6 +516,8 @@ static void on_limit(evutil_socket_t fd, short events, void *arg)
     (void)events;
     if (is_going_back(backends)) {
         backends_leave_late(backends);
+    } else if (get_on(backends)) {
+        wait_on(backends);
     } else {
         complain(backends, &err);
         backends_end_waiting(backends, &err);

@@ -64,6 +64,12 @@ void backends_give_up(struct backends *backends);
 /* Takes over what prepared parts answer. */
 bool backends_take_files(struct backends *backends, struct error *err);
 
+/* Once they have switched: since when nobody writes to the images. */
+void backends_take_written(struct backends *backends);
+
+/* Of a rescan: takes over what those of the act under way answer. */
+bool backends_take_chains(struct backends *backends, struct error *err);
+
 /* Takes all jobs away. */
 void backends_withdraw(struct backends *backends);
 

@@ -7,7 +7,7 @@
 #include "agent/backends_steps.h"
 #include "agent/driver_images.h"
 #include "agent/record_steps.h"
-#include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change.h"
 
 void backends_check(struct operation *operation)
 {
@@ -124,12 +124,18 @@ void backends_conclude(struct operation *operation)
 
 /* ---- delete ---- */
 
+static bool is_to_remove(const struct snapshot_disk *disk)
+{
+    return disk->driver != NULL &&
+           (disk->abandoned != NULL || disk->restore_overlay != NULL);
+}
+
 static bool are_all_removed(const struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->driver != NULL && !disk->abandoned_removed) {
+        if (is_to_remove(disk) && !disk->abandoned_removed) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
                              "disk %s: driver domain \"%.80s\" has not removed "
                              "the snapshot's images, in use or not; the log of "

@@ -23,13 +23,7 @@ static bool refuse(struct error *err, const struct snapshot_disk *disk,
                      server == NULL ? "which is gone" : server->name, why);
 }
 
-static bool has_expiry(const struct request_expiry *expiry)
-{
-    return expiry->at_s != 0 || expiry->after_s != 0;
-}
-
-/* Answers to an earlier job must not be taken for answers to this one. */
-static void choose_job_id(struct snapshot *snapshot)
+void backends_choose_job_id(struct snapshot *snapshot)
 {
     uint64_t number = 0;
 
@@ -54,11 +48,6 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
                            &unknown)) {
         return refuse(err, disk, NULL, "and nobody can be asked for its part");
     }
-    if (snapshot->request.operation != REQUEST_CREATE) {
-        return refuse(err, disk, &server,
-                      "and this version rescans those that domain 0 serves; "
-                      "leave it out by naming the others in disks");
-    }
     if (xs == NULL || !backend_part_is_offered(xs, disk->backend_domid)) {
         return refuse(err, disk, &server,
                       "and no xensnapd with `role: backend` is ready there; "
@@ -69,10 +58,13 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
         return refuse(err, disk, &server,
                       "and taken only where it is named in disks");
     }
-    if (has_expiry(&snapshot->request.expires)) {
-        return refuse(err, disk, &server,
-                      "and a snapshot of it is deleted only with keep-files=1; "
-                      "leave out expires");
+    if (snapshot->request.operation == REQUEST_RESCAN &&
+        snapshot->rule != NULL && !snapshot->rule->any_folder) {
+        return error_set(err, ERR_PATH_NOT_ALLOWED,
+                         "disk %s: which images its chain may lead to in "
+                         "another domain no policy says; let domain 0 ask for "
+                         "this rescan",
+                         disk->vdev);
     }
     if (!disk->external) {
         return refuse(err, disk, &server,
@@ -87,7 +79,7 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
     }
     disk->driver = xstrdup(server.name);
     disk->driver_uuid = xstrdup(server.uuid);
-    choose_job_id(snapshot);
+    backends_choose_job_id(snapshot);
     return true;
 }
 
@@ -113,7 +105,7 @@ bool backends_can_be_asked(struct snapshot *snapshot,
                          disk->vdev, disk->driver);
     }
     disk->driver_uuid = xstrdup(server.uuid);
-    choose_job_id(snapshot);
+    backends_choose_job_id(snapshot);
     return true;
 }
 
@@ -204,6 +196,7 @@ static void on_switched(struct backends *backends, const struct error *err)
     struct error own = *err;
 
     if (own.code == ERR_NONE) {
+        backends_take_written(backends);
         for_each_disk(backends_snapshot(backends), count_overlay, &own);
     }
     end_step(backends, &own);

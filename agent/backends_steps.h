@@ -34,6 +34,10 @@ bool backends_can_take(struct snapshot *snapshot, struct snapshot_disk *disk,
 bool backends_can_be_asked(struct snapshot *snapshot,
                            struct snapshot_disk *disk, struct error *err);
 
+/* Unless there is one: answers to an earlier job must not be taken for answers
+ * to this one. */
+void backends_choose_job_id(struct snapshot *snapshot);
+
 operation_act backends_prepare;
 operation_act backends_undo;
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
@@ -16,9 +15,12 @@
 #include "agent/finished.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
+#include "agent/left_images.h"
+#include "agent/left_suspended.h"
 #include "agent/leftovers.h"
 #include "agent/metrics.h"
 #include "agent/publish.h"
+#include "agent/readiness.h"
 #include "agent/recovery.h"
 #include "agent/result.h"
 #include "agent/snapshot.h"
@@ -89,8 +91,13 @@ static void on_removed(const char *id, void *arg)
     struct snapshot *snapshot = dispatcher_find(agent->dispatcher, id);
 
     finished_remove(agent->dispatcher->finished, id);
-    if (snapshot != NULL) {
-        request_orphan(snapshot);
+    if (snapshot == NULL) {
+        return;
+    }
+    request_orphan(snapshot);
+    /* A revert takes a domain's own folder away with the old domain: behind the
+     * commit only a cancel that somebody wrote can be meant. */
+    if (!snapshot->operation.committed) {
         give_up(snapshot, ERR_CANCELLED, "the request was removed");
     }
 }
@@ -191,6 +198,22 @@ static bool is_in_work(const char *path, void *arg)
     return holds_name(agent->holds, path);
 }
 
+static void let_go(const char *uuid, void *arg)
+{
+    left_suspended_let_go(arg, uuid);
+}
+
+static void look_for_leftovers(struct agent *agent)
+{
+    char *left = left_images_folder(agent->config.store.folder);
+
+    metrics_set_leftovers(
+        agent->metrics, leftovers_report(agent->config.store.memory_folder,
+                                         agent->config.store.disk_folder, left,
+                                         agent->records, is_in_work, agent));
+    free(left);
+}
+
 static void on_connected(void *arg)
 {
     struct agent *agent = arg;
@@ -203,20 +226,31 @@ static void on_connected(void *arg)
     if (!agent->dispatcher->recovered) {
         agent->dispatcher->recovered = true;
         recovery_load(agent->recovery, request_recover, agent);
-        metrics_set_leftovers(
-            agent->metrics,
-            leftovers_report(agent->config.store.memory_folder,
-                             agent->config.store.disk_folder, agent->records,
-                             is_in_work, agent));
+        recovery_each_aside(agent->recovery, let_go, agent);
+        look_for_leftovers(agent);
     }
     expiry_look_soon(agent->expiry);
 }
 
 static void on_watching(void *arg)
 {
+    struct agent *agent = arg;
+
     LOG_NOTICE("ready");
-    publish_state(arg, "ready");
-    sd_notify(0, "READY=1");
+    publish_state(agent, "ready");
+    readiness_begin(agent->dispatcher->readiness);
+}
+
+static void on_root_removed(void *arg)
+{
+    struct agent *agent = arg;
+
+    if (publish_everything(agent)) {
+        publish_state(agent,
+                      agent->dispatcher->draining ? "draining" : "ready");
+    } else {
+        publish_gone(agent); /* by which the root is seen to lack it still */
+    }
 }
 
 /* All requests are gone with xenstored's memory: what only waited is
@@ -256,6 +290,7 @@ static void on_domain_change(void *arg)
 const struct watch_listener dispatch_listener = {
     .on_connected = on_connected,
     .on_watching = on_watching,
+    .on_root_removed = on_root_removed,
     .on_lost = on_lost,
     .on_request = request_take,
     .on_misnamed = on_misnamed,
@@ -300,6 +335,7 @@ struct dispatcher *dispatcher_new(struct agent *agent)
     dispatcher->queue = queue_new(&limits, request_on_turn, dispatcher);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
     dispatcher->renew_timer = evtimer_new(agent->loop, on_renew_timer, agent);
+    dispatcher->readiness = readiness_new(agent);
     return dispatcher;
 }
 
@@ -312,6 +348,7 @@ void dispatcher_free(struct dispatcher *dispatcher)
         request_forget(TAILQ_FIRST(&dispatcher->all));
     }
     event_free(dispatcher->renew_timer);
+    readiness_free(dispatcher->readiness);
     finished_free(dispatcher->finished);
     queue_free(dispatcher->queue);
     free(dispatcher);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/hold.h"
@@ -23,11 +22,9 @@
 static struct snapshot *take_up(struct agent *agent,
                                 const struct raw_request *raw)
 {
-    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct snapshot *snapshot = snapshot_new();
 
     snapshot->requester = raw->requester;
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->key);
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->key);
     clock_utc(snapshot->queued_at);
@@ -46,6 +43,13 @@ static const char *value_of(const struct raw_request *raw, const char *key)
     return NULL;
 }
 
+/* While a request is at work, its domain may be suspended, or gone for a
+ * moment: what is asked meanwhile finds out in its turn what there is. */
+static bool is_in_work(const struct snapshot *snapshot, const char *uuid)
+{
+    return queue_has(snapshot->agent->dispatcher->queue, uuid);
+}
+
 /* A domain that this host does not run, but that has snapshots. */
 static bool find_inactive(struct snapshot *snapshot, struct error *err)
 {
@@ -58,7 +62,8 @@ static bool find_inactive(struct snapshot *snapshot, struct error *err)
         return false;
     }
     if (snapshot->request.operation != REQUEST_REVERT &&
-        snapshot->request.operation != REQUEST_DELETE) {
+        snapshot->request.operation != REQUEST_DELETE &&
+        !is_in_work(snapshot, uuid)) {
         return error_set(err, ERR_DOMAIN_INACTIVE,
                          "domain \"%s\" has snapshots but is not running; "
                          "start it first",
@@ -91,6 +96,7 @@ static bool check_domain(struct snapshot *snapshot, struct error *err)
 
     return !snapshot->running || request->operation == REQUEST_REVERT ||
            request->operation == REQUEST_DELETE ||
+           is_in_work(snapshot, snapshot->guest.uuid) ||
            guest_is_active(&snapshot->guest, err);
 }
 
@@ -125,6 +131,7 @@ static void arm_time_limit(struct snapshot *snapshot)
         ms = snapshot->agent->config.timeouts.request_ms;
     }
     if (ms != 0) {
+        snapshot->allowed_ms = ms;
         snapshot->deadline_ms = clock_monotonic_ms() + ms;
         wait = clock_timeval(ms);
         event_add(snapshot->timer, &wait);
@@ -232,7 +239,7 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
         arm_time_limit(snapshot);
         /* Before anything else is looked at: a request without a state is one
          * that was written anew (watch.c). */
-        request_tell_taken(snapshot);
+        request_begin(snapshot);
         metrics_changed(agent->metrics);
     }
     raw_request_dispose(raw);
@@ -245,15 +252,13 @@ static struct snapshot *take_up_own(struct agent *agent, const char *id,
                                     enum request_operation operation,
                                     const char *vm_uuid)
 {
-    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct snapshot *snapshot = snapshot_new();
 
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", id);
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
     snapshot->request.operation = operation;
     snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
              vm_uuid);
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
     clock_utc(snapshot->queued_at);
     request_register(agent, snapshot);
     request_orphan(snapshot);

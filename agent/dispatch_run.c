@@ -15,10 +15,13 @@
 #include "agent/finished.h"
 #include "agent/hold.h"
 #include "agent/kept_note.h"
+#include "agent/left_images.h"
 #include "agent/metrics.h"
+#include "agent/publish.h"
 #include "agent/recovery.h"
+#include "agent/recovery_decide.h"
 #include "agent/result.h"
-#include "agent/snapshot.h"
+#include "agent/snapshot_host.h"
 #include "agent/snapshot_ops.h"
 #include "agent/store/paths.h"
 #include "agent/supervise.h"
@@ -27,7 +30,8 @@
  * milliseconds needs no progress, and each telling costs four round trips. */
 #define TELL_AFTER_MS 100u
 
-#define DELIVER_AGAIN_MS 1000u
+#define DELIVER_AGAIN_MS    1000u
+#define FORGET_AGAIN_MAX_MS (10u * 60u * 1000u)
 
 /* A domain that is being restarted has its turn once it is there again. */
 #define RESTART_LOOK_US 100000
@@ -68,14 +72,37 @@ void request_orphan(struct snapshot *snapshot)
 
 void request_forget(struct snapshot *snapshot)
 {
+    struct dispatcher *dispatcher = snapshot->agent->dispatcher;
+
     request_orphan(snapshot);
-    TAILQ_REMOVE(&snapshot->agent->dispatcher->all, snapshot, link);
+    if (dispatcher->beginning == snapshot) {
+        dispatcher->beginning = NULL;
+    }
+    TAILQ_REMOVE(&dispatcher->all, snapshot, link);
     snapshot_free(snapshot);
+}
+
+/* Nobody waits for the result any more, with which it would have been.  False:
+ * once more, as for record_publish(). */
+static bool publish_alone(struct snapshot *snapshot)
+{
+    struct error err;
+    bool ok = publish_vm(snapshot->agent, snapshot->guest.uuid, &err);
+
+    if (!ok) {
+        LOG_ERROR("%s: %s", snapshot->label, err.message);
+    }
+    if (!ok && snapshot->patience > 0) {
+        snapshot->patience--;
+        return false;
+    }
+    snapshot->unpublished = false;
+    return true;
 }
 
 /* A requester waits for the result, and a note that stays would let the next
  * agent do all of this again: what cannot be written now is tried until it
- * can. */
+ * can, of the note ever more seldom. */
 static bool deliver(struct snapshot *snapshot)
 {
     struct agent *agent = snapshot->agent;
@@ -90,18 +117,33 @@ static bool deliver(struct snapshot *snapshot)
                      agent->config.xenstore.keep_finished_ms);
     }
     snapshot->told = true;
+    if (snapshot->unpublished && !publish_alone(snapshot)) {
+        return false;
+    }
     return recovery_forget(snapshot);
+}
+
+static uint32_t next_wait_ms(const struct snapshot *snapshot)
+{
+    uint32_t twice = 2 * snapshot->end_wait_ms;
+
+    if (!snapshot->note_refused || twice == 0) {
+        return DELIVER_AGAIN_MS;
+    }
+    return twice < FORGET_AGAIN_MAX_MS ? twice : FORGET_AGAIN_MAX_MS;
 }
 
 static void end(struct snapshot *snapshot)
 {
-    struct timeval later = clock_timeval(DELIVER_AGAIN_MS);
+    struct timeval later;
 
     if (deliver(snapshot)) {
         request_forget(snapshot);
-    } else {
-        event_add(snapshot->timer, &later);
+        return;
     }
+    snapshot->end_wait_ms = next_wait_ms(snapshot);
+    later = clock_timeval(snapshot->end_wait_ms);
+    event_add(snapshot->timer, &later);
 }
 
 static void tell_end(const struct snapshot *snapshot, const struct error *err)
@@ -129,6 +171,7 @@ void request_finish(struct snapshot *snapshot, const struct error *err)
         queue_remove(snapshot->agent->dispatcher->queue, &snapshot->job);
     }
     event_del(snapshot->teller);
+    snapshot_leave_qemu(snapshot);
     end(snapshot);
 }
 
@@ -139,14 +182,10 @@ static void on_operation_finished(struct operation *operation)
     struct error err = operation->error.code == ERR_NONE ? snapshot->failure
                                                          : operation->error;
 
-    if (operation->undo_error.code != ERR_NONE) {
-        char what[sizeof(err.message)];
-
-        snprintf(what, sizeof(what), "%s", err.message);
-        snprintf(err.message, sizeof(err.message),
-                 "%.200s; and putting things back failed: %.270s", what,
-                 operation->undo_error.message);
+    if (err.code != ERR_NONE) {
+        left_images_note(snapshot);
     }
+    snapshot_host_add_undo_error(operation, &err);
     kept_note_settle(snapshot, &err);
     dispatcher->running--;
     request_finish(snapshot, err.code == ERR_NONE ? NULL : &err);
@@ -157,27 +196,27 @@ static void on_operation_finished(struct operation *operation)
 
 /* ---- what the engine asks of its host ---- */
 
-static uint64_t host_now(struct operation *operation)
+static void go_on_soon(struct snapshot *snapshot)
 {
-    (void)operation;
-    return clock_monotonic_ms();
-}
-
-static void host_arm_timer(struct operation *operation, uint64_t ms)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct timeval wait = clock_timeval(ms);
-
-    if (ms == UINT64_MAX) {
-        event_del(snapshot->timer);
-    } else {
-        event_add(snapshot->timer, &wait);
-    }
+    snapshot->goes_on = true;
+    snapshot_host_defer(&snapshot->operation);
 }
 
 static void host_defer(struct operation *operation)
 {
-    event_active(snapshot_of(operation)->deferred, EV_TIMEOUT, 0);
+    go_on_soon(snapshot_of(operation));
+}
+
+/* A request that its first step refuses is never `running`: that step changes
+ * nothing, so nothing has to be known of it after a crash. */
+static void tell_running(struct snapshot *snapshot)
+{
+    if (!snapshot->told_running && !snapshot->recovered &&
+        !snapshot->orphaned && snapshot->operation.state == OPERATION_RUNNING &&
+        snapshot->operation.current > 0) {
+        snapshot->told_running = true;
+        result_write_state(snapshot, "running");
+    }
 }
 
 static void host_on_progress(struct operation *operation)
@@ -185,6 +224,7 @@ static void host_on_progress(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct timeval wait = clock_timeval(TELL_AFTER_MS);
 
+    tell_running(snapshot);
     if (!event_pending(snapshot->teller, EV_TIMEOUT, NULL)) {
         event_add(snapshot->teller, &wait);
     }
@@ -197,8 +237,8 @@ static bool host_note(struct operation *operation, struct error *err)
 
 static const struct operation_host operation_host = {
     .note = host_note,
-    .now_ms = host_now,
-    .arm_timer = host_arm_timer,
+    .now_ms = snapshot_host_now_ms,
+    .arm_timer = snapshot_host_arm_timer,
     .defer = host_defer,
     .on_progress = host_on_progress,
     .on_finished = on_operation_finished,
@@ -217,7 +257,8 @@ static void on_teller(evutil_socket_t fd, short events, void *arg)
 
 /* ---- running ---- */
 
-/* One look is enough where the domain still is where it was. */
+/* One look is enough where the domain still is where it was.  Where nobody can
+ * tell, it counts as running: its first step will say so. */
 static bool is_running(const struct snapshot *snapshot)
 {
     struct guests *guests = snapshot->agent->guests;
@@ -227,7 +268,8 @@ static bool is_running(const struct snapshot *snapshot)
 
     return (known->domid != 0 &&
             guest_glance(guests, known->domid, known->uuid) != GUEST_IS_GONE) ||
-           guests_find(guests, known->uuid, &guest, &err);
+           guests_find(guests, known->uuid, &guest, &err) ||
+           err.code != ERR_NO_SUCH_DOMAIN;
 }
 
 /* The recipe was looked up when the request came in: it is there. */
@@ -236,7 +278,7 @@ static void prepare_operation(struct snapshot *snapshot)
     struct error err;
 
     /* It may have been started or shut down while the request waited. */
-    if (!snapshot->recovered) {
+    if (!snapshot->recovered && !snapshot->just_seen) {
         snapshot->running = is_running(snapshot);
     }
     snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
@@ -252,44 +294,17 @@ static void prepare_operation(struct snapshot *snapshot)
     metrics_changed(snapshot->agent->metrics);
 }
 
-static void tell_start(struct snapshot *snapshot)
-{
-    clock_utc(snapshot->started_at);
-    result_write_state(snapshot, "running");
-}
-
-/* A request that need not wait is told so at once: to be `queued` for a moment
- * would cost as much as to be told that it runs. */
-void request_tell_taken(struct snapshot *snapshot)
-{
-    if (snapshot->has_turn) {
-        tell_start(snapshot);
-    } else {
-        result_write_state(snapshot, "queued");
-    }
-}
-
-/* Its turn came when the agent was told to end: it waits for the next one. */
-static void tell_waiting(struct snapshot *snapshot)
-{
-    if (!snapshot->recovered && snapshot->started_at[0] != '\0') {
-        snapshot->started_at[0] = '\0';
-        result_write_state(snapshot, "queued");
-    }
-}
-
 static void start(struct snapshot *snapshot)
 {
     uint64_t now = clock_monotonic_ms();
 
     event_del(snapshot->timer);
-    if (snapshot->started_at[0] == '\0') {
-        tell_start(snapshot);
-    }
+    clock_utc(snapshot->started_at);
     prepare_operation(snapshot);
     if (snapshot->deadline_ms != 0) {
         snapshot->operation.timeout_ms =
             snapshot->deadline_ms > now ? snapshot->deadline_ms - now : 1;
+        snapshot->operation.allowed_ms = snapshot->allowed_ms;
     }
     operation_start(&snapshot->operation);
 }
@@ -315,6 +330,26 @@ static bool restart_permits(const struct snapshot *snapshot, struct error *err)
                      snapshot->guest.name);
 }
 
+/* As for a domain that is being restarted, where nobody can tell yet what has
+ * become of this one. */
+static void take_up(struct snapshot *snapshot)
+{
+    static const struct timeval later = {.tv_usec = RESTART_LOOK_US};
+    struct error err;
+
+    if (recovery_find_domain(snapshot, &err)) {
+        prepare_operation(snapshot);
+        recovery_begin(snapshot);
+        return;
+    }
+    if (!snapshot->complained) {
+        LOG_ERROR("request %s of domain \"%s\" was interrupted, and waits: %s",
+                  snapshot->id, snapshot->guest.name, err.message);
+        snapshot->complained = true;
+    }
+    event_add(snapshot->deferred, &later);
+}
+
 static void on_deferred(evutil_socket_t fd, short events, void *arg)
 {
     static const struct timeval restart_look = {.tv_usec = RESTART_LOOK_US};
@@ -323,24 +358,45 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
 
     (void)fd;
     (void)events;
-    if (snapshot->ended) {
+    snapshot->goes_on = false;
+    /* Waiting when the agent is told to end, it waits for the next one. */
+    if (snapshot->ended || (snapshot->operation.state == OPERATION_IDLE &&
+                            snapshot->agent->dispatcher->draining)) {
         return;
     }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
-    } else if (snapshot->agent->dispatcher->draining) {
-        tell_waiting(snapshot);
     } else if (waits_for_restart(snapshot)) {
         event_add(snapshot->deferred, &restart_look);
     } else if (snapshot->recovered) {
-        prepare_operation(snapshot);
-        recovery_begin(snapshot);
+        take_up(snapshot);
     } else if (!restart_permits(snapshot, &err) ||
                !holds_permit(snapshot->agent->holds, &snapshot->request,
                              snapshot->guest.uuid, &err)) {
         request_finish(snapshot, &err);
     } else {
         start(snapshot);
+    }
+}
+
+void request_begin(struct snapshot *snapshot)
+{
+    struct dispatcher *dispatcher = snapshot->agent->dispatcher;
+
+    dispatcher->beginning = snapshot;
+    snapshot->just_seen = true;
+    while (dispatcher->beginning != NULL && snapshot->goes_on &&
+           !snapshot->told_running) {
+        event_del(snapshot->deferred);
+        on_deferred(-1, 0, snapshot);
+    }
+    if (dispatcher->beginning == NULL) {
+        return;
+    }
+    dispatcher->beginning = NULL;
+    snapshot->just_seen = false;
+    if (!snapshot->told_running && !snapshot->ended) {
+        result_write_state(snapshot, "queued");
     }
 }
 
@@ -373,8 +429,7 @@ void request_on_turn(struct queue_job *job, void *arg)
     struct snapshot *snapshot = job->owner;
 
     if (!dispatcher->draining) {
-        snapshot->has_turn = true;
-        event_active(snapshot->deferred, EV_TIMEOUT, 0);
+        go_on_soon(snapshot);
     }
 }
 

@@ -22,6 +22,7 @@
 #include "agent/snapshot.h"
 
 struct finished;
+struct readiness;
 
 struct dispatcher {
     struct agent *agent;
@@ -30,10 +31,12 @@ struct dispatcher {
     TAILQ_HEAD(, snapshot) all;
     void *by_id; /* tsearch(3) tree of those whose request still stands */
     size_t running;
-    bool lost;         /* xenstored went away since it was there */
+    struct snapshot *beginning; /* request_begin() is at it; else NULL */
+    bool lost;                  /* xenstored went away since it was there */
     bool renew_wanted; /* libxl's context is still the old xenstored's */
     struct event *renew_timer;
     bool recovered; /* what an earlier agent left was taken up */
+    struct readiness *readiness;
     bool draining;
     dispatcher_on_idle *on_idle;
     void *on_idle_arg;
@@ -63,11 +66,15 @@ struct snapshot *dispatcher_find(struct dispatcher *dispatcher, const char *id);
 void request_register(struct agent *agent, struct snapshot *snapshot);
 
 /* The queue lets it go (domain_queue.h): begins from the loop, for the queue
- * is still at work. */
+ * is still at work, or by request_begin(). */
 void request_on_turn(struct queue_job *job, void *arg);
 
-/* Writes the first state of a request that is in the queue. */
-void request_tell_taken(struct snapshot *snapshot);
+/*
+ * Of a request that is in the queue: begins it if it has its turn, and does not
+ * return before it has a state or is over, and freed.  So one that is refused
+ * at once costs a single transaction.
+ */
+void request_begin(struct snapshot *snapshot);
 
 /* `err` NULL: done.  Frees the request, now or when its result is written. */
 void request_finish(struct snapshot *snapshot, const struct error *err);

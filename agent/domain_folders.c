@@ -33,7 +33,8 @@ struct domain_folders {
     struct guests *guests;
     domain_folders_changed *changed;
     void *arg;
-    struct xs_handle *xs; /* NULL: not connected */
+    struct store *store;  /* NULL: not connected ... */
+    struct xs_handle *xs; /* ... else its own */
     bool watching;        /* for domains that appear */
     TAILQ_HEAD(, entry) entries;
 };
@@ -46,8 +47,8 @@ static const char *const identity[] = {"name", "vm"};
 
 static void set_watch(struct domain_folders *folders, const char *path, bool on)
 {
-    bool ok = on ? xs_watch(folders->xs, path, DOMAIN_FOLDERS_TOKEN)
-                 : xs_unwatch(folders->xs, path, DOMAIN_FOLDERS_TOKEN);
+    bool ok = on ? store_watch(folders->store, path, DOMAIN_FOLDERS_TOKEN)
+                 : store_unwatch(folders->store, path, DOMAIN_FOLDERS_TOKEN);
 
     if (!ok && on && errno != EEXIST) {
         LOG_ERROR("cannot watch %s in xenstore: %s", path, strerror(errno));
@@ -383,13 +384,13 @@ bool domain_folders_exists(const struct domain_folders *folders, uint32_t domid)
     return folders->xs != NULL && exists(folders, XBT_NULL, domid);
 }
 
-void domain_folders_connect(struct domain_folders *folders,
-                            struct xs_handle *xs)
+void domain_folders_connect(struct domain_folders *folders, struct store *store)
 {
-    folders->xs = xs;
+    folders->store = store;
+    folders->xs = store == NULL ? NULL : store_xs(store);
     folders->watching = false;
     forget_all(folders);
-    if (xs != NULL && !is_about_domains(folders->config->policy)) {
+    if (store != NULL && !is_about_domains(folders->config->policy)) {
         guests_each(folders->guests, sweep, folders);
     }
     domain_folders_sync(folders);

@@ -15,10 +15,11 @@
 #define XENSNAPD_DOMAIN_FOLDERS_H
 
 #include <stdbool.h>
-#include <xenstore.h>
+#include <stdint.h>
 
 #include "agent/base/config.h"
 #include "agent/guest/guests.h"
+#include "agent/store/connection.h"
 
 #define DOMAIN_FOLDERS_TOKEN "domain-folders"
 
@@ -35,7 +36,7 @@ void domain_folders_free(struct domain_folders *folders);
 
 /* The connection is new, or NULL and lost. */
 void domain_folders_connect(struct domain_folders *folders,
-                            struct xs_handle *xs);
+                            struct store *store);
 
 /* Domains came or went. */
 void domain_folders_sync(struct domain_folders *folders);

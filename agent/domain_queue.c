@@ -99,6 +99,11 @@ static struct queue_domain *find_domain(const struct queue *queue,
     return found ? *found : NULL;
 }
 
+bool queue_has(const struct queue *queue, const char *key)
+{
+    return find_domain(queue, key) != NULL;
+}
+
 static struct queue_domain *add_domain(struct queue *queue, const char *key)
 {
     struct queue_domain *domain = xcalloc(1, sizeof(*domain));

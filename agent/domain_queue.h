@@ -62,6 +62,9 @@ bool queue_add(struct queue *queue, struct queue_job *job, struct error *err);
 /* A job that is done, or that gives up waiting.  Starts what can start now. */
 void queue_remove(struct queue *queue, struct queue_job *job);
 
+/* Whether there are jobs of that key, running or waiting. */
+bool queue_has(const struct queue *queue, const char *key);
+
 /* Jobs not yet removed, running or waiting. */
 size_t queue_length(const struct queue *queue);
 

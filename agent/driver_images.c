@@ -104,6 +104,19 @@ bool driver_image_is_needless(const struct records *records,
     return needless;
 }
 
+bool driver_image_is_ours(const struct records *records, const char *vm_uuid,
+                          const char *vdev, const char *driver,
+                          const char *path)
+{
+    struct versions versions = {.vdev = vdev, .driver = driver};
+    bool ours;
+
+    records_each_of_vm(records, vm_uuid, collect, &versions);
+    ours = is_listed(&versions, path);
+    free(versions.disks);
+    return ours;
+}
+
 static bool may_be_under_others(const struct versions *versions,
                                 const struct record_disk *disk)
 {

@@ -18,12 +18,18 @@ bool driver_image_is_needless(const struct records *records,
                               const char *vm_uuid, const char *vdev,
                               const char *driver, const char *path);
 
+/* Whether that domain's agent made the image, as far as the records tell. */
+bool driver_image_is_ours(const struct records *records, const char *vm_uuid,
+                          const char *vdev, const char *driver,
+                          const char *path);
+
 /* What becomes of the image that holds a snapshot's state of such a disk if the
  * snapshot is deleted. */
 enum driver_state {
     DRIVER_STATE_GOES,
     DRIVER_STATE_STAYS, /* it is none of ours, or gone by an earlier delete */
-    DRIVER_STATE_NEEDED /* something lies over it, or may */
+    DRIVER_STATE_NEEDED /* something lies over it, or may: its domain can tell
+                         */
 };
 
 enum driver_state driver_state_of(const struct records *records,

@@ -17,11 +17,15 @@
 #include "agent/dispatch.h"
 #include "agent/guest/whole_file.h"
 #include "agent/hold_note.h"
+#include "agent/hold_publish.h"
 #include "agent/request.h"
 #include "agent/sealed_file.h"
 
 /* Until xenstored is there. */
 #define CONNECT_MS 200u
+
+/* Its guest stands still, and nobody has to be waited for any more. */
+#define PAUSED_RETRY_MS 1000u
 
 #define REMOVE_AGAIN_MS 1000u
 
@@ -45,10 +49,15 @@ static void dispose_disk(struct hold_disk *disk)
     free(disk->chain);
     free(disk->path);
     free(disk->format);
+    free(disk->driver);
+    free(disk->driver_uuid);
 }
 
-static void hold_free(struct hold *hold)
+void hold_free(struct hold *hold)
 {
+    if (hold == NULL) {
+        return;
+    }
     for (size_t i = 0; i < hold->disk_count; i++) {
         dispose_disk(&hold->disks[i]);
     }
@@ -66,10 +75,15 @@ static char *note_path(const struct holds *holds, const char *uuid)
 
 bool hold_write(struct hold *hold, struct error *err)
 {
-    char *path = note_path(hold->holds, hold->uuid);
-    char *text = hold_note_encode(hold);
-    bool ok = sealed_file_replace(path, text, err);
+    char *path, *text;
+    bool ok;
 
+    if (hold->holds == NULL) {
+        return true;
+    }
+    path = note_path(hold->holds, hold->uuid);
+    text = hold_note_encode(hold);
+    ok = sealed_file_replace(path, text, err);
     free(text);
     free(path);
     return ok;
@@ -130,6 +144,7 @@ void hold_forget(struct hold *hold)
     if (!remove_note(hold->holds, hold->uuid)) {
         remove_later(hold->holds, hold->uuid);
     }
+    hold_publish(hold->holds->agent, hold, true);
     hold_free(hold);
 }
 
@@ -174,6 +189,13 @@ void hold_set_target(struct hold_disk *disk, const char *path,
     free(old_format);
 }
 
+void hold_set_driver(struct hold_disk *disk, const char *driver,
+                     const char *driver_uuid)
+{
+    disk->driver = driver == NULL ? NULL : xstrdup(driver);
+    disk->driver_uuid = driver == NULL ? NULL : xstrdup(driver_uuid);
+}
+
 /* ---- letting go when the time is over ---- */
 
 void hold_arm(struct hold *hold, uint64_t ms)
@@ -206,18 +228,63 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     }
 }
 
+/* As soon as driver domains need not be waited for any more; where that was of
+ * no use, not at once again. */
+static uint64_t retry_ms(const struct hold *hold)
+{
+    uint64_t patience = hold->paused ? hold_patience_ms(hold) : UINT64_MAX;
+
+    if (patience == 0) {
+        return PAUSED_RETRY_MS;
+    }
+    return patience < HOLD_RETRY_MS ? patience : HOLD_RETRY_MS;
+}
+
 void hold_leave(struct hold *hold)
 {
     uint64_t now = clock_monotonic_ms();
 
     hold->in_use = false;
+    hold_publish(hold->holds->agent, hold, false);
     if (hold->state == HOLD_EXPIRED) {
+        event_del(hold->timer);
         return;
     }
     if (hold->state == HOLD_HELD && hold->deadline_ms > now) {
+        hold->waits_ms = 0; /* it is who asked that the guest waits for */
         hold_arm(hold, hold->deadline_ms - now);
     } else {
-        hold_arm(hold, HOLD_RETRY_MS);
+        hold_arm(hold, retry_ms(hold));
+    }
+}
+
+/* ---- how long driver domains are waited for ---- */
+
+bool hold_has_drivers(const struct hold *hold)
+{
+    for (size_t i = 0; i < hold->disk_count; i++) {
+        if (hold->disks[i].driver != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t hold_patience_ms(const struct hold *hold)
+{
+    uint64_t limit = hold->holds->agent->config.timeouts.max_pause_ms;
+    uint64_t gone = clock_monotonic_ms() - hold->waits_ms;
+
+    if (limit == 0 || hold->waits_ms == 0 || !hold_has_drivers(hold)) {
+        return UINT64_MAX;
+    }
+    return gone < limit ? limit - gone : 0;
+}
+
+void hold_count_pause(struct hold *hold)
+{
+    if (hold->waits_ms == 0) {
+        hold->waits_ms = clock_monotonic_ms();
     }
 }
 
@@ -243,6 +310,11 @@ struct hold *hold_new(struct holds *holds, const struct guest *guest)
     return add(holds, hold);
 }
 
+struct hold *hold_of_job(void)
+{
+    return xcalloc(1, sizeof(struct hold));
+}
+
 struct hold *holds_find(const struct holds *holds, const char *vm_uuid)
 {
     struct hold *hold;
@@ -258,6 +330,9 @@ struct hold *holds_find(const struct holds *holds, const char *vm_uuid)
 
 static bool disk_names(const struct hold_disk *disk, const char *path)
 {
+    if (disk->driver != NULL) {
+        return false; /* its paths are of another domain */
+    }
     for (size_t i = 0; i < disk->depth; i++) {
         if (strcmp(disk->chain[i].path, path) == 0) {
             return true;
@@ -293,6 +368,19 @@ bool holds_permit(const struct holds *holds, const struct request *request,
     return error_set(err, ERR_BUSY,
                      "the domain's disks are held for a rescan; ask for rescan "
                      "with phase=complete or phase=abort first");
+}
+
+void holds_publish(struct holds *holds)
+{
+    struct hold *hold;
+
+    LIST_FOREACH(hold, &holds->all, link)
+    {
+        hold->published = false;
+        if (hold->state != HOLD_TAKING) {
+            hold_publish(holds->agent, hold, false);
+        }
+    }
 }
 
 static bool is_there(const struct hold *hold)

@@ -37,6 +37,11 @@ struct hold_image {
     uint64_t device; /* which file it was: st_dev, st_ino */
     uint64_t inode;
     int64_t written_ns; /* when it was last written to */
+
+    /* In a driver domain, as its agent told when it read the chain anew; not
+     * noted. */
+    bool gone;
+    bool written_to; /* since then */
 };
 
 struct hold_disk {
@@ -44,6 +49,9 @@ struct hold_disk {
     char *path; /* what is opened when it is let go, and its format by libxl's
                    name */
     char *format;
+    char *driver; /* the driver domain that has the images, NULL: none; and its
+                     uuid */
+    char *driver_uuid;
     char image_node[NODE_NAME_SIZE]; /* see root_swap.h */
     char empty_node[NODE_NAME_SIZE]; /* the placeholder */
     uint64_t virtual_bytes;
@@ -61,13 +69,17 @@ struct hold {
     enum hold_state state;
     bool paused;     /* by us: once, to be undone once */
     bool was_paused; /* by somebody else before */
+    bool of_delete;  /* it is for the end of a merge, and nobody else's */
     char
         boot[CLOCK_BOOT_LENGTH + 1]; /* of which its times are; "": not known */
     uint64_t began_ms;               /* when the domain stopped, monotonic */
     uint64_t deadline_ms;            /* monotonic */
+    uint64_t waits_ms; /* since when the guest stands still for driver domains
+                          alone, monotonic; 0: it does not */
     struct hold_disk *disks;
     size_t disk_count;
-    bool in_use; /* an operation is at work on it */
+    bool in_use;    /* an operation is at work on it */
+    bool published; /* hold_publish.h: something stands in xenstore */
     struct event *timer;
 };
 
@@ -88,15 +100,36 @@ bool holds_name(const struct holds *holds, const char *path);
 bool holds_permit(const struct holds *holds, const struct request *request,
                   const char *vm_uuid, struct error *err);
 
+/* All of them, into an xenstore where nothing stands of them. */
+void holds_publish(struct holds *holds);
+
 /* Some domain went away: so did its hold. */
 void holds_look_at_domains(struct holds *holds);
 
 /* A new one, `taking`, in memory only. */
 struct hold *hold_new(struct holds *holds, const struct guest *guest);
+
+/* In a driver domain, where domain 0 has the hold: only what a job tells of it,
+ * never noted. */
+struct hold *hold_of_job(void);
+void hold_free(struct hold *hold);
+
+/* Whether a driver domain has images of its disks. */
+bool hold_has_drivers(const struct hold *hold);
+
+/* How long the guest may still stand still for the sake of driver domains; 0:
+ * no longer.  UINT64_MAX where nothing bounds it. */
+uint64_t hold_patience_ms(const struct hold *hold);
+
+/* Nobody waits for them for longer than timeouts.max-pause from now on. */
+void hold_count_pause(struct hold *hold);
 struct hold_disk *hold_add_disk(struct hold *hold, const char *vdev);
 struct hold_disk *hold_disk_find(const struct hold *hold, const char *vdev);
 void hold_set_target(struct hold_disk *disk, const char *path,
                      const char *format);
+/* `driver` NULL: domain 0 serves it. */
+void hold_set_driver(struct hold_disk *disk, const char *driver,
+                     const char *driver_uuid);
 
 /* The node by which QEMU looks at a chain before the disk is taken. */
 void hold_trial_node(const struct hold_disk *disk, char name[NODE_NAME_SIZE]);

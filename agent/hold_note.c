@@ -11,6 +11,10 @@
 
 #define VERSION 1
 
+/* With disks of driver domains: an agent that does not know of those must not
+ * let the guest go. */
+#define VERSION_WITH_DRIVERS 2
+
 /* More than any domain has. */
 #define ITEMS_MAX 4096
 
@@ -56,6 +60,10 @@ static struct json_object *disk_object(const struct hold_disk *disk)
     add_text(object, "vdev", disk->vdev);
     add_text(object, "path", disk->path);
     add_text(object, "format", disk->format);
+    if (disk->driver != NULL) {
+        add_text(object, "driver", disk->driver);
+        add_text(object, "driver-uuid", disk->driver_uuid);
+    }
     add_text(object, "image-node", disk->image_node);
     add_text(object, "empty-node", disk->empty_node);
     add_number(object, "virtual-bytes", disk->virtual_bytes);
@@ -69,20 +77,26 @@ char *hold_note_encode(const struct hold *hold)
 {
     struct json_object *object = json_object_new_object();
     struct json_object *disks = json_object_new_array();
+    uint64_t version = VERSION;
     char *text;
 
     for (size_t i = 0; i < hold->disk_count; i++) {
         json_object_array_add(disks, disk_object(&hold->disks[i]));
+        if (hold->disks[i].driver != NULL) {
+            version = VERSION_WITH_DRIVERS;
+        }
     }
-    add_number(object, "version", VERSION);
+    add_number(object, "version", version);
     add_text(object, "uuid", hold->uuid);
     add_number(object, "domid", hold->domid);
     add_number(object, "state", hold->state);
     add_flag(object, "paused", hold->paused);
     add_flag(object, "was-paused", hold->was_paused);
+    add_flag(object, "of-delete", hold->of_delete);
     add_text(object, "boot", hold->boot);
     add_number(object, "began", hold->began_ms);
     add_number(object, "deadline", hold->deadline_ms);
+    add_number(object, "waits", hold->waits_ms);
     json_object_object_add(object, "disks", disks);
     text =
         xstrdup(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
@@ -140,6 +154,13 @@ static bool read_chain(struct json_object *list, struct hold_disk *disk)
     return count > 0;
 }
 
+static bool read_driver(struct json_object *object, struct hold_disk *disk)
+{
+    return json_member(object, "driver") == NULL ||
+           (read_text(object, "driver", &disk->driver) &&
+            read_text(object, "driver-uuid", &disk->driver_uuid));
+}
+
 static bool read_disk(struct json_object *object, struct hold_disk *disk)
 {
     disk->virtual_bytes = json_unsigned(object, "virtual-bytes");
@@ -148,6 +169,7 @@ static bool read_disk(struct json_object *object, struct hold_disk *disk)
     return read_chars(object, "vdev", disk->vdev, sizeof(disk->vdev)) &&
            read_text(object, "path", &disk->path) &&
            read_text(object, "format", &disk->format) &&
+           read_driver(object, disk) &&
            read_chars(object, "image-node", disk->image_node,
                       sizeof(disk->image_node)) &&
            read_chars(object, "empty-node", disk->empty_node,
@@ -179,14 +201,17 @@ static bool read_boot(struct json_object *object, struct hold *hold)
 static bool read_hold(struct json_object *object, struct hold *hold)
 {
     uint64_t state = json_unsigned(object, "state");
+    uint64_t version = json_unsigned(object, "version");
 
     hold->domid = (uint32_t)json_unsigned(object, "domid");
     hold->state = (enum hold_state)state;
     hold->paused = json_true(object, "paused");
     hold->was_paused = json_true(object, "was-paused");
+    hold->of_delete = json_true(object, "of-delete");
     hold->began_ms = json_unsigned(object, "began");
     hold->deadline_ms = json_unsigned(object, "deadline");
-    return json_unsigned(object, "version") == VERSION &&
+    hold->waits_ms = json_unsigned(object, "waits");
+    return (version == VERSION || version == VERSION_WITH_DRIVERS) &&
            state <= HOLD_EXPIRED && read_boot(object, hold) &&
            read_chars(object, "uuid", hold->uuid, sizeof(hold->uuid)) &&
            read_disks(json_array(object, "disks"), hold);

@@ -2,10 +2,11 @@
 /*
  * A hold as JSON text, and back.  Pure.
  *
- * The file is one object and its checksum (journal/seal.h): "version", 1, which
- * changes with the meaning of a key and with the numbers of `enum hold_state`,
- * and the members of `struct hold` that have no meaning for one process alone,
- * under the names that hold_note.c gives them.
+ * The file is one object and its checksum (journal/seal.h): "version", 1, or 2
+ * where a driver domain serves one of the disks, which changes with the meaning
+ * of a key and with the numbers of `enum hold_state`, and the members of
+ * `struct hold` that have no meaning for one process alone, under the names
+ * that hold_note.c gives them.
  *
  * A note that is damaged or of another version is logged and renamed to
  * <uuid>.json.aside at start; the domain then stays as it is.

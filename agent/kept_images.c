@@ -2,11 +2,12 @@
 /* What the other records tell of images whose own record goes. */
 #include "agent/kept_images.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change.h"
 
 static bool is_same(const char *one, const char *other)
 {
@@ -46,10 +47,8 @@ static void note_where_it_went(struct record_disk *under,
 
     if (strcmp(last, gone->path) == 0) {
         last = tree_last_image_of(gone, &format);
-        free(under->active);
-        free(under->active_format);
-        under->active = xstrdup(last);
-        under->active_format = xstrdup(format);
+        xreplace(&under->active, last);
+        xreplace(&under->active_format, format);
     }
 }
 
@@ -139,11 +138,9 @@ static bool note_in(struct records *records, const struct record *record,
     return ok;
 }
 
-/* Replacing a record while walking over them is not allowed. */
 struct others {
     const char *name; /* but this one */
-    char **names;
-    size_t count;
+    struct record_names names;
 };
 
 static void add_other(const struct record *record, void *arg)
@@ -151,9 +148,7 @@ static void add_other(const struct record *record, void *arg)
     struct others *others = arg;
 
     if (strcmp(record->name, others->name) != 0) {
-        others->names =
-            xrealloc(others->names, others->count + 1, sizeof(*others->names));
-        others->names[others->count++] = xstrdup(record->name);
+        record_names_add(&others->names, record);
     }
 }
 
@@ -166,13 +161,13 @@ static bool note_in_others(struct records *records, const char *vm_uuid,
 
     record_copy(records_find(records, vm_uuid, name), &going->record);
     records_each_of_vm(records, vm_uuid, add_other, &others);
-    for (size_t i = 0; i < others.count; i++) {
-        ok = ok &&
-             note_in(records, records_find(records, vm_uuid, others.names[i]),
-                     going, err);
-        free(others.names[i]);
+    for (size_t i = 0; i < others.names.count; i++) {
+        ok =
+            ok && note_in(records,
+                          records_find(records, vm_uuid, others.names.names[i]),
+                          going, err);
     }
-    free(others.names);
+    record_names_dispose(&others.names);
     record_dispose(&going->record);
     return ok;
 }

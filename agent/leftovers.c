@@ -2,8 +2,10 @@
 #include "agent/leftovers.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +21,7 @@
 #define MIB (1024 * 1024)
 
 struct sweep {
+    const char *disk_folder;
     const struct records *records;
     struct known_files *known;
     bool looked; /* known_files_look() */
@@ -137,6 +140,16 @@ static bool is_overlay(const char *path)
            info.backing_path[0] != '\0';
 }
 
+static void tell_overlay(struct sweep *sweep, const char *path, off_t bytes)
+{
+    if (!is_named(sweep, path) && is_overlay(path) && !is_known(sweep, path) &&
+        !file_is_in_use(path)) {
+        tell(sweep, NULL, "overlay", path, bytes,
+             "nothing has it open: remove it if no domain's configuration "
+             "names it");
+    }
+}
+
 static void look_at_overlay(struct sweep *sweep, int folder,
                             const char *folder_path, const char *name)
 {
@@ -149,20 +162,47 @@ static void look_at_overlay(struct sweep *sweep, int folder,
         return;
     }
     path = xasprintf("%s/%s", folder_path, name);
-    if (!is_named(sweep, path) && is_overlay(path) && !is_known(sweep, path) &&
-        !file_is_in_use(path)) {
-        tell(sweep, NULL, "overlay", path, status.st_size,
-             "nothing has it open: remove it if no domain's configuration "
-             "names it");
-    }
+    tell_overlay(sweep, path, status.st_size);
     free(path);
 }
 
+/* It is met there. */
+static bool is_in_disk_folder(const struct sweep *sweep, const char *path)
+{
+    size_t length = strlen(sweep->disk_folder);
+
+    return strncmp(path, sweep->disk_folder, length) == 0 &&
+           path[length] == '/' && strchr(path + length + 1, '/') == NULL;
+}
+
+/* A link to one; without it, it has done its duty. */
+static void look_at_left(struct sweep *sweep, int folder,
+                         const char *folder_path, const char *name)
+{
+    char path[PATH_MAX];
+    ssize_t length = readlinkat(folder, name, path, sizeof(path) - 1);
+    struct stat status;
+
+    (void)folder_path;
+    if (length <= 0) {
+        return;
+    }
+    path[length] = '\0';
+    if (stat(path, &status) == 0 && S_ISREG(status.st_mode)) {
+        if (!is_in_disk_folder(sweep, path)) {
+            tell_overlay(sweep, path, status.st_size);
+        }
+    } else if (errno == ENOENT) {
+        unlinkat(folder, name, 0);
+    }
+}
+
 size_t leftovers_report(const char *memory_folder, const char *disk_folder,
-                        const struct records *records,
+                        const char *left_folder, const struct records *records,
                         leftovers_is_used *is_used, void *arg)
 {
     struct sweep sweep = {
+        .disk_folder = disk_folder,
         .records = records,
         .known = known_files_of(records),
         .is_used = is_used,
@@ -171,6 +211,7 @@ size_t leftovers_report(const char *memory_folder, const char *disk_folder,
 
     each_entry(&sweep, AT_FDCWD, memory_folder, memory_folder, look_at_vm);
     each_entry(&sweep, AT_FDCWD, disk_folder, disk_folder, look_at_overlay);
+    each_entry(&sweep, AT_FDCWD, left_folder, left_folder, look_at_left);
     known_files_free(sweep.known);
     return sweep.count;
 }

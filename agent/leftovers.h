@@ -22,14 +22,16 @@ typedef bool leftovers_is_used(const char *path, void *arg);
  *   that neither a record nor `is_used` knows,
  * - overlay in `disk_folder`, where those over block devices are, of which the
  *   same is true, which lies under no known image, and which no process has
- *   open.
+ *   open,
+ * - overlay to which there is a link in `left_folder` (left_images.h), as well.
+ *   A link that leads nowhere any more goes.
  *
  * Returns how many, without those that may be of a snapshot whose record cannot
  * be read: of these it is told as well, in other words.  A VM's folder that is
  * empty goes, so not while an operation is under way.
  */
 size_t leftovers_report(const char *memory_folder, const char *disk_folder,
-                        const struct records *records,
+                        const char *left_folder, const struct records *records,
                         leftovers_is_used *is_used, void *arg);
 
 #endif

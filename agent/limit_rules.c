@@ -45,7 +45,7 @@ const char *limit_suggestion(const struct records *records, const char *vm_uuid,
 {
     const char *name = records_current(records, vm_uuid);
     size_t left = records_count_of_vm(records, vm_uuid);
-    const char *oldest = NULL;
+    const char *oldest = NULL, *oldest_of_schedule = NULL;
 
     for (; name != NULL && left > 0; left--) {
         const struct record *record = records_find(records, vm_uuid, name);
@@ -55,10 +55,12 @@ const char *limit_suggestion(const struct records *records, const char *vm_uuid,
         }
         if (has_overlay(record, vdev) && !is_branching(records, record)) {
             oldest = record->name;
+            oldest_of_schedule =
+                record->schedule != NULL ? oldest : oldest_of_schedule;
         }
         name = record->parent;
     }
-    return oldest;
+    return oldest_of_schedule != NULL ? oldest_of_schedule : oldest;
 }
 
 /* The way out, put behind the message. */

@@ -20,7 +20,8 @@ bool limit_depth(const struct records *records, const char *vm_uuid,
 
 /*
  * The oldest snapshot from `current` upwards that can be merged away, so that
- * the chain of `vdev` (NULL: any) gets shorter: where no branches part.  NULL:
+ * the chain of `vdev` (NULL: any) gets shorter: where no branches part.  What
+ * was made by hand is only suggested where no schedule has made one.  NULL:
  * there is none.
  */
 const char *limit_suggestion(const struct records *records, const char *vm_uuid,

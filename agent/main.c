@@ -231,6 +231,7 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
     if (agent->backend == NULL) {
         dispatcher_reconfigure(agent->dispatcher);
         watch_policy_changed(agent->watch);
+        publish_limits(agent);
         metrics_changed(agent->metrics);
     }
     LOG_NOTICE("settings read again from %s", program->config_path);
@@ -286,6 +287,7 @@ static bool start_services(struct program *program, struct error *err)
     agent->qmp = qmp_of_libxl;
     if (agent->config.role == ROLE_BACKEND) {
         agent->qmp.socket_name = "qmp-devd-";
+        agent->qmp.lock_name = "qmp-devd-lock"; /* nobody else's */
     }
     apply_timeouts(agent);
     agent->loop = event_base_new();
@@ -400,6 +402,8 @@ static bool run(const struct options *options)
         config_dispose(&agent->config);
         return fail(&err);
     }
+    /* A daemon has another stderr. */
+    log_configure(agent->config.log.target, agent->config.log.level);
     /* QEMU, xenstored and the log may hang up on us at any moment. */
     signal(SIGPIPE, SIG_IGN);
     ok = take_lock(&program, &err) && start_services(&program, &err);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "agent/base/log.h"
 
@@ -77,11 +78,28 @@ static bool can_stop(const struct operation *operation)
            !has_failed(operation);
 }
 
+static bool turns_back(const struct operation *operation)
+{
+    return operation->committed &&
+           (current_step(operation)->flags & STEP_TURNS_BACK);
+}
+
+/* Behind the commit: the step under way, or the one that comes next. */
+static bool hears_cancel(const struct operation *operation)
+{
+    size_t at = operation->current + (operation->ended ? 1 : 0);
+
+    return operation->steps[at].flags & STEP_TURNS_BACK;
+}
+
 bool operation_cancel(struct operation *operation, enum error_code code,
                       const char *message)
 {
+    bool too_late = operation->committed &&
+                    !(code == ERR_CANCELLED && hears_cancel(operation));
+
     assert(!operation->inside);
-    if (operation->committed || !can_stop(operation))
+    if (too_late || !can_stop(operation))
         return false;
     error_set(&operation->stop, code, "%s", message);
     stop(operation);
@@ -105,7 +123,10 @@ void operation_on_timer(struct operation *operation)
         error_set(&operation->stop, ERR_TIMEOUT,
                   "the request took longer than the %g s it is allowed; it was "
                   "at the step %s",
-                  (double)operation->timeout_ms / 1000.0, step->name);
+                  (double)(operation->allowed_ms ? operation->allowed_ms
+                                                 : operation->timeout_ms) /
+                      1000.0,
+                  step->name);
         stop(operation);
     } else {
         arm_timer(operation);
@@ -138,8 +159,10 @@ void operation_report(struct operation *operation, unsigned int percent)
         return;
     if (percent > 100)
         percent = 100;
-    if (to > from)
+    if (to > from && from + (to - from) * percent / 100 > operation->progress)
         raise_progress(operation, from + (to - from) * percent / 100);
+    else
+        operation->host->on_progress(operation);
 }
 
 /* ---- one act: a step or its undo ---- */
@@ -238,10 +261,13 @@ static void fail(struct operation *operation, const struct error *reason,
     begin_undo(operation, ran);
 }
 
-/* The step's own words only matter if nobody had told it to give up. */
+/* The step's own words only matter if nobody had told it to give up, or if it
+ * has made something of that. */
 static const struct error *reason_of_failure(const struct operation *operation)
 {
-    return is_stopped(operation) ? &operation->stop : &operation->pending;
+    return is_stopped(operation) && !turns_back(operation)
+               ? &operation->stop
+               : &operation->pending;
 }
 
 static void note_success(struct operation *operation)
@@ -287,7 +313,9 @@ static void step_ended(struct operation *operation)
         note_late_error(operation);
     else
         note_success(operation);
-    operation->stop.code = ERR_NONE; /* the commit came first */
+    /* The commit came first. */
+    if (operation->stop.code != ERR_CANCELLED || !hears_cancel(operation))
+        operation->stop.code = ERR_NONE;
     operation->current++;
     begin_step(operation);
 }
@@ -304,7 +332,7 @@ static void begin_step(struct operation *operation)
         finish(operation);
         return;
     }
-    if (is_stopped(operation)) {
+    if (is_stopped(operation) && !operation->committed) {
         fail(operation, &operation->stop,
              operation->current == 0 && operation->anew ? 1
                                                         : operation->current);
@@ -323,7 +351,10 @@ static void begin_step(struct operation *operation)
     operation->step_deadline_ms =
         step->deadline_ms ? now_ms(operation) + step->deadline_ms : NEVER;
     call_act(operation, step->run);
-    arm_timer(operation);
+    if (is_stopped(operation))
+        stop(operation); /* it turns back */
+    else
+        arm_timer(operation);
 }
 
 void operation_start(struct operation *operation)
@@ -334,6 +365,18 @@ void operation_start(struct operation *operation)
         operation->timeout_ms ? now_ms(operation) + operation->timeout_ms
                               : NEVER;
     defer(operation);
+}
+
+bool operation_find_step(const struct step *steps, const char *name,
+                         size_t *ret_index)
+{
+    for (size_t i = 0; steps[i].name != NULL; i++) {
+        if (strcmp(steps[i].name, name) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
 }
 
 void operation_recover_anew(struct operation *operation)

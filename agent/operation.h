@@ -10,10 +10,10 @@
  * Before the committing step is done a failure undoes in reverse order, the
  * failing step included (its effect is unknown): an undo looks at what is
  * there instead of assuming, and is called at most once.  After it there is
- * only forward: cancel and the request's time limit are no longer heard, and a
- * failing step is noted (operation->late_error) but the others still run,
- * unless the step is one that `must` succeed: then the operation ends there as
- * failed, undoing nothing.
+ * only forward: cancel and the request's time limit are no longer heard (but
+ * see STEP_TURNS_BACK), and a failing step is noted (operation->late_error) but
+ * the others still run, unless the step is one that `must` succeed: then the
+ * operation ends there as failed, undoing nothing.
  *
  * A step's run() starts work and returns; exactly one operation_step_done()
  * follows, from inside run() already or later: what comes next is deferred to
@@ -51,7 +51,12 @@ enum step_flag {
     /* host->note() is called before it runs, so that it survives a crash that
      * the operation has come this far; if that fails, the step does not run
      * before the commit, and does all the same behind it. */
-    STEP_NOTED = 4
+    STEP_NOTED = 4,
+    /* Behind the commit: while it is under way a cancel is heard all the same,
+     * by its abort(); one from before it began, which the commit made come too
+     * late, as soon as it has begun.  What comes of that is the step's to say,
+     * and its words count. */
+    STEP_TURNS_BACK = 8
 };
 
 /* Of a step's name. */
@@ -99,6 +104,7 @@ struct operation {
     const struct step *steps; /* ends with a step whose name is NULL */
     const char *label;        /* for log lines: "dom=7 req=ab12 op=create" */
     uint64_t timeout_ms;      /* for the whole; 0: none */
+    uint64_t allowed_ms; /* that and what was over before; 0: nothing was */
 
     /* read-only */
     enum operation_state state;
@@ -139,16 +145,23 @@ void operation_recover_undo(struct operation *operation, size_t index,
 void operation_recover_anew(struct operation *operation);
 void operation_recover_forward(struct operation *operation, size_t index);
 
+/* The index of the step of that name, as a note tells it; false if there is
+ * none. */
+bool operation_find_step(const struct step *steps, const char *name,
+                         size_t *ret_index);
+
 /* `err` NULL or ERR_NONE: success.  Copied. */
 void operation_step_done(struct operation *operation, const struct error *err);
 
 /* Gives up, unless committed; `code` says why (ERR_CANCELLED, ERR_TIMEOUT,
- * ERR_INTERRUPTED).  False if it is too late: committed, failed or given up
+ * ERR_INTERRUPTED).  False if it is too late: committed (of ERR_CANCELLED: and
+ * not at a step that turns back, or just before it), failed or given up
  * already.  Not from inside run(), undo() or on_progress(). */
 bool operation_cancel(struct operation *operation, enum error_code code,
                       const char *message);
 
-/* Progress within the step under way, 0 to 100. */
+/* Progress within the step under way, 0 to 100.  on_progress() comes each
+ * time. */
 void operation_report(struct operation *operation, unsigned int percent);
 
 void operation_on_timer(struct operation *operation);

@@ -2,6 +2,7 @@
 /* Publishing status and snapshots. */
 #include "agent/publish.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/chains.h"
+#include "agent/hold.h"
 #include "agent/metrics.h"
 #include "agent/published.h"
 #include "agent/store/keys.h"
@@ -144,48 +146,36 @@ static void add_chains(struct agent *agent, struct composition *composition)
     free(chains);
 }
 
-typedef bool publish_nodes(struct published *published, const struct wire *wire,
-                           const char *root, const char *vm_uuid,
-                           struct published_nodes *nodes, struct error *err);
-
-static bool publish(struct agent *agent, const char *vm_uuid,
-                    publish_nodes *nodes, struct error *err)
+static void compose(struct agent *agent, struct composition *composition)
 {
-    struct composition composition = {.vm_uuid = vm_uuid};
-    bool ok;
+    const char *uuid = composition->vm_uuid;
 
-    records_each_of_vm(agent->records, vm_uuid, add_record, &composition);
-    add_current(&composition, records_current(agent->records, vm_uuid));
-    add_chains(agent, &composition);
-    ok = nodes(agent->published, watch_wire(agent->watch),
-               agent->config.xenstore.root, vm_uuid, &composition.nodes, err);
-    published_nodes_dispose(&composition.nodes);
-    return ok;
+    records_each_of_vm(agent->records, uuid, add_record, composition);
+    add_current(composition, records_current(agent->records, uuid));
+    add_chains(agent, composition);
 }
 
-bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
-{
-    return publish(agent, vm_uuid, published_update, err);
-}
-
-struct all_vms {
-    struct agent *agent;
-    const char *last; /* records come in the order of their VM */
+/* Numbered, for what is in the folder may have any name. */
+struct damage {
+    struct keys keys;
+    const char *uuid; /* of the last */
+    unsigned int number;
 };
 
-static void publish_next_vm(const struct record *record, void *arg)
+static void add_unreadable(const char *vm_uuid, const char *name, void *arg)
 {
-    struct all_vms *all = arg;
-    struct error err;
+    struct damage *damage = arg;
+    char shown[128];
+    char *path;
 
-    if (all->last != NULL && strcmp(all->last, record->vm_uuid) == 0) {
-        return;
+    if (damage->uuid == NULL || strcmp(damage->uuid, vm_uuid) != 0) {
+        damage->uuid = vm_uuid;
+        damage->number = 0;
     }
-    all->last = record->vm_uuid;
-    if (!publish(all->agent, record->vm_uuid, published_begin, &err)) {
-        LOG_ERROR("cannot publish the snapshots of %s: %s", record->vm_uuid,
-                  err.message);
-    }
+    path = xasprintf("%s/%u", vm_uuid, damage->number++);
+    keys_add_text(&damage->keys, path,
+                  error_sanitise(shown, sizeof(shown), name));
+    free(path);
 }
 
 static void let_all_read(struct agent *agent, char *folder)
@@ -200,11 +190,121 @@ static void let_all_read(struct agent *agent, char *folder)
     free(folder);
 }
 
-static void publish_status(struct agent *agent, const char *state)
+static void publish_damaged(struct agent *agent)
+{
+    struct damage damage = {0};
+    char *folder = path_damaged(agent->config.xenstore.root);
+    struct error err;
+
+    agent->damaged_told = records_count_unreadable(agent->records);
+    xs_rm(watch_xs(agent->watch), XBT_NULL, folder);
+    records_each_unreadable(agent->records, add_unreadable, &damage);
+    if (damage.keys.count > 0) {
+        let_all_read(agent, xstrdup(folder));
+        if (!keys_commit_together(watch_wire(agent->watch), folder,
+                                  &damage.keys, NULL, NULL, &err)) {
+            LOG_ERROR("cannot publish which records are damaged: %s",
+                      err.message);
+        }
+    }
+    keys_dispose(&damage.keys);
+    free(folder);
+}
+
+bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
+{
+    const struct keys none = {0};
+
+    return publish_vm_and(agent, vm_uuid, &none, NULL, NULL, err);
+}
+
+bool publish_vm_and(struct agent *agent, const char *vm_uuid,
+                    const struct keys *keys, const char *guard, bool *ret_gone,
+                    struct error *err)
+{
+    struct composition composition = {.vm_uuid = vm_uuid};
+    struct keys changes = {0};
+    struct published_change *change;
+    bool ok, gone = false;
+
+    compose(agent, &composition);
+    change =
+        published_plan(agent->published, vm_uuid, &composition.nodes, &changes);
+    keys_copy(&changes, "", keys);
+    ok =
+        changes.count == 0 || keys_commit_together(watch_wire(agent->watch),
+                                                   agent->config.xenstore.root,
+                                                   &changes, guard, &gone, err);
+    published_settle(agent->published, change, ok && !gone);
+    keys_dispose(&changes);
+    published_nodes_dispose(&composition.nodes);
+    if (ok && agent->damaged_told != records_count_unreadable(agent->records)) {
+        publish_damaged(agent);
+    }
+    if (ret_gone != NULL) {
+        *ret_gone = gone;
+    }
+    return ok;
+}
+
+struct all_vms {
+    struct agent *agent;
+    struct stream *stream;
+    const char *last; /* records come in the order of their VM */
+};
+
+static void publish_next_vm(const struct record *record, void *arg)
+{
+    struct composition composition = {.vm_uuid = record->vm_uuid};
+    struct all_vms *all = arg;
+
+    if (all->last != NULL && strcmp(all->last, record->vm_uuid) == 0) {
+        return;
+    }
+    all->last = record->vm_uuid;
+    compose(all->agent, &composition);
+    published_begin(all->agent->published, all->stream,
+                    all->agent->config.xenstore.root, record->vm_uuid,
+                    &composition.nodes);
+    published_nodes_dispose(&composition.nodes);
+}
+
+static bool publish_all_vms(struct agent *agent)
+{
+    struct all_vms all = {.agent = agent};
+    bool ok;
+
+    all.stream = stream_begin(watch_wire(agent->watch));
+    records_each(agent->records, publish_next_vm, &all);
+    ok = stream_end(all.stream);
+    if (!ok) {
+        LOG_ERROR("cannot publish all snapshots: %s", strerror(errno));
+        published_clear(agent->published);
+    }
+    return ok;
+}
+
+static void add_limits(struct keys *keys, const struct config *config)
+{
+    keys_add(keys, "warn-depth", "%u", config->limits.warn_depth);
+}
+
+static void commit_status(struct agent *agent, struct keys *keys)
 {
     char *folder = path_status(agent->config.xenstore.root);
-    struct keys keys = {0};
     struct error err;
+
+    if (!keys_commit_together(watch_wire(agent->watch), folder, keys, NULL,
+                              NULL, &err)) {
+        LOG_ERROR("cannot publish the status: %s", err.message);
+    }
+    keys_dispose(keys);
+    free(folder);
+}
+
+static void publish_status(struct agent *agent, const char *state)
+{
+    struct keys keys = {0};
 
     keys_add(&keys, "version", "%s", XENSNAPD_VERSION);
     keys_add(&keys, "protocol", "%s", PROTOCOL_VERSION);
@@ -212,20 +312,27 @@ static void publish_status(struct agent *agent, const char *state)
     keys_add(&keys, "domid", "0");
     keys_add(&keys, "operations", "%s", OPERATIONS);
     keys_add(&keys, "started-at", "%s", agent->started_at);
+    add_limits(&keys, &agent->config);
     keys_add(&keys, "state", "%s", state);
-    if (!keys_commit_together(watch_wire(agent->watch), folder, &keys, NULL,
-                              NULL, &err)) {
-        LOG_ERROR("cannot publish the status: %s", err.message);
-    }
-    keys_dispose(&keys);
-    free(folder);
+    commit_status(agent, &keys);
 }
 
-void publish_everything(struct agent *agent)
+void publish_limits(struct agent *agent)
+{
+    struct keys keys = {0};
+
+    if (watch_xs(agent->watch) != NULL) {
+        add_limits(&keys, &agent->config);
+        commit_status(agent, &keys);
+    }
+}
+
+bool publish_everything(struct agent *agent)
 {
     const char *root = agent->config.xenstore.root;
-    struct all_vms all = {.agent = agent};
     char *snapshots = path_snapshots(root), *chains = path_chains(root);
+    char *holds = path_holds(root);
+    bool ok;
 
     published_clear(agent->published);
     /* Keys inherit the folder's permissions when they are made. */
@@ -235,7 +342,13 @@ void publish_everything(struct agent *agent)
     let_all_read(agent, snapshots);
     let_all_read(agent, chains);
     publish_status(agent, "starting");
-    records_each(agent->records, publish_next_vm, &all);
+    ok = publish_all_vms(agent);
+    publish_damaged(agent);
+    /* No other domain reads these. */
+    xs_rm(watch_xs(agent->watch), XBT_NULL, holds);
+    holds_publish(agent->holds);
+    free(holds);
+    return ok;
 }
 
 void publish_state(struct agent *agent, const char *state)

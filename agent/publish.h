@@ -7,15 +7,28 @@
 #define XENSNAPD_PUBLISH_H
 
 #include "agent/agent.h"
+#include "agent/store/keys.h"
 
-/* At start and whenever xenstored is there anew: the whole, and "ready". */
-void publish_everything(struct agent *agent);
+/* At start and whenever xenstored is there anew: the whole, and "starting".
+ * False: not all snapshots are there. */
+bool publish_everything(struct agent *agent);
 
 /* "ready" or "draining"; nothing while xenstored is away. */
 void publish_state(struct agent *agent, const char *state);
 
-/* After a VM's records changed: its part of the tree, in one transaction. */
+/* After the settings were read again; nothing while xenstored is away. */
+void publish_limits(struct agent *agent);
+
+/* After a VM's records changed: its part of the tree, in one transaction.
+ * After a failure the tree is as it was. */
 bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err);
+
+/* The same, with further keys, relative to the root, behind it in the same
+ * transaction.  Nothing is written where `guard`, a key of the root, is not
+ * there: `*ret_gone`. */
+bool publish_vm_and(struct agent *agent, const char *vm_uuid,
+                    const struct keys *keys, const char *guard, bool *ret_gone,
+                    struct error *err);
 
 /* At the end: the status is taken away, the snapshots stay. */
 void publish_gone(struct agent *agent);

@@ -105,13 +105,6 @@ static void free_marks(struct mark *marks, size_t count)
 
 /* ---- the difference ---- */
 
-static void copy_keys(struct keys *to, const struct keys *from)
-{
-    for (size_t i = 0; i < from->count; i++) {
-        keys_add_text(to, from->items[i].path, from->items[i].value);
-    }
-}
-
 static bool have_any_below(const struct published_nodes *nodes,
                            const char *folder)
 {
@@ -164,12 +157,12 @@ static void find_changes(const struct vm *vm,
             keys_remove(ret_changes, vm->marks[old].path);
         }
         if (differs || order > 0) {
-            copy_keys(&written, &nodes->items[new].keys);
+            keys_copy(&written, "", &nodes->items[new].keys);
         }
         old += order <= 0;
         new += order >= 0;
     }
-    copy_keys(ret_changes, &written);
+    keys_copy(ret_changes, "", &written);
     keys_dispose(&written);
 }
 
@@ -233,53 +226,75 @@ void published_free(struct published *published)
     }
 }
 
-typedef bool write_changes(const struct wire *wire, const char *root,
-                           const struct keys *changes, struct error *err);
-
-static bool write_together(const struct wire *wire, const char *root,
-                           const struct keys *changes, struct error *err)
+static void sort(struct published_nodes *nodes)
 {
-    return keys_commit_together(wire, root, changes, NULL, NULL, err);
-}
-
-static bool update(struct published *published, const struct wire *wire,
-                   const char *root, const char *vm_uuid,
-                   struct published_nodes *nodes, write_changes *write,
-                   struct error *err)
-{
-    struct vm *vm = find_vm(published, vm_uuid);
-    struct keys changes = {0};
-    struct mark *marks;
-    bool ok;
-
     if (nodes->count > 0) {
         qsort(nodes->items, nodes->count, sizeof(*nodes->items), compare_nodes);
     }
-    marks = mark_all(nodes);
-    find_changes(vm, nodes, marks, &changes);
-    ok = changes.count == 0 || write(wire, root, &changes, err);
-    keys_dispose(&changes);
-    if (ok) {
-        free_marks(vm->marks, vm->count);
-        vm->marks = marks;
-        vm->count = nodes->count;
-    } else {
-        free_marks(marks, nodes->count);
+}
+
+static void replace_marks(struct vm *vm, struct mark *marks, size_t count)
+{
+    free_marks(vm->marks, vm->count);
+    vm->marks = marks;
+    vm->count = count;
+}
+
+static void write_node(struct stream *stream, const char *root,
+                       const struct published_node *node)
+{
+    for (size_t i = 0; i < node->keys.count; i++) {
+        const struct key *key = &node->keys.items[i];
+        char *path = xjoin(root, key->path);
+
+        stream_write(stream, path, key->value);
+        free(path);
     }
-    drop_if_empty(published, vm);
-    return ok;
 }
 
-bool published_begin(struct published *published, const struct wire *wire,
+void published_begin(struct published *published, struct stream *stream,
                      const char *root, const char *vm_uuid,
-                     struct published_nodes *nodes, struct error *err)
+                     struct published_nodes *nodes)
 {
-    return update(published, wire, root, vm_uuid, nodes, keys_write_each, err);
+    struct vm *vm = find_vm(published, vm_uuid);
+
+    sort(nodes);
+    for (size_t i = 0; i < nodes->count; i++) {
+        write_node(stream, root, &nodes->items[i]);
+    }
+    replace_marks(vm, mark_all(nodes), nodes->count);
+    drop_if_empty(published, vm);
 }
 
-bool published_update(struct published *published, const struct wire *wire,
-                      const char *root, const char *vm_uuid,
-                      struct published_nodes *nodes, struct error *err)
+struct published_change {
+    struct vm *vm;
+    struct mark *marks;
+    size_t count;
+};
+
+struct published_change *published_plan(struct published *published,
+                                        const char *vm_uuid,
+                                        struct published_nodes *nodes,
+                                        struct keys *ret_changes)
 {
-    return update(published, wire, root, vm_uuid, nodes, write_together, err);
+    struct published_change *change = xcalloc(1, sizeof(*change));
+
+    sort(nodes);
+    change->vm = find_vm(published, vm_uuid);
+    change->marks = mark_all(nodes);
+    change->count = nodes->count;
+    find_changes(change->vm, nodes, change->marks, ret_changes);
+    return change;
+}
+
+void published_settle(struct published *published,
+                      struct published_change *change, bool made)
+{
+    if (made) {
+        replace_marks(change->vm, change->marks, change->count);
+    } else {
+        free_marks(change->marks, change->count);
+    }
+    drop_if_empty(published, change->vm);
+    free(change);
 }

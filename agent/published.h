@@ -11,6 +11,7 @@
 #define XENSNAPD_PUBLISHED_H
 
 #include "agent/store/keys.h"
+#include "agent/store/stream.h"
 
 struct published_node {
     char *path; /* relative to the root */
@@ -38,16 +39,24 @@ void published_free(struct published *published);
 void published_clear(struct published *published);
 
 /* Of a VM of which nothing stands there yet, while the status says that the
- * agent is only starting: not in one transaction, which costs xenstored the
- * more the more it holds.  After a failure some of it may be there. */
-bool published_begin(struct published *published, const struct wire *wire,
+ * agent is only starting: not in a transaction, which costs xenstored the more
+ * the more it holds.  If the stream fails nothing of this is known any more:
+ * published_clear(). */
+void published_begin(struct published *published, struct stream *stream,
                      const char *root, const char *vm_uuid,
-                     struct published_nodes *nodes, struct error *err);
+                     struct published_nodes *nodes);
 
-/* Makes xenstore hold these nodes of the VM and no others, in one transaction.
- * After a failure it holds what it held. */
-bool published_update(struct published *published, const struct wire *wire,
-                      const char *root, const char *vm_uuid,
-                      struct published_nodes *nodes, struct error *err);
+/*
+ * What makes xenstore hold these nodes of the VM and no others is added to
+ * `ret_changes`, to be made in one transaction.  published_settle() is told
+ * whether it was, before anything else is asked of `published`, and frees it.
+ */
+struct published_change;
+struct published_change *published_plan(struct published *published,
+                                        const char *vm_uuid,
+                                        struct published_nodes *nodes,
+                                        struct keys *ret_changes);
+void published_settle(struct published *published,
+                      struct published_change *change, bool made);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
+#include "agent/disk/image_written.h"
 #include "agent/publish.h"
 #include "agent/snapshot.h"
+#include "agent/store/paths.h"
 
 #define PUBLISH_ATTEMPTS 5u
 #define PUBLISH_AGAIN_MS 500u
@@ -30,6 +32,10 @@ static void fill_disk(struct record_disk *to, const struct snapshot_disk *from)
     }
     to->restore_overlay = copy(from->restore_overlay);
     to->virtual_bytes = from->virtual_bytes;
+    if (from->external) {
+        to->written_ns = from->driver == NULL ? image_settled_ns(from->path)
+                                              : from->written_ns;
+    }
 }
 
 /* NULL: never. */
@@ -120,10 +126,17 @@ static void publish(struct snapshot *snapshot)
                     snapshot, &later);
 }
 
+/* With the result, where that is in the root's folder as well: xenstored works
+ * for each transaction. */
 void record_publish(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
     snapshot->patience = PUBLISH_ATTEMPTS;
-    publish(snapshot);
+    if (snapshot->orphaned || path_key_domid(snapshot->id, NULL) != 0) {
+        publish(snapshot);
+    } else {
+        snapshot->unpublished = true;
+        operation_step_done(operation, NULL);
+    }
 }

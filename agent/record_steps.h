@@ -10,7 +10,8 @@ struct snapshot_disk;
 /* Writes the record and makes it current: the commit. */
 operation_act record_write;
 
-/* Shows it under /tool/xensnapd/snapshots. */
+/* Shows it under /tool/xensnapd/snapshots, or leaves that to
+ * result_write_final(). */
 operation_act record_publish;
 
 /* The snapshot that is asked for, and whether its domain runs. */

@@ -20,6 +20,13 @@ struct copy {
     struct raw_request *raw;
 };
 
+/* Each question costs xenstored as much as its answer, also if there is none.
+ */
+static bool lacks(const struct copy *copy, const char *key)
+{
+    return lookahead_lacks(copy->ahead, copy->folder, key);
+}
+
 static char *read_key(const struct copy *copy, const char *key)
 {
     return lookahead_value(copy->ahead, copy->folder, key);
@@ -103,8 +110,12 @@ static void copy_key(struct copy *copy, const char *key, bool is_folder)
 static bool copy_disk_keys(struct copy *copy)
 {
     unsigned int disk_count, key_count;
-    char **disks = list_below(copy, "disks", &disk_count);
+    char **disks;
 
+    if (lacks(copy, "disks")) {
+        return false;
+    }
+    disks = list_below(copy, "disks", &disk_count);
     for (unsigned int d = 0; d < disk_count && !copy->raw->cut; d++) {
         char *disk = xasprintf("disks/%s", disks[d]);
         char **keys = list_below(copy, disk, &key_count);
@@ -172,8 +183,12 @@ static void each_disk(const struct copy *copy,
                       void (*visit)(const struct copy *copy, const char *disk))
 {
     unsigned int count;
-    char **vdevs = list_below(copy, "disks", &count);
+    char **vdevs;
 
+    if (lacks(copy, "disks")) {
+        return;
+    }
+    vdevs = list_below(copy, "disks", &count);
     for (unsigned int i = 0; i < count && i < copy->keys_max; i++) {
         char *disk = xjoin("disks", vdevs[i]);
 
@@ -200,6 +215,10 @@ static void read_ahead(const struct copy *copy)
     names = list_below(copy, "", &count);
     want_values(copy, copy->folder, names, count);
     free(names);
+    if (!lacks(copy, "disks")) {
+        lookahead_want_names(copy->ahead, copy->folder, "disks");
+    }
+    lookahead_fetch(copy->ahead);
     each_disk(copy, want_disk_names);
     lookahead_fetch(copy->ahead);
     each_disk(copy, want_disk);
@@ -278,10 +297,14 @@ static bool copy_of_root(struct copy *copy)
 void request_copy_want(struct lookahead *ahead, const char *folder)
 {
     lookahead_want_value(ahead, folder, "operation");
-    lookahead_want_value(ahead, folder, "state");
     lookahead_want_rights(ahead, folder, "operation");
-    lookahead_want_names(ahead, folder, "disks");
     lookahead_want_names(ahead, folder, "");
+    /* What most requests have, and many nothing else: that one of them is not
+     * there costs less than another round trip.  Behind `operation`, which is
+     * written last. */
+    lookahead_want_value(ahead, folder, "domain");
+    lookahead_want_value(ahead, folder, "name");
+    lookahead_want_value(ahead, folder, "memory");
 }
 
 bool request_copy(struct lookahead *ahead, const char *folder, uint32_t domid,
@@ -317,5 +340,5 @@ char *request_copy_state(struct lookahead *ahead, const char *folder,
         ours = count > 0 && permissions[0].id == 0;
         free(permissions);
     }
-    return ours ? read_key(&copy, "state") : NULL;
+    return ours && !lacks(&copy, "state") ? read_key(&copy, "state") : NULL;
 }

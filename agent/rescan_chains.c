@@ -20,6 +20,8 @@
 #include "agent/disk/open_files.h"
 #include "agent/hold.h"
 #include "agent/permission.h"
+#include "agent/rescan_lost.h"
+#include "agent/rescan_others.h"
 #include "agent/rescan_steps.h"
 
 bool rescan_concerns(const struct snapshot *snapshot,
@@ -27,6 +29,22 @@ bool rescan_concerns(const struct snapshot *snapshot,
 {
     return snapshot_takes(disk) &&
            (disk->changed || snapshot->request.phase != REQUEST_PHASE_NONE);
+}
+
+bool rescan_concerns_here(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk)
+{
+    return disk->driver == NULL && rescan_concerns(snapshot, disk);
+}
+
+size_t rescan_count_here(const struct snapshot *snapshot)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        count += rescan_concerns_here(snapshot, &snapshot->disks[i]) ? 1 : 0;
+    }
+    return count;
 }
 
 bool rescan_concerns_any(const struct snapshot *snapshot)
@@ -41,7 +59,7 @@ bool rescan_concerns_any(const struct snapshot *snapshot)
 
 /* ---- which image is active now ---- */
 
-static const struct request_disk *asked(const struct snapshot *snapshot,
+const struct request_disk *rescan_asked(const struct snapshot *snapshot,
                                         const char *vdev)
 {
     const struct request *request = &snapshot->request;
@@ -54,11 +72,11 @@ static const struct request_disk *asked(const struct snapshot *snapshot,
     return NULL;
 }
 
-static void choose_target(const struct snapshot *snapshot,
+void rescan_choose_target(const struct snapshot *snapshot,
                           struct snapshot_disk *disk,
                           const struct hold_disk *held)
 {
-    const struct request_disk *wanted = asked(snapshot, disk->vdev);
+    const struct request_disk *wanted = rescan_asked(snapshot, disk->vdev);
     bool path = wanted != NULL && wanted->path[0] != '\0';
     bool format = wanted != NULL && wanted->format[0] != '\0';
 
@@ -75,7 +93,7 @@ static bool check_format_is_meant(const struct snapshot *snapshot,
                                   const struct hold_disk *held,
                                   struct error *err)
 {
-    const struct request_disk *wanted = asked(snapshot, disk->vdev);
+    const struct request_disk *wanted = rescan_asked(snapshot, disk->vdev);
     struct image_info raw;
 
     if (wanted == NULL || wanted->path[0] == '\0' ||
@@ -200,7 +218,7 @@ static bool read_chain(const struct snapshot *snapshot,
 {
     const struct hold_disk *held = hold_disk_find(snapshot->hold, disk->vdev);
 
-    choose_target(snapshot, disk, held);
+    rescan_choose_target(snapshot, disk, held);
     if (!check_format_is_meant(snapshot, disk, held, err)) {
         return false;
     }
@@ -213,30 +231,8 @@ static bool read_chain(const struct snapshot *snapshot,
         return false;
     }
     disk->changed = differs(snapshot, disk, held);
-    return true;
-}
-
-/* Two disks that write into one file would tear it apart. */
-static bool check_distinct(const struct snapshot *snapshot, struct error *err)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        const struct snapshot_disk *disk = &snapshot->disks[i];
-
-        for (size_t j = 0; j < snapshot->disk_count; j++) {
-            const struct snapshot_disk *other = &snapshot->disks[j];
-            const char *path =
-                other->target == NULL ? other->path : other->target;
-
-            if (i != j && disk->target != NULL && path != NULL &&
-                strcmp(disk->target, path) == 0) {
-                return error_set(err, ERR_CHAIN_BROKEN,
-                                 "disk %s: %s is the active image of disk %s, "
-                                 "too",
-                                 disk->vdev, disk->target, other->vdev);
-            }
-        }
-    }
-    return true;
+    return !disk->changed || (rescan_check_users(snapshot, disk, held, err) &&
+                              rescan_check_state(snapshot, disk, held, err));
 }
 
 void rescan_read_chains(struct operation *operation)
@@ -248,10 +244,15 @@ void rescan_read_chains(struct operation *operation)
     for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        ok = !snapshot_takes(disk) || read_chain(snapshot, disk, &err);
+        if (snapshot_takes_here(disk)) {
+            ok = read_chain(snapshot, disk, &err);
+        } else if (snapshot_takes(disk)) {
+            rescan_choose_target(snapshot, disk,
+                                 hold_disk_find(snapshot->hold, disk->vdev));
+        }
     }
-    if (ok) {
-        check_distinct(snapshot, &err);
+    if (ok && rescan_check_owners(snapshot, &err)) {
+        rescan_check_apart(snapshot, &err);
     }
     operation_step_done(operation, &err);
 }
@@ -267,8 +268,7 @@ static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
 
 static void end_trying(struct snapshot *snapshot, const struct error *err)
 {
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     operation_step_done(&snapshot->operation, err);
 }
 
@@ -344,7 +344,7 @@ static void on_room_made(struct json_object *ret, const struct error *err,
 static void try_next(struct snapshot *snapshot)
 {
     while (snapshot->try_disk < snapshot->disk_count &&
-           !rescan_concerns(snapshot, disk_at_work(snapshot))) {
+           !rescan_concerns_here(snapshot, disk_at_work(snapshot))) {
         snapshot->try_disk++;
     }
     if (snapshot->try_disk == snapshot->disk_count) {
@@ -371,7 +371,7 @@ void rescan_try(struct operation *operation)
     struct agent *agent = snapshot->agent;
     struct error err;
 
-    if (!rescan_concerns_any(snapshot)) {
+    if (rescan_count_here(snapshot) == 0) {
         operation_step_done(operation, NULL);
         return;
     }

@@ -13,6 +13,7 @@
 #include "agent/disk/plug_node.h"
 #include "agent/hold.h"
 #include "agent/rescan_steps.h"
+#include "agent/snapshot_tree_times.h"
 
 /* ---- the hold that is there ---- */
 
@@ -53,7 +54,13 @@ void rescan_check_hold(struct operation *operation)
     struct error err = {0};
 
     snapshot->request.memory = false;
-    if (expired || (hold != NULL && hold->domid != snapshot->guest.domid)) {
+    snapshot->answer_ms = UINT64_MAX;
+    if (expired && snapshot->outer != NULL &&
+        hold->domid == snapshot->guest.domid) {
+        snapshot->hold_had_expired = true;
+        hold = NULL;
+    } else if (expired ||
+               (hold != NULL && hold->domid != snapshot->guest.domid)) {
         hold_forget(hold);
         hold = NULL;
     }
@@ -62,19 +69,29 @@ void rescan_check_hold(struct operation *operation)
     } else if (check_old(snapshot, hold, expired, &err)) {
         hold->in_use = true;
         snapshot->hold = hold;
+        hold_count_pause(hold);
     }
     operation_step_done(operation, &err);
 }
 
-/* The request came to nothing: the hold stays as it is. */
+/* The request came to nothing: the hold stays as it is.  But where somebody
+ * wanted the guest to go on, and a driver domain was in the way, nobody has to
+ * ask again. */
 void rescan_leave_hold(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct hold *hold = snapshot->hold;
+    struct error err = {0};
 
-    if (snapshot->hold != NULL) {
-        hold_leave(snapshot->hold);
+    if (hold != NULL) {
+        if (snapshot->request.phase == REQUEST_PHASE_ABORT &&
+            hold_has_drivers(hold)) {
+            hold->state = HOLD_RELEASING;
+            hold_write(hold, &err);
+        }
+        hold_leave(hold);
     }
-    operation_step_done(operation, NULL);
+    operation_step_done(operation, &err);
 }
 
 static bool check_named(const struct snapshot *snapshot, struct error *err)
@@ -91,13 +108,19 @@ static bool check_named(const struct snapshot *snapshot, struct error *err)
     return true;
 }
 
-static void add_held(struct snapshot *snapshot, const libxl_device_disk *from)
+static void add_held(struct snapshot *snapshot, const libxl_device_disk *from,
+                     const struct hold_disk *held)
 {
     struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_count++];
 
     snprintf(disk->vdev, sizeof(disk->vdev), "%s", from->vdev);
     disk->path = xstrdup(from->pdev_path == NULL ? "" : from->pdev_path);
     disk->format = xstrdup(libxl_disk_format_to_string(from->format));
+    disk->backend_domid = from->backend_domid;
+    if (held->driver != NULL) {
+        disk->driver = xstrdup(held->driver);
+        disk->driver_uuid = xstrdup(held->driver_uuid);
+    }
 }
 
 /* One that was unplugged meanwhile has nothing to be opened for. */
@@ -111,10 +134,12 @@ void rescan_choose_held(struct operation *operation)
         xcalloc((size_t)config->num_disks + 1, sizeof(*snapshot->disks));
     for (int i = 0; i < config->num_disks; i++) {
         const libxl_device_disk *disk = &config->disks[i];
+        const struct hold_disk *held =
+            disk->vdev == NULL ? NULL
+                               : hold_disk_find(snapshot->hold, disk->vdev);
 
-        if (disk->vdev != NULL &&
-            hold_disk_find(snapshot->hold, disk->vdev) != NULL) {
-            add_held(snapshot, disk);
+        if (held != NULL) {
+            add_held(snapshot, disk, held);
         }
     }
     check_named(snapshot, &err);
@@ -134,12 +159,19 @@ static const libxl_device_disk *configured(const struct snapshot *snapshot,
     return NULL;
 }
 
-/* As libxl tells xen-block; discards are on unless they were switched off. */
-static void note_settings(struct hold_disk *held,
-                          const libxl_device_disk *config)
+/* As libxl tells xen-block; discards are on unless they were switched off.  A
+ * driver domain's agent has no configuration. */
+void rescan_note_settings(const struct snapshot *snapshot,
+                          struct hold_disk *held)
 {
-    libxl_defbool discard = config->discard_enable;
+    const libxl_device_disk *config =
+        snapshot->config == NULL ? NULL : configured(snapshot, held->vdev);
+    libxl_defbool discard;
 
+    if (config == NULL) {
+        return;
+    }
+    discard = config->discard_enable;
     held->discard =
         libxl_defbool_is_default(discard) || libxl_defbool_val(discard);
     held->direct = config->direct_io_safe;
@@ -175,23 +207,14 @@ static void note_chain(struct hold_disk *held, const struct block_disk *open)
 static bool inspect(struct snapshot *snapshot, const struct block_graph *graph,
                     const struct snapshot_disk *disk, struct error *err)
 {
-    const struct block_disk *open = block_graph_find(graph, disk->vdev, false);
+    const struct block_disk *open =
+        block_graph_find_served(graph, disk->vdev, err);
     struct hold_disk *held = hold_disk_find(snapshot->hold, disk->vdev);
 
-    if (open == NULL || open->depth == 0) {
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "QEMU does not serve disk %s at the moment: its "
-                         "driver in the guest is not connected",
-                         disk->vdev);
+    if (open == NULL) {
+        return false;
     }
-    if (block_graph_find(graph, disk->vdev, true) != NULL) {
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "disk %s is still an emulated one too: the guest has "
-                         "no PV disk driver, or has not started it yet; try "
-                         "again once it has booted",
-                         disk->vdev);
-    }
-    note_settings(held, configured(snapshot, disk->vdev));
+    rescan_note_settings(snapshot, held);
     note_chain(held, open);
     return true;
 }
@@ -202,7 +225,7 @@ static bool inspect_all(struct snapshot *snapshot,
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes(disk) && !inspect(snapshot, graph, disk, err)) {
+        if (snapshot_takes_here(disk) && !inspect(snapshot, graph, disk, err)) {
             return false;
         }
     }
@@ -211,8 +234,7 @@ static bool inspect_all(struct snapshot *snapshot,
 
 static void end_step(struct snapshot *snapshot, const struct error *err)
 {
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     operation_step_done(&snapshot->operation, err);
 }
 
@@ -258,6 +280,9 @@ static void on_nodes(struct json_object *ret, const struct error *err,
     for (size_t i = 0; i < snapshot->hold->disk_count; i++) {
         struct hold_disk *held = &snapshot->hold->disks[i];
 
+        if (held->driver != NULL) {
+            continue;
+        }
         snprintf(held->image_node, sizeof(held->image_node), "%.16s-qcow2",
                  held->vdev);
         find_node_name(held, ret);
@@ -278,21 +303,48 @@ static void on_open(struct qmp *qmp, const struct error *err, void *arg)
     qmp_execute(qmp, "query-named-block-nodes", flat, 0, on_nodes, arg);
 }
 
-void rescan_inspect(struct operation *operation)
+void rescan_ask_qemu(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct agent *agent = snapshot->agent;
 
-    snapshot->hold = hold_new(agent->holds, &snapshot->guest);
-    snapshot->hold->in_use = true;
-    snapshot->hold_is_ours = true;
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (snapshot_takes(&snapshot->disks[i])) {
-            hold_add_disk(snapshot->hold, snapshot->disks[i].vdev);
-        }
+    if (!snapshot_takes_any_here(snapshot)) {
+        operation_step_done(operation, NULL);
+        return;
     }
     snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                              snapshot->guest.uuid, on_open, snapshot);
+}
+
+/* Behind a hold a toolstack's writes could not be told from those before it. */
+void rescan_inspect(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct hold *old = holds_find(snapshot->agent->holds, snapshot->guest.uuid);
+    struct error err;
+
+    if (!tree_keep_strays(snapshot->agent->records, snapshot->guest.uuid,
+                          &err)) {
+        operation_step_done(operation, &err);
+        return;
+    }
+    if (old != NULL && old->state == HOLD_EXPIRED) {
+        hold_forget(old);
+    }
+    snapshot->hold = hold_new(snapshot->agent->holds, &snapshot->guest);
+    snapshot->hold->in_use = true;
+    snapshot->hold->of_delete = snapshot->outer != NULL;
+    snapshot->hold_is_ours = true;
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (snapshot_takes(disk)) {
+            hold_add_disk(snapshot->hold, disk->vdev);
+            hold_set_driver(hold_disk_find(snapshot->hold, disk->vdev),
+                            disk->driver, disk->driver_uuid);
+        }
+    }
+    rescan_ask_qemu(operation);
 }
 
 /* Unless it could not be undone: then it goes on by itself. */
@@ -300,12 +352,13 @@ void rescan_forget(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct hold *hold = snapshot->hold;
+    struct error err = {0};
 
     if (hold != NULL && hold->state == HOLD_TAKING) {
-        hold_forget(hold);
+        rescan_drop_hold(snapshot, &err);
     } else if (hold != NULL) {
         hold_leave(hold);
     }
     snapshot->hold = NULL;
-    operation_step_done(operation, NULL);
+    operation_step_done(operation, &err);
 }

@@ -39,16 +39,6 @@ static void end_step(struct snapshot *snapshot, const struct error *err)
 
 /* ---- switching ---- */
 
-static size_t count_concerned(const struct snapshot *snapshot)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        count += rescan_concerns(snapshot, &snapshot->disks[i]) ? 1 : 0;
-    }
-    return count;
-}
-
 static void to_placeholder(struct root_swap_disk *swap,
                            const struct hold_disk *held)
 {
@@ -80,13 +70,18 @@ static void swap_all(struct snapshot *snapshot,
 {
     struct block_job_where where = snapshot_job_place(snapshot);
     size_t count = 0;
-    struct root_swap_disk *disks =
-        xcalloc(count_concerned(snapshot) + 1, sizeof(*disks));
+    struct root_swap_disk *disks;
+
+    if (rescan_count_here(snapshot) == 0) {
+        on_done(NULL, snapshot); /* there may be no QEMU here */
+        return;
+    }
+    disks = xcalloc(rescan_count_here(snapshot), sizeof(*disks));
 
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (rescan_concerns(snapshot, disk)) {
+        if (rescan_concerns_here(snapshot, disk)) {
             snprintf(disks[count].vdev, sizeof(disks[count].vdev), "%s",
                      disk->vdev);
             plan(&disks[count++], held_disk(snapshot, disk));
@@ -138,6 +133,24 @@ static bool check_closed(const struct snapshot *snapshot,
     return true;
 }
 
+bool rescan_note_closed(struct snapshot *snapshot, struct error *err)
+{
+    struct hold *hold = snapshot->hold;
+
+    for (size_t i = 0; i < hold->disk_count; i++) {
+        struct hold_disk *disk = &hold->disks[i];
+
+        if (disk->driver != NULL) {
+            continue; /* its domain did that */
+        }
+        if (!check_closed(snapshot, disk, err)) {
+            return false;
+        }
+        note_times(disk);
+    }
+    return true;
+}
+
 static bool hold_on(struct snapshot *snapshot, struct error *err)
 {
     struct hold *hold = snapshot->hold;
@@ -145,11 +158,8 @@ static bool hold_on(struct snapshot *snapshot, struct error *err)
     time_t until;
     struct tm utc;
 
-    for (size_t i = 0; i < hold->disk_count; i++) {
-        if (!check_closed(snapshot, &hold->disks[i], err)) {
-            return false;
-        }
-        note_times(&hold->disks[i]);
+    if (!rescan_note_closed(snapshot, err)) {
+        return false;
     }
     if (ms == 0) {
         ms = snapshot->agent->config.timeouts.hold_ms;
@@ -180,6 +190,18 @@ static void on_taken(const struct error *err, void *arg)
     end_step(snapshot, err);
 }
 
+bool rescan_note_pause(struct snapshot *snapshot, struct error *err)
+{
+    struct hold *hold = snapshot->hold;
+
+    hold->paused = true;
+    if (hold->began_ms == 0) {
+        hold->began_ms = clock_monotonic_ms();
+    }
+    hold_count_pause(hold);
+    return hold_write(hold, err);
+}
+
 static void on_standstill(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
@@ -187,31 +209,27 @@ static void on_standstill(const struct error *err, void *arg)
 
     if (err != NULL) {
         end_step(snapshot, err);
-        return;
-    }
-    snapshot->hold->paused = true;
-    snapshot->hold->began_ms = clock_monotonic_ms();
-    if (!hold_write(snapshot->hold, &own)) {
+    } else if (!rescan_note_pause(snapshot, &own)) {
         end_step(snapshot, &own);
-        return;
+    } else {
+        swap_all(snapshot, to_placeholder, on_taken);
     }
-    swap_all(snapshot, to_placeholder, on_taken);
 }
 
 /* xenstored tells where the rings are. */
-static void stand_still(struct snapshot *snapshot)
+void rescan_stand_still(struct snapshot *snapshot, guest_on_done *on_done)
 {
     const struct agent *agent = snapshot->agent;
     const char **vdevs = xcalloc(snapshot->disk_count, sizeof(*vdevs));
     size_t count = 0;
 
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (rescan_concerns(snapshot, &snapshot->disks[i])) {
+        if (rescan_concerns_here(snapshot, &snapshot->disks[i])) {
             vdevs[count++] = snapshot->disks[i].vdev;
         }
     }
     standstill_begin(agent->guests, watch_xs(agent->watch), &snapshot->guest,
-                     vdevs, count, STANDSTILL_MS, on_standstill, snapshot);
+                     vdevs, count, STANDSTILL_MS, on_done, snapshot);
     free(vdevs);
 }
 
@@ -222,13 +240,15 @@ void rescan_take(struct operation *operation)
 
     if (!rescan_concerns_any(snapshot)) {
         operation_step_done(operation, NULL);
+    } else if (snapshot->hold->paused) {
+        swap_all(snapshot, to_placeholder, on_taken); /* by rescan_take_there */
     } else if (watch_xs(snapshot->agent->watch) == NULL) {
         error_set(&err, ERR_STORE, "xenstored is away");
         operation_step_done(operation, &err);
     } else if (!hold_write(snapshot->hold, &err)) {
         operation_step_done(operation, &err);
     } else {
-        stand_still(snapshot);
+        rescan_stand_still(snapshot, on_standstill);
     }
 }
 
@@ -263,7 +283,7 @@ static void on_unpaused(const struct error *err, void *arg)
     end_step(snapshot, err);
 }
 
-static void unpause(struct snapshot *snapshot)
+void rescan_unpause(struct snapshot *snapshot)
 {
     if (!is_ours_to_end(snapshot)) {
         on_unpaused(NULL, snapshot);
@@ -283,7 +303,11 @@ static void on_given_back(const struct error *err, void *arg)
         end_step(snapshot, err);
         return;
     }
-    unpause(snapshot);
+    if (rescan_concerns_any_there(snapshot)) {
+        end_step(snapshot, NULL); /* it goes on once those are back, too */
+    } else {
+        rescan_unpause(snapshot);
+    }
 }
 
 void rescan_untake(struct operation *operation)
@@ -301,6 +325,11 @@ void rescan_untake(struct operation *operation)
 static void on_swapped(const struct error *err, void *arg)
 {
     end_step(arg, err);
+}
+
+void rescan_open_here(struct snapshot *snapshot, block_job_on_done *on_done)
+{
+    swap_all(snapshot, to_image, on_done);
 }
 
 void rescan_reopen(struct operation *operation)
@@ -331,7 +360,7 @@ void rescan_go_on(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
 
     if (rescan_concerns_any(snapshot)) {
-        unpause(snapshot);
+        rescan_unpause(snapshot);
     } else {
         operation_step_done(operation, NULL);
     }
@@ -439,6 +468,11 @@ void rescan_put_back(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err;
 
+    if (snapshot->opened_there) {
+        snapshot->hold->state = HOLD_RELEASING;
+        operation_step_done(operation, NULL);
+        return;
+    }
     if (!note_targets(snapshot, false, &err)) {
         operation_step_done(operation, &err);
         return;
@@ -448,7 +482,22 @@ void rescan_put_back(struct operation *operation)
 
 /* ---- the end of a hold ---- */
 
-/* Behind the commit.  Whoever comes too late to complete it is told so. */
+/* Whoever comes too late to complete it is told so, also behind a delete. */
+void rescan_drop_hold(struct snapshot *snapshot, struct error *err)
+{
+    struct hold *hold = snapshot->hold;
+
+    if ((snapshot->let_go && hold->deadline_ms != 0) ||
+        snapshot->hold_had_expired) {
+        hold->state = HOLD_EXPIRED;
+        hold_write(hold, err);
+        hold_leave(hold);
+    } else {
+        hold_forget(hold);
+    }
+}
+
+/* Behind the commit. */
 void rescan_end_hold(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -458,12 +507,8 @@ void rescan_end_hold(struct operation *operation)
     if (hold->paused) {
         hold->state = HOLD_RELEASING; /* unpausing failed: again, later */
         hold_leave(hold);
-    } else if (snapshot->let_go && hold->deadline_ms != 0) {
-        hold->state = HOLD_EXPIRED;
-        hold_write(hold, &err);
-        hold_leave(hold);
     } else {
-        hold_forget(hold);
+        rescan_drop_hold(snapshot, &err);
     }
     snapshot->hold = NULL;
     operation_step_done(operation, &err);

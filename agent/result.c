@@ -8,12 +8,16 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/notify.h"
+#include "agent/publish.h"
 #include "agent/store/paths.h"
 
 /* The key whose presence makes a folder a request. */
 #define GUARD "operation"
+
+#define TELL_BYTES_MS 1000u
 
 /* `*ret_gone`: the requester removed it, and nothing was written. */
 static bool commit(struct snapshot *snapshot, struct keys *keys, bool *ret_gone)
@@ -30,6 +34,39 @@ static bool commit(struct snapshot *snapshot, struct keys *keys, bool *ret_gone)
         LOG_ERROR("%s: %s", snapshot->label, err.message);
     }
     free(folder);
+    return ok;
+}
+
+/* The same, and what has become of the VM's snapshots.  That must not keep the
+ * result from its requester for ever. */
+static bool commit_and_publish(struct snapshot *snapshot,
+                               const struct keys *keys, bool *ret_gone)
+{
+    struct agent *agent = snapshot->agent;
+    char *prefix = xasprintf("requests/%s/", snapshot->id);
+    char *guard = xasprintf("%s" GUARD, prefix);
+    struct keys whole = {0};
+    struct error err = {0};
+    bool ok;
+
+    keys_copy(&whole, prefix, keys);
+    ok = publish_vm_and(agent, snapshot->guest.uuid, &whole, guard, ret_gone,
+                        &err);
+    snapshot->unpublished = !ok || *ret_gone;
+    if (!ok) {
+        LOG_ERROR("%s: %s", snapshot->label, err.message);
+    }
+    if (!ok && snapshot->patience == 0) {
+        snapshot->unpublished = false;
+        if (snapshot->operation.late_error.code == ERR_NONE) {
+            snapshot->operation.late_error = err;
+        }
+    } else if (!ok) {
+        snapshot->patience--;
+    }
+    keys_dispose(&whole);
+    free(guard);
+    free(prefix);
     return ok;
 }
 
@@ -59,6 +96,18 @@ static void add_bytes(struct keys *keys, struct snapshot *snapshot)
         keys_add(keys, "bytes-total", "%" PRIu64, snapshot->bytes_total);
     }
     snapshot->told_bytes = counted;
+    snapshot->told_bytes_done = snapshot->bytes_done;
+    snapshot->told_ms = clock_monotonic_ms();
+}
+
+/* Of a large disk, one of a hundred parts takes minutes. */
+static bool bytes_are_news(const struct snapshot *snapshot)
+{
+    bool counted = snapshot->bytes_total != 0;
+
+    return counted != snapshot->told_bytes ||
+           (counted && snapshot->bytes_done != snapshot->told_bytes_done &&
+            clock_monotonic_ms() - snapshot->told_ms >= TELL_BYTES_MS);
 }
 
 void result_write_progress(struct snapshot *snapshot)
@@ -69,7 +118,8 @@ void result_write_progress(struct snapshot *snapshot)
     bool gone;
 
     if (words == NULL || (words == snapshot->told_step &&
-                          operation->progress == snapshot->told_progress)) {
+                          operation->progress == snapshot->told_progress &&
+                          !bytes_are_news(snapshot))) {
         return;
     }
     snapshot->told_step = words;
@@ -89,6 +139,13 @@ static void add_disk_key(struct keys *keys, const struct snapshot_disk *disk,
 
     keys_add(keys, path, "%s", value);
     free(path);
+}
+
+static void add_abandoned(struct keys *keys, const struct snapshot_disk *disk)
+{
+    if (disk->abandoned_stays) {
+        add_disk_key(keys, disk, "abandoned", disk->abandoned);
+    }
 }
 
 static void add_disk(struct keys *keys, const struct snapshot_disk *disk)
@@ -152,9 +209,7 @@ static void add_reverted_disk(struct keys *keys,
         add_disk_key(keys, disk, "format", disk->format);
         add_disk_key(keys, disk, "snapshot", disk->internal_name);
     }
-    if (disk->abandoned_stays) {
-        add_disk_key(keys, disk, "abandoned", disk->abandoned);
-    }
+    add_abandoned(keys, disk);
 }
 
 static void add_revert_result(struct keys *keys,
@@ -189,6 +244,9 @@ static void add_rescanned_disk(struct keys *keys,
         add_disk_key(keys, disk, "path", disk->target);
         add_disk_key(keys, disk, "format", disk->target_format);
         add_disk_key(keys, disk, "changed", disk->changed ? "1" : "0");
+        if (disk->driver != NULL) {
+            add_disk_key(keys, disk, "driver-domain", disk->driver);
+        }
         add_chain(keys, disk);
     }
 }
@@ -231,6 +289,13 @@ static void add_new_domain(struct keys *keys, const struct snapshot *snapshot)
     }
     if (snapshot->brought_back != NULL) {
         keys_add(keys, "result/brought-back", "%s", snapshot->brought_back);
+        for (size_t i = 0; i < snapshot->disk_count; i++) {
+            add_abandoned(keys, &snapshot->disks[i]);
+        }
+    }
+    if (snapshot->rescue_stays) {
+        keys_add(keys, "result/running-state-path", "%s",
+                 snapshot->rescue_path);
     }
     if (snapshot->unrescued != NULL && snapshot->operation.committed) {
         keys_add(keys, "result/running-state-not-kept", "%s",
@@ -316,7 +381,8 @@ bool result_write_final(struct snapshot *snapshot, const struct error *err)
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "step", "%s", final_state(err));
     keys_add(&keys, "state", "%s", final_state(err));
-    ok = commit(snapshot, &keys, &gone);
+    ok = snapshot->unpublished ? commit_and_publish(snapshot, &keys, &gone)
+                               : commit(snapshot, &keys, &gone);
     if (ok && !gone && snapshot->request.notify_port != 0) {
         notify_requester(snapshot->requester, snapshot->request.notify_port);
     }

@@ -15,7 +15,9 @@ void result_write_progress(struct snapshot *snapshot);
 /*
  * The final state and everything that belongs to it, in one transaction;
  * nothing if the requester removed the request.  `err` NULL: done.  Then the
- * requester's event channel is rung.  False if xenstored refused it.
+ * requester's event channel is rung.  What is `unpublished` goes with it, and
+ * stays so if the request was removed.  False if xenstored refused it: again,
+ * later.
  */
 bool result_write_final(struct snapshot *snapshot, const struct error *err);
 

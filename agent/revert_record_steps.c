@@ -8,15 +8,24 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/child.h"
+#include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change.h"
+#include "agent/snapshot_tree_times.h"
 
 static bool find_domain_again(struct snapshot *snapshot, struct error *err)
 {
     struct guest guest;
 
+    if (snapshot->just_seen) {
+        return true;
+    }
     if (guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
                           err)) {
         snapshot->guest = guest;
@@ -67,8 +76,9 @@ static bool check_revertible(const struct snapshot *snapshot, struct error *err)
 
     if (record->deleting) {
         return error_set(err, ERR_NO_SUCH_SNAPSHOT,
-                         "snapshot \"%s\" is half deleted: its state is no "
-                         "longer whole; delete it again to finish",
+                         "snapshot \"%s\" is no longer whole, as a delete "
+                         "was cut short or its images were written to since; "
+                         "all that can be done is to delete it",
                          snapshot->name);
     }
     if (!record->memory && snapshot->request.start != REQUEST_START_BOOT) {
@@ -158,17 +168,77 @@ static bool is_needless(const struct snapshot *snapshot,
            tree_image_over(records, uuid, disk->abandoned, NULL) == NULL;
 }
 
+/* An agent ended in between, and somebody may have started the domain on what
+ * it had left, from a file of his. */
+static bool is_back_in_use(const struct snapshot *snapshot,
+                           const struct snapshot_disk *disk)
+{
+    bool used = snapshot->recovered && file_is_in_use(disk->abandoned);
+
+    if (used) {
+        LOG_WARN("%s disk %s: %s, which the revert was to leave behind, is in "
+                 "use, and stays",
+                 snapshot->label, disk->vdev, disk->abandoned);
+    }
+    return used;
+}
+
+/* Images may have several names. */
+static bool is_on(const struct snapshot *snapshot, const char *image)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->driver == NULL &&
+            (file_is_same(image, disk->path) ||
+             (disk->overlay != NULL && file_is_same(image, disk->overlay)))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whoever asked to go back and did not get there may want what was left. */
+static bool is_to_stay(const struct snapshot *snapshot)
+{
+    return snapshot->request.keep_current || snapshot->brought_back != NULL;
+}
+
+/* It goes with the last internal snapshot in it, if it may. */
+static bool note_left(const struct snapshot *snapshot,
+                      const struct snapshot_disk *disk, struct error *err)
+{
+    bool kept = is_to_stay(snapshot) ||
+                (snapshot->recovered && file_is_in_use(disk->abandoned));
+
+    return tree_note_left(snapshot->agent->records, snapshot->guest.uuid,
+                          disk->abandoned, kept ? 0 : disk->abandoned_ns, err);
+}
+
+/* With an internal snapshot the domain is on the image that holds it. */
+static bool leaves_here(const struct snapshot_disk *disk)
+{
+    return disk->external ? revert_leaves(disk)
+                          : disk->abandoned != NULL &&
+                                !file_is_same(disk->abandoned, disk->path);
+}
+
 /* Those in driver domains are removed there: backends_revert.c. */
 static bool remove_abandoned(struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->driver != NULL || !revert_leaves(disk)) {
+        if (disk->driver != NULL || !leaves_here(disk)) {
             continue;
         }
-        if (snapshot->request.keep_current || !is_needless(snapshot, disk)) {
+        if (is_to_stay(snapshot) || !is_needless(snapshot, disk) ||
+            is_on(snapshot, disk->abandoned) ||
+            is_back_in_use(snapshot, disk)) {
             disk->abandoned_stays = true;
+            if (!note_left(snapshot, disk, err)) {
+                return false;
+            }
             continue;
         }
         if (!snapshot_remove_file(snapshot, disk->abandoned, err) ||
@@ -178,6 +248,52 @@ static bool remove_abandoned(struct snapshot *snapshot, struct error *err)
         }
     }
     return true;
+}
+
+/* Whether the time of its last change is going to be noted. */
+static bool is_noted_with_time(const struct snapshot *snapshot,
+                               const struct snapshot_disk *disk)
+{
+    return disk->driver == NULL && leaves_here(disk) && !is_to_stay(snapshot) &&
+           tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid,
+                            disk->abandoned, true, NULL) != NULL;
+}
+
+/* A time that could not be flushed is still the one that the file has. */
+static void on_settled(const struct error *ignored, void *arg)
+{
+    struct snapshot *snapshot = arg;
+    struct error err = {0};
+
+    (void)ignored;
+    snapshot->flush = NULL;
+    remove_abandoned(snapshot, &err);
+    operation_step_done(&snapshot->operation, &err);
+}
+
+/* What the guest wrote last may still be in the host's memory, gigabytes of it:
+ * sync(1) flushes that, with the time. */
+static void settle_left(struct snapshot *snapshot)
+{
+    const char **argv = xcalloc(snapshot->disk_count + 2, sizeof(*argv));
+    size_t count = 0;
+
+    argv[count++] = "sync";
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (is_noted_with_time(snapshot, disk)) {
+            disk->abandoned_ns = image_written_ns(disk->abandoned);
+            argv[count++] = disk->abandoned;
+        }
+    }
+    if (count == 1) {
+        on_settled(NULL, snapshot);
+    } else {
+        snapshot->flush =
+            child_start(snapshot->agent->loop, argv, on_settled, snapshot);
+    }
+    free(argv);
 }
 
 /* Where the snapshot could not be restored, it is the fresh overlays that
@@ -191,7 +307,8 @@ void revert_clean(struct operation *operation)
         overlays_unlink(snapshot, &err);
     } else if (operation->late_error.code == ERR_NONE) {
         /* Only where the records say what the domain is on now. */
-        remove_abandoned(snapshot, &err);
+        settle_left(snapshot);
+        return;
     }
     operation_step_done(operation, &err);
 }

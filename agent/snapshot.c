@@ -11,6 +11,8 @@
 #include "agent/backend.h"
 #include "agent/backends.h"
 #include "agent/base/alloc.h"
+#include "agent/base/loop_limit.h"
+#include "agent/disk/chains_question.h"
 #include "agent/guest/guard.h"
 #include "agent/quiesce/quiesce.h"
 #include "agent/watch.h"
@@ -23,12 +25,20 @@ static void disk_dispose(struct snapshot_disk *disk)
     free(disk->driver_uuid);
     free(disk->skipped);
     free(disk->wanted_path);
+    free(disk->stem);
     free(disk->internal_name);
     free(disk->node);
     free(disk->overlay);
     free(disk->restore_overlay);
     free(disk->abandoned);
     free(disk->over);
+    free(disk->state);
+    free(disk->state_format);
+    for (size_t i = 0; i < disk->known_count; i++) {
+        free(disk->known[i].path);
+        free(disk->known[i].under);
+    }
+    free(disk->known);
     free(disk->target);
     free(disk->target_format);
     free(disk->held_path);
@@ -62,6 +72,28 @@ void snapshot_free_disks(struct snapshot *snapshot)
     snapshot->disk_count = 0;
 }
 
+struct snapshot *snapshot_new(void)
+{
+    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+
+    snapshot->memory_fd = -1;
+    snapshot->restore_fd = -1;
+    return snapshot;
+}
+
+void snapshot_close_qmp(struct snapshot *snapshot)
+{
+    qmp_close(snapshot->qmp);
+    snapshot->qmp = NULL;
+}
+
+void snapshot_leave_qemu(struct snapshot *snapshot)
+{
+    chains_forget(snapshot->question);
+    snapshot->question = NULL;
+    snapshot_close_qmp(snapshot);
+}
+
 void snapshot_free(struct snapshot *snapshot)
 {
     backends_free(snapshot->backends);
@@ -70,14 +102,15 @@ void snapshot_free(struct snapshot *snapshot)
     snapshot_free_config(&snapshot->config);
     snapshot_free_config(&snapshot->restore_config);
     free(snapshot->config_json);
+    snapshot_leave_qemu(snapshot);
     block_graph_free(snapshot->graph);
-    qmp_close(snapshot->qmp);
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
     }
     if (snapshot->restore_fd >= 0) {
         close(snapshot->restore_fd);
     }
+    free(snapshot->noted_boot);
     free(snapshot->rescue_path);
     free(snapshot->unrescued);
     quiesce_free(snapshot->quiesce);
@@ -88,6 +121,7 @@ void snapshot_free(struct snapshot *snapshot)
     event_free_if(snapshot->deferred);
     event_free_if(snapshot->teller);
     event_free_if(snapshot->meter);
+    loop_limit_free(snapshot->restore_limit);
     event_free_if(snapshot->pause_limit);
     guard_dismiss(snapshot->guard, false);
     request_dispose(&snapshot->request);

@@ -22,16 +22,20 @@
 #include "agent/disk/delete_plan.h"
 #include "agent/disk/format_table.h"
 #include "agent/disk/image.h"
+#include "agent/disk/image_mark.h"
 #include "agent/domain_queue.h"
 #include "agent/operation.h"
 #include "agent/request.h"
 
 struct backend_job;
+struct backend_offline;
 struct backends;
+struct chains_question;
 struct child;
 struct guard;
 struct guest_call;
 struct hold;
+struct loop_limit;
 struct merge_guard;
 struct quiesce;
 struct stored_config_change;
@@ -55,7 +59,9 @@ struct snapshot_disk {
     bool external;
     const struct format_rule *rule; /* where it is taken */
     char *wanted_path;              /* NULL: default */
-    char *internal_name;            /* NULL where external */
+    char *stem;          /* in a driver domain: what overlays are called after;
+                            NULL: the image */
+    char *internal_name; /* NULL where external */
 
     /* what QEMU says */
     char *node; /* the device's root node before the snapshot */
@@ -85,7 +91,32 @@ struct snapshot_disk {
      * something still needs it */
     char *abandoned;
     bool abandoned_stays;
+    uint64_t abandoned_ns;  /* its last change, where that is noted: flushed */
     bool abandoned_removed; /* in a driver domain: it is gone */
+
+    /* merging in a driver domain: the image that `over` is merged into, with
+     * its format; all that the records know; whether the guest uses `over`
+     * itself, and whether what the domain was to do is done */
+    char *state;
+    char *state_format;
+    struct known_image *known;
+    size_t known_count;
+    bool over_is_active;
+    bool settled;
+    bool over_goes;
+    const char *written[2];     /* what a program is at work on */
+    enum image_verdict verdict; /* where `over` may have been merged before */
+    uint64_t written_ns; /* in a driver domain: when the state's image was last
+                            written to; 0: not known */
+
+    /* an internal snapshot's image is as a revert left it (left_image.h) */
+    bool is_left;
+
+    /* of the delete itself: something is merged there; without a QEMU; or is
+     * already, and only has to be carried to its end */
+    bool merges_there;
+    bool offline_there;
+    bool finishes_there;
 
     /* rescan */
     char *target;        /* the image that is active afterwards */
@@ -94,6 +125,7 @@ struct snapshot_disk {
     char *held_format;
     struct image_chain chain; /* read anew */
     bool changed;             /* it is not what QEMU had open */
+    bool left_alone;          /* its driver domain has nothing to do for it */
 
     /* After a failed undo: QEMU still has the overlay open, or may have; it
      * holds data and must stay, and be named by the configuration (noted of
@@ -103,6 +135,30 @@ struct snapshot_disk {
 
     /* After an undo: QEMU has been seen to have another image open */
     bool overlay_left;
+};
+
+/* What a driver domain does in a rescan. */
+enum rescan_act {
+    RESCAN_INSPECT, /* what has QEMU open? */
+    RESCAN_READ,    /* what do the files say? */
+    RESCAN_CLOSE,   /* QEMU closes them: the guest stands still */
+    RESCAN_OPEN,    /* and opens others */
+
+    /* of a merge, see merge_there.h */
+    RESCAN_LOOK,    /* what do the known images lie over? */
+    RESCAN_MERGE,   /* copies one into another */
+    RESCAN_OFFLINE, /* the same, where no QEMU has them open */
+    RESCAN_STOP,    /* gives up what QEMU copies */
+    RESCAN_END /* what lay over the one that goes lies over the other: it goes
+                */
+};
+
+/* An image that the records name, and what is under it, in words of the job:
+ * a path, or why there is none. */
+struct known_image {
+    char *path;
+    char *under;
+    uint64_t written_ns; /* 0: not known, or of no interest */
 };
 
 struct snapshot;
@@ -128,32 +184,49 @@ struct snapshot {
     struct event *timer;
     struct event *deferred;
     struct event *teller;
-    bool has_turn; /* it begins as soon as the loop comes to it */
+    bool goes_on; /* `deferred` comes as soon as the loop can */
+    bool told_running;
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
     uint64_t started_ms;  /* monotonic; 0: it has not */
     uint64_t deadline_ms; /* monotonic; 0: none */
+    uint64_t allowed_ms;  /* how long it was from there back to the start */
 
     /* recovery.c */
     bool noted;       /* there is a note that must go in the end */
     bool noted_by_id; /* as earlier versions named it */
+    char *noted_boot; /* of which its domids are; NULL: not known */
     bool recovered;   /* from a note of an agent that ended under way */
     char noted_step[OPERATION_STEP_MAX + 1]; /* how far that had come */
-    bool gone;       /* recovered, and the domain no longer exists */
-    bool note_stays; /* in the end it is set aside; see kept_note.h */
+    uint32_t noted_domid;                    /* the domain's then */
+    bool complained;   /* told that nobody can tell where the domain is */
+    bool gone;         /* recovered, and the domain no longer exists */
+    bool note_stays;   /* in the end it is set aside; see kept_note.h */
+    bool note_refused; /* told that it can neither go nor be set aside */
 
     /* dispatch_run.c, once it is over */
     bool ended;
-    bool told; /* the result is written */
+    uint32_t end_wait_ms; /* what is left to write is tried again after it */
+    bool told;            /* the result is written */
+    bool unpublished;     /* what has changed is shown with it */
     struct error outcome;
 
     const char *told_step; /* what was last written to `step` */
     unsigned int told_progress;
     bool told_bytes;
+    uint64_t told_bytes_done;
+    uint64_t told_ms; /* when that was; monotonic */
 
     struct backend_job *backend_job; /* in a driver domain; else NULL */
-    struct backends *backends; /* for a driver domain's disks; else NULL */
-    char *job_id;              /* of the jobs that they are given */
+    struct snapshot *outer; /* of an inner operation (inner.h); else NULL */
+    struct snapshot *inner; /* that is at work for this one; else NULL */
+    void (*inner_then)(struct snapshot *outer, struct snapshot *inner,
+                       const struct error *err);
+    struct backends *backends;  /* for a driver domain's disks; else NULL */
+    char *job_id;               /* of the jobs that they are given */
+    enum rescan_act rescan_act; /* what those of a rescan do */
+    uint64_t answer_ms;         /* UINT64_MAX, or they are waited for no longer
+                                   than that */
 
     /* Of what is under way; total 0: nothing whose bytes are counted. */
     uint64_t bytes_done;
@@ -162,7 +235,8 @@ struct snapshot {
     struct beneath folders; /* of the files that it makes and removes */
 
     /* the domain */
-    bool running; /* it exists; else only `guest.uuid` and `name` are known */
+    bool running;   /* it exists; else only `guest.uuid` and `name` are known */
+    bool just_seen; /* no time has passed since it was looked up */
     struct guest guest;
     libxl_domain_config *config; /* NULL until read */
     char *config_json;           /* the same, as text */
@@ -190,6 +264,7 @@ struct snapshot {
     bool memory_made;       /* the temporary file is ours */
     bool memory_linked;     /* it has its own name */
     int memory_fd;          /* -1: not open */
+    struct child *flush;    /* of large files; NULL: none is under way */
     uint64_t memory_expected_bytes;
     uint64_t memory_bytes;
     uint64_t suspended_ns; /* monotonic; 0: not seen suspended */
@@ -209,31 +284,44 @@ struct snapshot {
     struct block_job *merge_job; /* under way, of an undo as well */
     char merge_job_id[BLOCK_JOB_ID_SIZE]; /* by which QEMU knows it */
     struct merge_guard *merge_guard;      /* of a merge of the active image */
-    struct child *merge_child;
-    bool merge_stop;          /* cancelled */
-    bool was_marked;          /* an earlier delete had begun */
-    bool merge_begun;         /* the state may no longer be whole */
-    bool merge_streams;       /* the job does, whichever was planned */
+    struct child *merge_child;       /* offline_work.h: of a revert as well */
+    struct backend_offline *offline; /* the same in a driver domain */
+    bool merge_stop;                 /* cancelled */
+    bool was_marked;                 /* an earlier delete had begun */
+    bool merge_begun;                /* the state may no longer be whole */
+    bool merge_streams;              /* the job does, whichever was planned */
+    bool merge_done;          /* an undo's has ended well: QEMU's own word */
     bool job_found;           /* QEMU has that of an earlier try */
+    bool job_lost;            /* it may be at work still, and write */
     struct error merge_error; /* of the disk at work: its job's */
 
     /* revert */
     off_t stream_offset; /* where libxl's stream begins in the memory file */
     char *rescue_path;   /* the running state, kept until the revert is over */
     bool rescued;        /* that file is complete */
+    bool rescue_stays;   /* also afterwards: its state runs nowhere */
     char *unrescued;     /* why it is not kept; NULL: it is, or not known */
     bool internal_applied;
     unsigned int attempt; /* which source is being tried, see restore_steps.c */
     unsigned int patience;
     int restore_fd;                      /* -1: not open */
     libxl_domain_config *restore_config; /* of the attempt under way */
-    uint32_t new_domid;                  /* 0: not yet */
+    struct loop_limit *restore_limit;    /* of libxl's call; NULL: none */
+    off_t restore_at;         /* how far its memory file has been read */
+    struct error called_off;  /* why it is given up; ERR_NONE: it is not */
+    bool restore_cancelled;   /* and that was heard */
+    bool rescue_failed;       /* the running state, once */
+    uint32_t new_domid;       /* 0: not yet */
     const char *brought_back; /* what runs instead; static; NULL: as asked */
 
     /* rescan */
-    struct hold *hold; /* of the domain; owned by the agent's holds */
-    bool hold_is_ours; /* begun by this request */
-    bool let_go;       /* nobody asked: the hold's time is over */
+    struct hold *hold;     /* of the domain; owned by the agent's holds */
+    bool hold_is_ours;     /* begun by this request */
+    bool hold_had_expired; /* of a delete: the one before, to be remembered */
+    bool let_go;           /* nobody asked: the hold's time is over */
+    bool opened_there; /* a driver domain may have opened what it was told to,
+                          and has not closed it again: the configuration must go
+                          on naming that */
     char hold_until[CLOCK_UTC_LENGTH + 1];
     size_t try_disk;
 
@@ -243,12 +331,17 @@ struct snapshot {
     struct error failure;
 
     /* under way */
+    struct chains_question *question; /* to QEMU, not answered yet */
     struct qmp *qmp;
     struct block_graph *graph;
     struct guest_call *call;
     struct stored_config_change *change;
     struct disk_location *locations; /* what the change is given */
-    bool switch_sent;         /* the transaction went out: its effect counts */
+    bool switch_sent;    /* the transaction went out: its effect counts */
+    bool switch_refused; /* QEMU has said that it had none, and no other domain
+                            has come since */
+    uint64_t looked_ms;  /* monotonic: when an undo last asked QEMU what it has
+                            open; 0: none has */
     struct error undo_error;  /* of the undo under way */
     snapshot_then *then;      /* what follows the part under way ... */
     snapshot_then *look_then; /* ... merge_look() ... */
@@ -268,7 +361,17 @@ static inline struct snapshot *snapshot_of(struct operation *operation)
  * Never, if the snapshot is freed before. */
 void snapshot_later(struct snapshot *snapshot, uint32_t ms, snapshot_act *act);
 
+/* All zero, but for descriptors, which are not open; for snapshot_free(). */
+struct snapshot *snapshot_new(void);
 void snapshot_free(struct snapshot *snapshot);
+
+/* Ends the QMP session that a step may have left open; safe where none is, and
+ * from any of its callbacks. */
+void snapshot_close_qmp(struct snapshot *snapshot);
+
+/* Ends what is being asked of QEMU, and the session: with it goes libxl's lock,
+ * for which other toolstacks and the next request may wait. */
+void snapshot_leave_qemu(struct snapshot *snapshot);
 
 /* Forgets the disks, to find out about them anew. */
 void snapshot_free_disks(struct snapshot *snapshot);
@@ -290,7 +393,7 @@ static inline bool snapshot_takes_here(const struct snapshot_disk *disk)
 
 /* Of a revert that has made a domain: whether that is on the fresh overlays.
  * Once an internal snapshot may have been applied, so it is whatever it is made
- * from: see open_source() in restore_steps.c. */
+ * from: see restore_open_source(). */
 static inline bool snapshot_is_on_overlays(const struct snapshot *snapshot)
 {
     return snapshot->brought_back == NULL || snapshot->internal_applied;

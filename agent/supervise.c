@@ -21,7 +21,10 @@ struct supervisor *supervisor_new(struct guests *guests,
     supervisor->config = config;
     supervisor->notes = folder;
     supervisor->watch = death_watch_new(guests, ward_on_report, supervisor);
-    supervisor_take_up(supervisor);
+    if (!supervisor_take_up(supervisor, err)) {
+        supervisor_free(supervisor);
+        return NULL;
+    }
     return supervisor;
 }
 

@@ -39,7 +39,7 @@ bool supervisor_is_busy(const struct supervisor *supervisor);
 enum restart {
     RESTART_NONE,
     RESTART_UNDER_WAY, /* or the domain's end, if it is not to run again */
-    RESTART_FAILING    /* several times by now; it is tried again and again */
+    RESTART_FAILING    /* several times by now, or its end takes long */
 };
 
 /* What is being done with that domain because it has shut down.  Its images

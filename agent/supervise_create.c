@@ -6,6 +6,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
+#include "agent/base/loop_limit.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/guest_aftermath.h"
 #include "agent/supervise_notes.h"
@@ -54,13 +55,46 @@ static void create_failed(struct reaction *reaction, const struct error *err)
     reaction_attempt_later(reaction, create_now);
 }
 
-static void created(uint32_t domid, const struct error *err, void *arg)
+static void on_limit(void *arg)
 {
     struct reaction *reaction = arg;
 
+    reaction->hung = true;
+    guest_call_abort(reaction->making);
+}
+
+void reaction_bound(struct reaction *reaction, struct guest_call *making)
+{
+    reaction->making = making;
+    reaction->hung = false;
+    reaction->limit =
+        loop_limit_new(guests_loop(reaction->guests), reaction->limit_ms, NULL,
+                       on_limit, reaction);
+}
+
+struct error reaction_made(struct reaction *reaction, const struct error *err)
+{
+    struct error why = {0};
+
+    loop_limit_free(reaction->limit);
+    reaction->limit = NULL;
+    reaction->making = NULL;
+    if (err)
+        why = *err;
+    if (err && reaction->hung)
+        error_prefix(&why, "it took longer than %g s (timeouts.restore): ",
+                     reaction->limit_ms / 1000.0);
+    return why;
+}
+
+static void created(uint32_t domid, const struct error *err, void *arg)
+{
+    struct reaction *reaction = arg;
+    struct error why = reaction_made(reaction, err);
+
     reaction_drop_config(reaction);
     if (err) {
-        create_failed(reaction, err);
+        create_failed(reaction, &why);
         return;
     }
     reaction->guest.domid = domid;
@@ -68,45 +102,56 @@ static void created(uint32_t domid, const struct error *err, void *arg)
 }
 
 /* Somebody may have been quicker while this agent waited. */
-static bool somebody_runs_it(const struct reaction *reaction)
+static bool look_who_runs_it(const struct reaction *reaction,
+                             bool *ret_somebody, struct error *err)
 {
     struct guest found[4];
-    size_t count = guests_of_uuid(reaction->guests, reaction->guest.uuid, found,
-                                  sizeof(found) / sizeof(*found));
+    size_t count;
 
+    *ret_somebody = false;
+    if (!guests_of_uuid(reaction->guests, reaction->guest.uuid, found,
+                        sizeof(found) / sizeof(*found), &count))
+        return error_set(err, ERR_LIBXL, "libxl cannot list the domains");
     for (size_t i = 0; i < count; i++)
         if (!found[i].shutdown && !found[i].dying)
-            return true;
-    return false;
+            *ret_somebody = true;
+    return true;
 }
 
-static bool is_wanted(const struct reaction *reaction)
+static bool is_kept(const struct reaction *reaction)
 {
     char *kept = note_config_path(reaction->notes_folder, reaction->guest.uuid);
     bool there = !access(kept, F_OK);
 
     free(kept);
-    if (!there)
-        LOG_NOTICE("domain %s is given up: its kept configuration was removed",
-                   reaction->guest.name);
-    else if (somebody_runs_it(reaction))
-        LOG_NOTICE("domain %s has been started by somebody else",
-                   reaction->guest.name);
-    else
-        return true;
-    return false;
+    return there;
+}
+
+static void give_up(struct reaction *reaction, const char *why)
+{
+    LOG_NOTICE("domain %s %s", reaction->guest.name, why);
+    reaction_finish(reaction, REACTION_GONE);
 }
 
 static void create_now(struct reaction *reaction)
 {
     libxl_domain_config *config;
     struct error err;
+    bool somebody;
 
-    if (!is_wanted(reaction)) {
-        reaction_finish(reaction, REACTION_GONE);
+    if (!is_kept(reaction)) {
+        give_up(reaction, "is given up: its kept configuration was removed");
         return;
     }
     reaction->attempt++;
+    if (!look_who_runs_it(reaction, &somebody, &err)) {
+        create_failed(reaction, &err);
+        return;
+    }
+    if (somebody) {
+        give_up(reaction, "has been started by somebody else");
+        return;
+    }
     config = xcalloc(1, sizeof(*config));
     if (!config_text_parse(reaction->guests, reaction->json, config, &err)) {
         free(config);
@@ -115,7 +160,8 @@ static void create_now(struct reaction *reaction)
     }
     reaction_drop_config(reaction);
     reaction->config = config;
-    guest_create(reaction->guests, config, -1, created, reaction);
+    reaction_bound(reaction, guest_create(reaction->guests, config, -1, created,
+                                          reaction));
 }
 
 void reaction_create(struct reaction *reaction)

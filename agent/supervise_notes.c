@@ -12,11 +12,13 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/beneath.h"
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/whole_file.h"
 #include "agent/sealed_file.h"
 
-#define DOMID_TEXT_MAX 64
+#define NOTE_TEXT_MAX 128
 
 static char *note_path(const char *folder, const char *uuid)
 {
@@ -45,10 +47,13 @@ bool note_write(const char *folder, const char *uuid, uint32_t domid,
                 struct error *err)
 {
     char *path = note_path(folder, uuid);
-    char text[16];
+    char boot[CLOCK_BOOT_LENGTH + 1];
+    char text[16 + sizeof(boot)];
     bool written;
 
-    snprintf(text, sizeof(text), "%" PRIu32 "\n", domid);
+    clock_boot(boot);
+    snprintf(text, sizeof(text), "%" PRIu32 "\n%s%s", domid, boot,
+             boot[0] == '\0' ? "" : "\n");
     written = sealed_file_replace(path, text, err);
     free(path);
     return written;
@@ -76,14 +81,26 @@ static bool is_uuid(const char *text)
     return true;
 }
 
-static bool read_domid(const char *path, uint32_t *ret_domid, struct error *err)
+/* Where nobody can tell, it is of this one: earlier versions did not note it.
+ */
+static bool is_of_another_boot(const char *boot)
+{
+    char current[CLOCK_BOOT_LENGTH + 1];
+
+    clock_boot(current);
+    return boot[0] != '\0' && current[0] != '\0' && strcmp(boot, current) != 0;
+}
+
+static bool read_text(const char *path, uint32_t *ret_domid,
+                      char ret_boot[CLOCK_BOOT_LENGTH + 1], struct error *err)
 {
     char *text;
     bool valid;
 
-    if (!sealed_file_read(path, DOMID_TEXT_MAX, &text, err))
+    if (!sealed_file_read(path, NOTE_TEXT_MAX, &text, err))
         return false;
-    valid = sscanf(text, "%" SCNu32, ret_domid) == 1;
+    ret_boot[0] = '\0';
+    valid = sscanf(text, "%" SCNu32 " %36s", ret_domid, ret_boot) >= 1;
     free(text);
     return valid || error_set(err, ERR_STORE, "%s: it is no domid", path);
 }
@@ -91,15 +108,22 @@ static bool read_domid(const char *path, uint32_t *ret_domid, struct error *err)
 static bool read_note(const char *folder, const char *name,
                       struct supervise_note *ret_note)
 {
-    char *path;
+    char boot[CLOCK_BOOT_LENGTH + 1];
     struct error err;
+    char *path;
     bool valid;
 
     if (!is_uuid(name))
         return false;
     path = note_path(folder, name);
-    valid = read_domid(path, &ret_note->domid, &err);
-    if (valid)
+    valid = read_text(path, &ret_note->domid, boot, &err);
+    if (valid && is_of_another_boot(boot)) {
+        LOG_NOTICE("domain %s was looked after before the host was started "
+                   "anew: that is over",
+                   name);
+        note_remove(folder, name);
+        valid = false;
+    } else if (valid)
         strcpy(ret_note->uuid, name);
     else
         sealed_file_set_aside(path, &err,

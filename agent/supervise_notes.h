@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the supervisor has to remember over a restart of the agent: files in
- * <run_folder>/supervised, which end with the boot, like the domains.
+ * <run_folder>/supervised, which end with the boot, like the domains.  Where
+ * the run folder outlives it, they are removed when they are read.
  *
- *   <uuid>        the domid of a domain that is looked after, as text
+ *   <uuid>        the domid of a domain that is looked after, as text, and in a
+ *                 second line the boot that it is of (clock_boot()), if known
  *   <uuid>.json   its configuration as libxl's JSON, from before it is
- *                 destroyed to be started anew until the new one runs
+ *                 destroyed to be started anew, or reset, until it runs again
  *
  * Each with its checksum (journal/seal.h).  What is damaged is logged and
  * renamed to <name>.aside, and never used.
@@ -32,8 +34,8 @@ bool note_write(const char *folder, const char *uuid, uint32_t domid,
 /* With the configuration.  That there is none is no error. */
 void note_remove(const char *folder, const char *uuid);
 
-/* All of them; a file that is not named like one is left alone.  `*ret_notes`
- * is the caller's to free(). */
+/* All of this boot; a file that is not named like one is left alone.
+ * `*ret_notes` is the caller's to free(). */
 size_t notes_read(const char *folder, struct supervise_note **ret_notes);
 
 /* The caller's to free(). */

@@ -9,6 +9,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/loop_limit.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/core_dump.h"
 #include "agent/guest/guest_aftermath.h"
@@ -39,6 +40,7 @@ static void reaction_free(struct reaction *reaction)
 {
     reaction_drop_config(reaction);
     free(reaction->json);
+    loop_limit_free(reaction->limit);
     event_free(reaction->timer);
     free(reaction);
 }
@@ -119,6 +121,9 @@ static void destroyed(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
 
+    loop_limit_free(reaction->limit);
+    reaction->limit = NULL;
+    reaction->lingers = false;
     /* Not from the top: of a domain that is half gone, libxl does not know all
      * that it is to be made from. */
     if (err && is_there(reaction)) {
@@ -135,8 +140,24 @@ static void destroyed(const struct error *err, void *arg)
     reaction_create(reaction);
 }
 
+/* libxl itself bounds what it waits for, but not how long the hypervisor takes
+ * to have the memory back, and that cannot be called off
+ * (domain_destroy_domid_cb(), libxl_domain.c). */
+static void on_lingering(void *arg)
+{
+    struct reaction *reaction = arg;
+
+    reaction->lingers = true;
+    LOG_ERROR("domain %s has shut down and could not be destroyed yet, for %g "
+              "s (timeouts.restore); this goes on once that is done",
+              reaction->guest.name, reaction->limit_ms / 1000.0);
+}
+
 static void destroy(struct reaction *reaction)
 {
+    reaction->limit =
+        loop_limit_new(guests_loop(reaction->guests), reaction->limit_ms, NULL,
+                       on_lingering, reaction);
     guest_destroy(reaction->guests, reaction->guest.domid, destroyed, reaction);
 }
 
@@ -169,14 +190,30 @@ static void restart_renamed(struct reaction *reaction)
 static void reset_done(const struct error *err, void *arg)
 {
     struct reaction *reaction = arg;
+    struct error why = reaction_made(reaction, err);
 
     if (err) {
         LOG_WARN("domain %s: %s; restarting it instead", reaction->guest.name,
-                 err->message);
+                 why.message);
         restart(reaction);
         return;
     }
     reaction_unpause(reaction);
+}
+
+/* Cut short, it leaves a paused domain without a QEMU: the next agent starts it
+ * anew from what is kept. */
+static void reset(struct reaction *reaction)
+{
+    struct error err;
+
+    if (!keep_config(reaction, &err)) {
+        try_again(reaction, &err, "cannot be reset", look_again);
+        return;
+    }
+    reaction_bound(reaction,
+                   guest_soft_reset(reaction->guests, reaction->guest.domid,
+                                    reaction->config, reset_done, reaction));
 }
 
 static void act(struct reaction *reaction)
@@ -195,8 +232,7 @@ static void act(struct reaction *reaction)
         restart_renamed(reaction);
         break;
     case OUTCOME_SOFT_RESET:
-        guest_soft_reset(reaction->guests, reaction->guest.domid,
-                         reaction->config, reset_done, reaction);
+        reset(reaction);
         break;
     }
 }
@@ -306,12 +342,14 @@ static void decide(struct reaction *reaction)
 
 static struct reaction *reaction_new(struct guests *guests,
                                      const char *notes_folder,
-                                     reaction_on_end *on_end, void *arg)
+                                     uint32_t limit_ms, reaction_on_end *on_end,
+                                     void *arg)
 {
     struct reaction *reaction = xcalloc(1, sizeof(*reaction));
 
     reaction->guests = guests;
     reaction->notes_folder = notes_folder;
+    reaction->limit_ms = limit_ms;
     reaction->timer = evtimer_new(guests_loop(guests), on_timer, reaction);
     reaction->on_end = on_end;
     reaction->arg = arg;
@@ -319,10 +357,11 @@ static struct reaction *reaction_new(struct guests *guests,
 }
 
 struct reaction *reaction_begin(struct guests *guests, const char *notes_folder,
-                                const struct guest *guest,
+                                uint32_t limit_ms, const struct guest *guest,
                                 reaction_on_end *on_end, void *arg)
 {
-    struct reaction *reaction = reaction_new(guests, notes_folder, on_end, arg);
+    struct reaction *reaction =
+        reaction_new(guests, notes_folder, limit_ms, on_end, arg);
 
     reaction->guest = *guest;
     LOG_DEBUG("domain %s (%" PRIu32 ") has shut down", guest->name,
@@ -332,11 +371,13 @@ struct reaction *reaction_begin(struct guests *guests, const char *notes_folder,
 }
 
 struct reaction *reaction_resume(struct guests *guests,
-                                 const char *notes_folder, const char *uuid,
-                                 const char *json, const struct guest *leftover,
+                                 const char *notes_folder, uint32_t limit_ms,
+                                 const char *uuid, const char *json,
+                                 const struct guest *leftover,
                                  reaction_on_end *on_end, void *arg)
 {
-    struct reaction *reaction = reaction_new(guests, notes_folder, on_end, arg);
+    struct reaction *reaction =
+        reaction_new(guests, notes_folder, limit_ms, on_end, arg);
     char *name;
 
     reaction->action.outcome = OUTCOME_RESTART;
@@ -357,7 +398,7 @@ struct reaction *reaction_resume(struct guests *guests,
 
 bool reaction_is_failing(const struct reaction *reaction)
 {
-    return reaction->attempt >= PATIENT_ATTEMPTS;
+    return reaction->attempt >= PATIENT_ATTEMPTS || reaction->lingers;
 }
 
 bool reaction_is_waiting(const struct reaction *reaction)

@@ -162,6 +162,7 @@ static void react(struct ward *ward, const struct guest *guest)
 
     ward_disarm(ward);
     ward->reaction = reaction_begin(supervisor->guests, supervisor->notes,
+                                    supervisor->config->timeouts.restore_ms,
                                     guest, reaction_ended, ward);
 }
 
@@ -174,8 +175,9 @@ void ward_resume_restart(struct ward *ward, const char *json,
                "going on",
                ward->uuid);
     ward->reaction =
-        reaction_resume(supervisor->guests, supervisor->notes, ward->uuid, json,
-                        leftover, reaction_ended, ward);
+        reaction_resume(supervisor->guests, supervisor->notes,
+                        supervisor->config->timeouts.restore_ms, ward->uuid,
+                        json, leftover, reaction_ended, ward);
 }
 
 bool ward_make_idle(struct ward *ward)
@@ -229,40 +231,61 @@ static bool is_ours_to_act(struct ward *ward, const struct guest *guest)
 
 /* Somebody kept the old one under another name and started it anew, as xl
  * does for rename-restart. */
-static bool has_successor(const struct ward *ward)
+static bool look_for_successor(const struct ward *ward, bool *ret_found)
 {
     struct guest found[4];
-    size_t count = guests_of_uuid(ward->supervisor->guests, ward->uuid, found,
-                                  sizeof(found) / sizeof(*found));
+    size_t count;
 
+    *ret_found = false;
+    if (!guests_of_uuid(ward->supervisor->guests, ward->uuid, found,
+                        sizeof(found) / sizeof(*found), &count))
+        return false;
     for (size_t i = 0; i < count; i++)
         if (found[i].domid != ward->domid && !found[i].dying &&
             !found[i].shutdown)
-            return true;
-    return false;
+            *ret_found = true;
+    return true;
 }
 
 static void examine_shut_down(struct ward *ward, const struct guest *guest)
 {
+    bool succeeded;
+
     if (ward->settled)
         return;
     if (!ward->down_since_ms)
         ward->down_since_ms = clock_monotonic_ms();
-    if (guest->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND)
+    if (guest->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND ||
+        !look_for_successor(ward, &succeeded))
         look_again(ward);
-    else if (has_successor(ward))
+    else if (succeeded)
         ward_forget(ward);
     else if (is_ours_to_act(ward, guest))
         react(ward, guest);
 }
 
+/* That xenstored is gone is the most likely reason; when it is back, this is
+ * asked for at once (supervisor_reattach()). */
+static void arm_later(struct ward *ward, uint32_t waited_ms,
+                      const struct error *err)
+{
+    LOG_ERROR("%s", err->message);
+    ward->look_ms = waited_ms;
+    look_again(ward);
+}
+
 static void examine_running(struct ward *ward)
 {
+    uint32_t waited_ms = ward->look_ms;
+    struct error err;
+
     begin_anew(ward);
     if (ward->alarm && !ward->alarm_spent)
         return;
-    ward_arm_or_log(ward);
-    ward_look_after(ward, 0); /* it may have shut down just before */
+    if (ward_arm(ward, &err))
+        ward_look_after(ward, 0); /* it may have shut down just before */
+    else
+        arm_later(ward, waited_ms, &err);
 }
 
 static void examine(struct ward *ward)

@@ -64,6 +64,6 @@ void ward_resume_restart(struct ward *ward, const char *json,
 death_watch_on_report ward_on_report;
 
 /* Takes up what an earlier agent noted (supervise_takeup.c). */
-void supervisor_take_up(struct supervisor *supervisor);
+bool supervisor_take_up(struct supervisor *supervisor, struct error *err);
 
 #endif

@@ -10,19 +10,17 @@
 #include "agent/watch.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/domain_folders.h"
+#include "agent/known_ids.h"
 #include "agent/look_queue.h"
 #include "agent/request_copy.h"
+#include "agent/root.h"
 #include "agent/store/paths.h"
-
-#define TOKEN_REQUESTS "requests"
-#define TOKEN_DOMAINS  "domains"
 
 /* Requests that are asked for at once. */
 #define LOOK_BATCH 64
@@ -32,38 +30,12 @@ struct watch {
     const struct watch_listener *listener;
     void *arg;
     struct store *store;
-    char *requests;  /* the folder's path */
-    void *known_ids; /* tsearch(3) tree of char *: keys of requests handed on */
+    struct root *root;
+    char *requests;         /* the folder's path */
+    struct known_ids known; /* those that were handed on */
     struct domain_folders *folders;
     struct look_queue *queue;
 };
-
-static int compare_ids(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static bool is_known(const struct watch *watch, const char *id)
-{
-    return tfind(id, &watch->known_ids, compare_ids) != NULL;
-}
-
-static void remember(struct watch *watch, const char *id)
-{
-    tsearch(xstrdup(id), &watch->known_ids, compare_ids);
-}
-
-static void forget(struct watch *watch, const char *id)
-{
-    char **node = tfind(id, &watch->known_ids, compare_ids);
-
-    if (node != NULL) {
-        char *kept = *node;
-
-        tdelete(id, &watch->known_ids, compare_ids);
-        free(kept);
-    }
-}
 
 static char **list_requests(struct watch *watch, const char *folder,
                             unsigned int *ret_count)
@@ -110,7 +82,7 @@ static void tell_removed(struct watch *watch, const char *key)
 {
     uint32_t domid = path_key_domid(key, NULL);
 
-    forget(watch, key);
+    known_ids_remove(&watch->known, key);
     if (domid != 0 && !domain_folders_exists(watch->folders, domid)) {
         watch->listener->on_requester_gone(key, watch->arg);
     } else {
@@ -130,7 +102,7 @@ static void look_ahead(struct watch *watch, struct lookahead *ahead,
     char *folder = path_request(watch->config->xenstore.root, key);
     char *operation = lookahead_value(ahead, folder, "operation");
     char *state = NULL;
-    bool known = is_known(watch, key);
+    bool known = known_ids_has(&watch->known, key);
 
     /* Nobody answers: that says nothing about the request. */
     if (operation == NULL && errno != ENOENT) {
@@ -147,7 +119,7 @@ static void look_ahead(struct watch *watch, struct lookahead *ahead,
         known = false;
     }
     if (operation != NULL && !known) {
-        remember(watch, key);
+        known_ids_add(&watch->known, key);
         take(watch, ahead, key, folder, state);
     }
     free(state);
@@ -160,31 +132,14 @@ static void look(struct watch *watch, const char *key)
     struct lookahead ahead = begin_looking(watch);
     char *folder = path_request(watch->config->xenstore.root, key);
 
-    if (path_key_domid(key, NULL) == 0) {
+    /* One that is known has most likely gone: whether it has, one key tells. */
+    if (path_key_domid(key, NULL) == 0 && !known_ids_has(&watch->known, key)) {
         request_copy_want(&ahead, folder);
         lookahead_fetch(&ahead);
     }
     look_ahead(watch, &ahead, key);
     lookahead_dispose(&ahead);
     free(folder);
-}
-
-struct id_list {
-    uint32_t domid; /* whose */
-    char **ids;
-    size_t count;
-};
-
-static void collect_id(const void *node, VISIT visit, void *arg)
-{
-    struct id_list *list = arg;
-    const char *key = *(char *const *)node;
-
-    if ((visit == postorder || visit == leaf) &&
-        path_key_domid(key, NULL) == list->domid) {
-        list->ids = xrealloc(list->ids, list->count + 1, sizeof(*list->ids));
-        list->ids[list->count++] = xstrdup(key);
-    }
 }
 
 /* Most of them are over: of that alone each is asked first, of many at once. */
@@ -218,19 +173,14 @@ static void look_in_batches(struct watch *watch, char *const *ids, size_t count)
  * may be gone. */
 static void look_at_all(struct watch *watch)
 {
-    struct id_list known = {0};
+    struct id_list known = known_ids_of(&watch->known, 0);
     unsigned int count, unknown = 0;
     char **ids = list_requests(watch, watch->requests, &count);
 
-    /* Collected first: looking changes the tree. */
-    twalk_r(watch->known_ids, collect_id, &known);
     look_in_batches(watch, known.ids, known.count);
-    for (size_t i = 0; i < known.count; i++) {
-        free(known.ids[i]);
-    }
-    free(known.ids);
+    id_list_dispose(&known);
     for (unsigned int i = 0; i < count; i++) {
-        if (!is_known(watch, ids[i])) {
+        if (!known_ids_has(&watch->known, ids[i])) {
             ids[unknown++] = ids[i];
         }
     }
@@ -245,10 +195,11 @@ static void on_request_event(struct watch *watch, const char *path)
 
     /* The folder itself, or one above it: removed with all its requests. */
     if (!path_split_request(watch->requests, path, id, &key) || id[0] == '\0') {
+        root_look(watch->root);
         look_at_all(watch);
     } else if (key[0] == '\0' || strcmp(key, "operation") == 0) {
         look(watch, id);
-    } else if (strcmp(key, "cancel") == 0 && is_known(watch, id)) {
+    } else if (strcmp(key, "cancel") == 0 && known_ids_has(&watch->known, id)) {
         watch->listener->on_cancel(id, watch->arg);
     }
 }
@@ -273,9 +224,8 @@ static int compare_names(const void *a, const void *b)
 static void look_for_gone(struct watch *watch, uint32_t domid, char **ids,
                           unsigned int count)
 {
-    struct id_list known = {.domid = domid};
+    struct id_list known = known_ids_of(&watch->known, domid);
 
-    twalk_r(watch->known_ids, collect_id, &known);
     for (size_t i = 0; i < known.count; i++) {
         const char *id;
 
@@ -284,9 +234,8 @@ static void look_for_gone(struct watch *watch, uint32_t domid, char **ids,
             bsearch(&id, ids, count, sizeof(*ids), compare_names) == NULL) {
             look_queue_append(watch->queue, domid, known.ids[i]);
         }
-        free(known.ids[i]);
     }
-    free(known.ids);
+    id_list_dispose(&known);
 }
 
 static void list_in_turn(uint32_t domid, void *arg)
@@ -307,7 +256,7 @@ static void list_in_turn(uint32_t domid, void *arg)
     for (unsigned int i = 0; i < count; i++) {
         char *key = path_key(domid, ids[i]);
 
-        if (!is_known(watch, key)) {
+        if (!known_ids_has(&watch->known, key)) {
             look_queue_append(watch->queue, domid, key);
         }
         free(key);
@@ -334,7 +283,7 @@ static void on_domain_request(struct watch *watch, uint32_t domid,
                strcmp(key, "cancel") == 0) {
         char *request = path_key(domid, id);
 
-        bool known = is_known(watch, request);
+        bool known = known_ids_has(&watch->known, request);
 
         if (strcmp(key, "cancel") == 0) {
             if (known) {
@@ -362,10 +311,17 @@ static void on_domain_event(struct watch *watch, const char *path)
     }
 }
 
+/* It may have been away since, and a request be there again under a name that
+ * is known: each of these is looked at. */
 static void on_folder_changed(uint32_t domid, void *arg)
 {
     struct watch *watch = arg;
+    struct id_list known = known_ids_of(&watch->known, domid);
 
+    for (size_t i = 0; i < known.count; i++) {
+        look_queue_append(watch->queue, domid, known.ids[i]);
+    }
+    id_list_dispose(&known);
     look_queue_list(watch->queue, domid);
 }
 
@@ -380,7 +336,7 @@ static void on_watch(const char *path, const char *token, void *arg)
 {
     struct watch *watch = arg;
 
-    if (strcmp(token, TOKEN_REQUESTS) == 0) {
+    if (strcmp(token, ROOT_TOKEN_REQUESTS) == 0) {
         on_request_event(watch, path);
     } else if (strcmp(token, DOMAIN_FOLDERS_TOKEN) == 0) {
         on_domain_event(watch, path);
@@ -390,44 +346,37 @@ static void on_watch(const char *path, const char *token, void *arg)
     }
 }
 
-/* Only dom0 may look into or add to the requests' folder. */
-static bool make_folder(struct watch *watch)
-{
-    struct xs_permissions own = {.id = 0, .perms = XS_PERM_NONE};
-    struct xs_handle *xs = watch_xs(watch);
-
-    return xs_mkdir(xs, XBT_NULL, watch->requests) &&
-           xs_set_permissions(xs, XBT_NULL, watch->requests, &own, 1);
-}
-
 static void on_connected(void *arg)
 {
     struct watch *watch = arg;
-    struct xs_handle *xs = watch_xs(watch);
 
     watch->listener->on_connected(watch->arg);
-    if (!make_folder(watch) || !xs_watch(xs, "@releaseDomain", TOKEN_DOMAINS) ||
-        !xs_watch(xs, watch->requests, TOKEN_REQUESTS)) {
-        LOG_ERROR("cannot watch %s in xenstore", watch->requests);
-        return;
-    }
-    domain_folders_connect(watch->folders, xs);
+    root_connect(watch->root, watch->store);
+}
+
+static void on_watching(void *arg)
+{
+    struct watch *watch = arg;
+
+    domain_folders_connect(watch->folders, watch->store);
     watch->listener->on_watching(watch->arg);
 }
 
-static void forget_all(struct watch *watch)
+static void on_root_removed(void *arg)
 {
-    tdestroy(watch->known_ids, free);
-    watch->known_ids = NULL;
+    struct watch *watch = arg;
+
+    watch->listener->on_root_removed(watch->arg);
 }
 
 static void on_lost(void *arg)
 {
     struct watch *watch = arg;
 
+    root_connect(watch->root, NULL);
     domain_folders_connect(watch->folders, NULL);
     look_queue_clear(watch->queue);
-    forget_all(watch);
+    known_ids_clear(&watch->known);
     watch->listener->on_lost(watch->arg);
 }
 
@@ -435,6 +384,11 @@ static const struct store_listener store_listener = {
     .on_connected = on_connected,
     .on_lost = on_lost,
     .on_watch = on_watch,
+};
+
+static const struct root_listener root_listener = {
+    .on_watching = on_watching,
+    .on_removed = on_root_removed,
 };
 
 struct watch *watch_new(struct event_base *loop, const struct config *config,
@@ -447,6 +401,7 @@ struct watch *watch_new(struct event_base *loop, const struct config *config,
     watch->listener = listener;
     watch->arg = arg;
     watch->requests = path_requests(config->xenstore.root);
+    watch->root = root_new(loop, config, &root_listener, watch);
     watch->queue = look_queue_new(loop, &queue_listener, watch);
     watch->folders =
         domain_folders_new(config, guests, on_folder_changed, watch);
@@ -463,7 +418,8 @@ void watch_free(struct watch *watch)
     store_free(watch->store);
     domain_folders_free(watch->folders);
     look_queue_free(watch->queue);
-    forget_all(watch);
+    root_free(watch->root);
+    known_ids_clear(&watch->known);
     free(watch->requests);
     free(watch);
 }

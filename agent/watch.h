@@ -29,6 +29,8 @@ struct watch_listener {
     void (*on_connected)(void *arg);
     /* Watches are set, requests are heard. */
     void (*on_watching)(void *arg);
+    /* Somebody has removed what was published: publish it anew. */
+    void (*on_root_removed)(void *arg);
     /* xenstored and all it held are gone, every request with it. */
     void (*on_lost)(void *arg);
     /* A new request.  `raw` is the callee's to raw_request_dispose().  `state`

@@ -5,10 +5,13 @@
 #include <string.h>
 
 #define OUTPUT                                                                 \
-    "  -q, --quiet               print nothing but errors\n"                   \
+    "  -q, --quiet               print nothing but errors and warnings\n"      \
     "      --json                print the answer as JSON\n"
 
-#define HELP "  -h, --help                print this help and exit\n"
+#define HELP                                                                   \
+    "      --root PATH           the agent's xenstore.root\n"                  \
+    "  -h, --help                print this help and exit\n"                   \
+    "  -V, --version             print the version and exit\n"
 
 #define COMMON                                                                 \
     "      --no-wait             print the request's id and return\n"          \
@@ -34,11 +37,15 @@ const char general_help[] =
     "\n"
     "'xensnap COMMAND --help' shows the options.\n"
     "\n"
+    "      --root PATH       the agent's xenstore.root\n"
     "  -V, --version         print the version and exit\n"
     "  -h, --help            print this help and exit\n"
     "\n"
-    "A DOMAIN is given by uuid, domid or name. Ctrl-C asks whether to cancel\n"
-    "(cancels, where there is no terminal to ask on) and waits for the end.\n"
+    "A DOMAIN is given by uuid, domid or name; in a domain that asks for "
+    "itself\n"
+    "it may be left out. Ctrl-C asks whether to cancel (cancels, where there "
+    "is\n"
+    "no terminal to ask on) and waits for the end.\n"
     "\n"
     "Exit status: 0 done; 1 failed, the error's code is printed; 2 wrong usage;"
     "\n"
@@ -48,7 +55,7 @@ const char general_help[] =
 
 const struct command commands[] = {
     {"create",
-     "Usage: xensnap create DOMAIN [OPTION]...\n"
+     "Usage: xensnap create [DOMAIN] [OPTION]...\n"
      "Takes a snapshot of a running domain: its memory and its disks.\n"
      "\n"
      "      --name NAME           its name (default: made from the time)\n"
@@ -69,9 +76,9 @@ const struct command commands[] = {
      "                            this many are left\n"
      "      --keep-for AGE        then remove those that are older: 12h, 30d, "
      "8w\n" COMMON,
-     1, 1, "nMmlLQdiDSENAwtqj"},
+     1, 1, "nMmlLQdiDSENAwtqj", true},
     {"revert",
-     "Usage: xensnap revert DOMAIN NAME [OPTION]...\n"
+     "Usage: xensnap revert [DOMAIN] NAME [OPTION]...\n"
      "Ends the domain and makes it anew from a snapshot.\n"
      "\n"
      "      --start HOW           as-saved, running, paused, or boot: from "
@@ -79,15 +86,15 @@ const struct command commands[] = {
      "                            disks, without memory\n"
      "      --keep-current        keep the disk state that is left "
      "behind\n" COMMON,
-     2, 2, "skwtqj"},
+     2, 2, "skwtqj", true},
     {"delete",
-     "Usage: xensnap delete DOMAIN NAME [OPTION]...\n"
+     "Usage: xensnap delete [DOMAIN] NAME [OPTION]...\n"
      "Removes a snapshot; the domain does not notice.\n"
      "\n"
      "      --keep-files          forget it and leave its files alone\n" COMMON,
-     2, 2, "Kwtqj"},
+     2, 2, "Kwtqj", true},
     {"rescan",
-     "Usage: xensnap rescan DOMAIN [OPTION]...\n"
+     "Usage: xensnap rescan [DOMAIN] [OPTION]...\n"
      "Makes the domain follow images that were changed.\n"
      "\n"
      "      --prepare             they are about to change: hold the guest\n"
@@ -98,30 +105,33 @@ const struct command commands[] = {
      "repeated\n"
      "      --format VDEV=FORMAT  what it is now: raw, qcow2, vhd; may be "
      "repeated\n" COMMON,
-     1, 1, "pcaHrfwtqj"},
+     1, 1, "pcaHrfwtqj", true},
     {"list",
      "Usage: xensnap list [DOMAIN] [OPTION]...\n"
      "Shows all snapshots, or a domain's; * marks the one that the running "
      "state\n"
      "descends from. SIZE is what memory and images take on the disk.\n"
      "\n" AS_JSON,
-     0, 1, "j"},
+     0, 1, "j", false},
     {"tree",
      "Usage: xensnap tree [DOMAIN] [OPTION]...\n"
-     "Draws which snapshot came from which: age, size on the disk, how many\n"
-     "images deep, with memory or without; and where the running state is.\n"
+     "Draws which snapshot came from which: age, size on the disk, with "
+     "memory\n"
+     "or without; where the running state (@) is, and on how many images.\n"
      "\n" AS_JSON,
-     0, 1, "j"},
+     0, 1, "j", false},
     {"show",
-     "Usage: xensnap show DOMAIN NAME [OPTION]...\n"
+     "Usage: xensnap show [DOMAIN] NAME [OPTION]...\n"
      "Shows all that is known of a snapshot.\n"
      "\n" AS_JSON,
-     2, 2, "j"},
+     2, 2, "j", true},
     {"requests",
      "Usage: xensnap requests [OPTION]...\n"
-     "Shows the requests that are there, finished ones included.\n"
+     "Shows the requests that are there, finished ones included. In domain 0 "
+     "those\n"
+     "of domains as well, with the domid before the id: 5:my-request.\n"
      "\n" AS_JSON,
-     0, 0, "j"},
+     0, 0, "j", false},
     {"cancel",
      "Usage: xensnap cancel ID [OPTION]...\n"
      "Gives a request up and waits for its end. Exit status 0: it was "
@@ -129,7 +139,7 @@ const struct command commands[] = {
      "1: it had got to another end.\n"
      "\n"
      "      --no-wait             return at once\n" OUTPUT HELP,
-     1, 1, "wqj"},
+     1, 1, "wqj", false},
     {"watch",
      "Usage: xensnap watch [ID] [OPTION]...\n"
      "Follows a request to its end and shows what came of it, as create does; "
@@ -140,13 +150,13 @@ const struct command commands[] = {
      "\n"
      "      --json                a JSON object for each line, or the "
      "answer\n" HELP,
-     0, 1, "j"},
+     0, 1, "j", false},
     {"status",
      "Usage: xensnap status [OPTION]...\n"
      "Shows the agent and the requests that it has.\n"
      "\n" AS_JSON,
-     0, 0, "j"},
-    {NULL, NULL, 0, 0, NULL},
+     0, 0, "j", false},
+    {NULL, NULL, 0, 0, NULL, false},
 };
 
 const struct command *command_find(const char *name)

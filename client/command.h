@@ -10,7 +10,8 @@ struct command {
     const char *help;
     int min_arguments;
     int max_arguments;
-    const char *options; /* letters of the table in options.c */
+    const char *options;     /* letters of the table in options.c */
+    bool domain_is_optional; /* in a domain: it is that one */
 };
 
 /* NULL if there is none of that name. */

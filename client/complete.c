@@ -6,30 +6,47 @@
 #include "agent/store/socket.h"
 #include "client/command.h"
 #include "client/domains.h"
+#include "client/requests.h"
+#include "client/root.h"
 #include "client/snapshots.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What is typed of the word. */
-static void offer(const char *typed, const char *word)
+/* The word that is being typed: of "--start=b" "b" is matched, and what comes
+ * before that stays. */
+struct typing {
+    const char *word;
+    const char *text; /* points into `word` */
+};
+
+static void print_before(const struct typing *typed)
 {
-    if (word && strncmp(word, typed, strlen(typed)) == 0)
-        puts(word);
+    printf("%.*s", (int)(typed->text - typed->word), typed->word);
 }
 
-static void offer_commands(const char *typed)
+static void offer(const struct typing *typed, const char *text)
+{
+    if (text && strncmp(text, typed->text, strlen(typed->text)) == 0) {
+        print_before(typed);
+        puts(text);
+    }
+}
+
+static void offer_commands(const struct typing *typed)
 {
     for (const struct command *command = commands; command->name; command++)
         offer(typed, command->name);
-    if (typed[0] == '-') {
+    if (typed->text[0] == '-') {
         offer(typed, "--help");
+        offer(typed, "--root");
         offer(typed, "--version");
     }
 }
 
-static void offer_options(const char *typed, const struct command *command)
+static void offer_options(const struct typing *typed,
+                          const struct command *command)
 {
     char *name;
 
@@ -45,7 +62,7 @@ static void offer_options(const char *typed, const struct command *command)
 
 /* Those that run, but for domain 0, and those that have snapshots. A domain
  * that is both comes once. */
-static void offer_domains(struct xs_handle *xs, const char *typed,
+static void offer_domains(struct xs_handle *xs, const struct typing *typed,
                           bool with_snapshots)
 {
     unsigned int n;
@@ -63,13 +80,14 @@ static void offer_domains(struct xs_handle *xs, const char *typed,
     free(domids);
     vms_load(xs, NULL, &vms);
     for (size_t i = 0; i < vms.n; i++) {
-        if (with_snapshots || !vms.list[i].domid)
+        if (vms.list[i].n_snapshots > 0 &&
+            (with_snapshots || !vms.list[i].domid))
             offer(typed, vms.list[i].name);
     }
     vms_release(&vms);
 }
 
-static void offer_snapshots(struct xs_handle *xs, const char *typed,
+static void offer_snapshots(struct xs_handle *xs, const struct typing *typed,
                             const char *domain)
 {
     char *uuid = domains_look_up(xs, domain);
@@ -84,18 +102,19 @@ static void offer_snapshots(struct xs_handle *xs, const char *typed,
     free(uuid);
 }
 
-static void offer_requests(struct xs_handle *xs, const char *typed)
+static void offer_requests(struct xs_handle *xs, const struct typing *typed)
 {
-    unsigned int n;
-    char **ids = store_list(xs, XBT_NULL, &n, ROOT "/requests");
+    struct request_ids ids;
 
-    for (unsigned int i = 0; i < n; i++)
-        offer(typed, ids[i]);
-    free(ids);
+    request_find_all(xs, &ids);
+    for (size_t i = 0; i < ids.n; i++)
+        offer(typed, ids.list[i]);
+    request_ids_release(&ids);
 }
 
 /* The disk alone or, where `formats` are wanted, with each of them. */
-static void offer_disk(const char *typed, const char *vdev, bool formats)
+static void offer_disk(const struct typing *typed, const char *vdev,
+                       bool formats)
 {
     static const char *const names[] = {"raw", "qcow2", "vhd"};
 
@@ -111,7 +130,7 @@ static void offer_disk(const char *typed, const char *vdev, bool formats)
     }
 }
 
-static void offer_disks(struct xs_handle *xs, const char *typed,
+static void offer_disks(struct xs_handle *xs, const struct typing *typed,
                         const char *domain, bool formats)
 {
     char *uuid = domains_look_up(xs, domain);
@@ -139,37 +158,72 @@ static void offer_disks(struct xs_handle *xs, const char *typed,
 
 /* ---- which of them ---- */
 
-static bool has_value(const char *option)
+static bool is(const char *text, size_t length, const char *wanted)
+{
+    return strlen(wanted) == length && strncmp(text, wanted, length) == 0;
+}
+
+/* `option` need not end behind `length`. */
+static bool has_value(const char *option, size_t length)
 {
     static const char *const names[] = {
         "--name",  "--memory-path", "--disk",    "--description",
         "--start", "--hold",        "--timeout", "--schedule",
         "--keep",  "--keep-for",    "--format",  "--expires",
+        "--root",
     };
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], option) == 0)
+        if (is(option, length, names[i]))
             return true;
     }
     return false;
 }
 
-static void offer_value(struct xs_handle *xs, const char *typed,
-                        const char *option, const char *domain)
+static int offer_path(const struct typing *typed)
 {
-    if (strcmp(option, "--start") == 0) {
+    print_before(typed);
+    putchar('\n');
+    return COMPLETE_PATH;
+}
+
+/* The disk alone or, behind its '=', where it is now. */
+static int offer_disk_or_path(struct xs_handle *xs, struct typing *typed,
+                              const struct command *command, const char *domain)
+{
+    const char *path = strchr(typed->text, '=');
+
+    if (path && strcmp(command->name, "rescan") == 0) {
+        typed->text = path + 1;
+        return offer_path(typed);
+    }
+    if (xs && domain)
+        offer_disks(xs, typed, domain, false);
+    return EXIT_DONE;
+}
+
+static int offer_value(struct xs_handle *xs, struct typing *typed,
+                       const struct command *command, const char *option,
+                       size_t length, const char *domain)
+{
+    if (is(option, length, "--memory-path"))
+        return offer_path(typed);
+    if (is(option, length, "--disk"))
+        return offer_disk_or_path(xs, typed, command, domain);
+    if (is(option, length, "--start")) {
         offer(typed, "as-saved");
         offer(typed, "running");
         offer(typed, "paused");
         offer(typed, "boot");
-    } else if (xs && domain && strcmp(option, "--disk") == 0) {
-        offer_disks(xs, typed, domain, false);
-    } else if (xs && domain && strcmp(option, "--format") == 0) {
+    } else if (is(option, length, "--quiesce")) {
+        offer(typed, "try");
+    } else if (xs && domain && is(option, length, "--format")) {
         offer_disks(xs, typed, domain, true);
     }
+    return EXIT_DONE;
 }
 
-static void offer_argument(struct xs_handle *xs, const char *typed,
+static void offer_argument(struct xs_handle *xs, const struct typing *typed,
                            const struct command *command, int position,
                            const char *domain)
 {
@@ -186,34 +240,83 @@ static void offer_argument(struct xs_handle *xs, const char *typed,
         offer_snapshots(xs, typed, domain);
 }
 
-enum exit_status complete(int n, char **words)
+/* The options' words left out: how many arguments there are, and the first of
+ * them, NULL if there is none. */
+static int count_arguments(int n, char **words, const char **ret_first)
 {
-    const char *typed = n > 0 ? words[n - 1] : "", *domain = NULL;
-    const char *option = n > 2 ? words[n - 2] : "";
-    const struct command *command = n > 1 ? command_find(words[0]) : NULL;
-    struct xs_handle *xs;
     int position = 0;
 
-    if (n < 2) {
-        offer_commands(typed);
-        return EXIT_DONE;
-    }
-    if (!command)
-        return EXIT_DONE;
+    *ret_first = NULL;
     for (int i = 1; i < n - 1; i++) {
-        if (words[i][0] == '-' || has_value(words[i - 1]))
+        if (strcmp(words[i - 1], "--root") == 0)
+            root_set(words[i]);
+        else if (strncmp(words[i], "--root=", strlen("--root=")) == 0)
+            root_set(words[i] + strlen("--root="));
+        if (words[i][0] == '-' || has_value(words[i - 1], strlen(words[i - 1])))
             continue;
         if (position++ == 0)
-            domain = words[i];
+            *ret_first = words[i];
     }
-    xs = store_socket_open();
-    if (has_value(option))
-        offer_value(xs, typed, option, domain);
-    else if (typed[0] == '-')
-        offer_options(typed, command);
+    return position;
+}
+
+static int offer_word(struct xs_handle *xs, const struct command *command,
+                      int n, char **words)
+{
+    struct typing typed = {words[n - 1], words[n - 1]};
+    const char *option = n > 2 ? words[n - 2] : "";
+    const char *equals = strchr(typed.word, '='), *domain;
+    int position = count_arguments(n, words, &domain);
+
+    if (has_value(option, strlen(option)))
+        return offer_value(xs, &typed, command, option, strlen(option), domain);
+    if (typed.word[0] == '-' && equals) {
+        typed.text = equals + 1;
+        return offer_value(xs, &typed, command, typed.word,
+                           (size_t)(equals - typed.word), domain);
+    }
+    if (typed.word[0] == '-')
+        offer_options(&typed, command);
     else if (xs)
-        offer_argument(xs, typed, command, position, domain);
+        offer_argument(xs, &typed, command, position, domain);
+    return EXIT_DONE;
+}
+
+/* --root may stand before the command. How many words it takes; none while it
+ * is being typed itself. */
+static int take_root(int n, char **words)
+{
+    if (n > 2 && strcmp(words[0], "--root") == 0) {
+        root_set(words[1]);
+        return 2;
+    }
+    if (n > 1 && strncmp(words[0], "--root=", strlen("--root=")) == 0) {
+        root_set(words[0] + strlen("--root="));
+        return 1;
+    }
+    return 0;
+}
+
+int complete(int n, char **words)
+{
+    const struct command *command;
+    struct typing first;
+    struct xs_handle *xs;
+    int status, taken;
+
+    while ((taken = take_root(n, words)) != 0) {
+        n -= taken;
+        words += taken;
+    }
+    command = n > 1 ? command_find(words[0]) : NULL;
+    first.word = first.text = n > 0 ? words[0] : "";
+    if (n < 2)
+        offer_commands(&first);
+    if (!command)
+        return EXIT_DONE;
+    xs = store_socket_open();
+    status = offer_word(xs, command, n, words);
     if (xs)
         xs_close(xs);
-    return EXIT_DONE;
+    return status;
 }

@@ -8,8 +8,15 @@
 
 #include "client/store.h"
 
-/* `words`: those behind "xensnap", the last one unfinished, perhaps empty.
- * Without xenstore only what needs none is offered. Always EXIT_DONE. */
-enum exit_status complete(int n, char **words);
+/* The answer where a path is to be typed, which a shell knows best: on standard
+ * output is the part of the word that comes before it, such as "xvda=". */
+#define COMPLETE_PATH 10
+
+/*
+ * `words`: those behind "xensnap", the last one unfinished, perhaps empty.
+ * Without xenstore only what needs none is offered. Gives the exit status:
+ * EXIT_DONE, or COMPLETE_PATH.
+ */
+int complete(int n, char **words);
 
 #endif

@@ -3,6 +3,9 @@
 #include "client/domains.h"
 
 #include "agent/base/alloc.h"
+#include "client/failure.h"
+#include "client/identity.h"
+#include "client/root.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +13,11 @@
 
 char *domains_uuid(struct xs_handle *xs, const char *domid)
 {
-    char *vm = store_read(xs, XBT_NULL, "/local/domain/%s/vm", domid);
-    char *uuid = NULL;
+    char *vm, *uuid = NULL;
+
+    if (in_domain(xs) && strcmp(domid, own_domid(xs)) != 0)
+        return NULL;
+    vm = store_read(xs, XBT_NULL, "/local/domain/%s/vm", domid);
 
     if (vm && strncmp(vm, "/vm/", 4) == 0)
         uuid = xstrdup(vm + 4);
@@ -19,59 +25,117 @@ char *domains_uuid(struct xs_handle *xs, const char *domid)
     return uuid;
 }
 
-/* The domid of a domain that runs, by its name or uuid (the other is NULL). */
-static char *find_running(struct xs_handle *xs, const char *name,
-                          const char *uuid)
+static bool is_called(struct xs_handle *xs, const char *domid, const char *name)
+{
+    char *value = store_read(xs, XBT_NULL, "/local/domain/%s/name", domid);
+    bool is = value && strcmp(value, name) == 0;
+
+    free(value);
+    return is;
+}
+
+static bool has_uuid(struct xs_handle *xs, const char *domid, const char *uuid)
+{
+    char *value = domains_uuid(xs, domid);
+    bool has = value && strcasecmp(value, uuid) == 0;
+
+    free(value);
+    return has;
+}
+
+typedef bool fits_domain(struct xs_handle *xs, const char *domid,
+                         const char *wanted);
+
+/* The domid of a domain that runs. A domain sees no other than itself. */
+static char *find_running(struct xs_handle *xs, fits_domain *fits,
+                          const char *wanted)
 {
     unsigned int n;
-    char **domids = store_list(xs, XBT_NULL, &n, "/local/domain");
-    char *found = NULL;
+    char **domids, *found = NULL;
 
+    if (in_domain(xs))
+        return fits(xs, own_domid(xs), wanted) ? xstrdup(own_domid(xs)) : NULL;
+    domids = store_list(xs, XBT_NULL, &n, "/local/domain");
     for (unsigned int i = 0; i < n && !found; i++) {
-        char *value =
-            name ? store_read(xs, XBT_NULL, "/local/domain/%s/name", domids[i])
-                 : domains_uuid(xs, domids[i]);
-
-        if (value &&
-            (name ? strcmp(value, name) == 0 : strcasecmp(value, uuid) == 0))
+        if (fits(xs, domids[i], wanted))
             found = xstrdup(domids[i]);
-        free(value);
     }
     free(domids);
     return found;
 }
 
-/* Whether a VM, which need not run, had that name at one of its snapshots. */
-static bool had_name(struct xs_handle *xs, const char *uuid, const char *name)
+/* When a VM, which need not run, last had that name at one of its snapshots;
+ * NULL: never. The protocol's TIME sorts like the text that it is. */
+static char *last_had_name(struct xs_handle *xs, const char *uuid,
+                           const char *name)
 {
     unsigned int n;
-    char **nodes = store_list(xs, XBT_NULL, &n, ROOT "/snapshots/%s", uuid);
-    bool found = false;
+    char **nodes = root_list(xs, XBT_NULL, &n, "snapshots/%s", uuid);
+    char *last = NULL;
 
-    for (unsigned int i = 0; i < n && !found; i++) {
-        char *value = store_read(
-            xs, XBT_NULL, ROOT "/snapshots/%s/%s/domain-name", uuid, nodes[i]);
+    for (unsigned int i = 0; i < n; i++) {
+        char *value = root_read(xs, XBT_NULL, "snapshots/%s/%s/domain-name",
+                                uuid, nodes[i]);
+        char *when = root_read(xs, XBT_NULL, "snapshots/%s/%s/created-at", uuid,
+                               nodes[i]);
 
-        found = value && strcmp(value, name) == 0;
+        if (value && strcmp(value, name) == 0 && when &&
+            (!last || strcmp(when, last) > 0)) {
+            free(last);
+            last = when;
+            when = NULL;
+        }
+        free(when);
         free(value);
     }
     free(nodes);
-    return found;
+    return last;
 }
 
-/* Among the VMs that have snapshots: by uuid, else by a recorded name. */
-static char *find_recorded(struct xs_handle *xs, const char *domain,
-                           bool by_uuid)
+/* Among the VMs in that folder, by uuid; in the way it is written there. */
+static char *find_uuid_in(struct xs_handle *xs, const char *folder,
+                          const char *uuid)
 {
     unsigned int n;
-    char **uuids = store_list(xs, XBT_NULL, &n, ROOT "/snapshots");
+    char **uuids = root_list(xs, XBT_NULL, &n, "%s", folder);
     char *found = NULL;
 
     for (unsigned int i = 0; i < n && !found; i++) {
-        if (by_uuid ? strcasecmp(uuids[i], domain) == 0
-                    : had_name(xs, uuids[i], domain))
+        if (strcasecmp(uuids[i], uuid) == 0)
             found = xstrdup(uuids[i]);
     }
+    free(uuids);
+    return found;
+}
+
+/* Among those that have snapshots, or had some that cannot be read. */
+static char *find_uuid(struct xs_handle *xs, const char *uuid)
+{
+    char *found = find_uuid_in(xs, "snapshots", uuid);
+
+    return found ? found : find_uuid_in(xs, "damaged", uuid);
+}
+
+/* By a recorded name: like the agent, the one with the newest snapshot. */
+static char *find_recorded(struct xs_handle *xs, const char *name)
+{
+    unsigned int n;
+    char **uuids = root_list(xs, XBT_NULL, &n, "snapshots");
+    char *found = NULL, *newest = NULL;
+
+    for (unsigned int i = 0; i < n; i++) {
+        char *when = last_had_name(xs, uuids[i], name);
+
+        if (when && (!newest || strcmp(when, newest) > 0)) {
+            free(found);
+            found = xstrdup(uuids[i]);
+            free(newest);
+            newest = when;
+            when = NULL;
+        }
+        free(when);
+    }
+    free(newest);
     free(uuids);
     return found;
 }
@@ -80,17 +144,17 @@ static char *find_recorded(struct xs_handle *xs, const char *domain,
  * there is none such. */
 char *domains_look_up(struct xs_handle *xs, const char *domain)
 {
-    char *domid, *uuid = find_recorded(xs, domain, true);
+    char *domid, *uuid = find_uuid(xs, domain);
 
     if (uuid)
         return uuid;
     if (domain[strspn(domain, "0123456789")] == '\0')
         return domains_uuid(xs, domain);
-    domid = find_running(xs, NULL, domain);
+    domid = find_running(xs, has_uuid, domain);
     if (!domid)
-        domid = find_running(xs, domain, NULL);
+        domid = find_running(xs, is_called, domain);
     if (!domid)
-        return find_recorded(xs, domain, false);
+        return find_recorded(xs, domain);
     uuid = domains_uuid(xs, domid);
     free(domid);
     return uuid;
@@ -98,16 +162,18 @@ char *domains_look_up(struct xs_handle *xs, const char *domain)
 
 char *domains_domid(struct xs_handle *xs, const char *uuid)
 {
-    return find_running(xs, NULL, uuid);
+    return find_running(xs, has_uuid, uuid);
 }
 
 char *domains_find(struct xs_handle *xs, const char *domain)
 {
     char *uuid = domains_look_up(xs, domain);
 
-    if (!uuid)
-        complain("no-such-domain: there is no domain '%s', and no snapshot of "
-                 "one; 'xl list' shows those that run",
-                 domain);
+    if (!uuid && in_domain(xs))
+        failure_tell("no-such-domain", "A domain sees no others that run.",
+                     "there is no snapshot of a domain '%s'", domain);
+    else if (!uuid)
+        failure_tell("no-such-domain", "'xl list' shows those that run.",
+                     "there is no domain '%s', and no snapshot of one", domain);
     return uuid;
 }

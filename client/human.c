@@ -110,8 +110,8 @@ bool human_parse_span(const char *text, int64_t *ret_seconds)
     static const struct {
         const char *name;
         int64_t seconds;
-    } units[] = {{"", 1},     {"s", 1},   {"min", MINUTE},
-                 {"h", HOUR}, {"d", DAY}, {"w", 7 * DAY}};
+    } units[] = {
+        {"s", 1}, {"min", MINUTE}, {"h", HOUR}, {"d", DAY}, {"w", 7 * DAY}};
     size_t digits = strspn(text, "0123456789");
     int64_t number = 0;
 

@@ -2,6 +2,8 @@
 /* Writing JSON (RFC 8259). */
 #include "client/json.h"
 
+#include "agent/base/text.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -39,6 +41,18 @@ static size_t utf8_length(const unsigned char *text)
     return length;
 }
 
+/* Of a sequence of one to three bytes. */
+static unsigned int code_point(const unsigned char *text, size_t length)
+{
+    if (length == 1)
+        return text[0];
+    if (length == 2)
+        return (text[0] & 0x1fu) << 6 | (text[1] & 0x3fu);
+    return (text[0] & 0x0fu) << 12 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+}
+
+/* What would control a terminal, or move the text around it, is escaped: none
+ * of it has four bytes. */
 static void write_text(FILE *out, const char *value)
 {
     const unsigned char *text = (const unsigned char *)value;
@@ -51,8 +65,8 @@ static void write_text(FILE *out, const char *value)
             fputs("\\ufffd", out);
         else if (*text == '"' || *text == '\\')
             fprintf(out, "\\%c", *text);
-        else if (*text < 0x20 || *text == 0x7f)
-            fprintf(out, "\\u%04x", *text);
+        else if (length < 4 && text_plain_length((const char *)text) == 0)
+            fprintf(out, "\\u%04x", code_point(text, length));
         else
             fwrite(text, 1, length, out);
         text += length ? length : 1;
@@ -139,6 +153,5 @@ void json_put_bool(struct json *json, const char *key, bool value)
 void json_end(struct json *json)
 {
     fputc('\n', json->out);
-    fflush(json->out);
     json->has_members = false;
 }

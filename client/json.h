@@ -23,7 +23,8 @@ void json_close_object(struct json *json);
 void json_open_array(struct json *json, const char *key);
 void json_close_array(struct json *json);
 
-/* NULL is left out. What is no UTF-8 in it becomes U+FFFD. */
+/* NULL is left out. What is no UTF-8 in it becomes U+FFFD; what a terminal
+ * would act on is escaped. */
 void json_put_string(struct json *json, const char *key, const char *value);
 
 void json_put_number(struct json *json, const char *key, int64_t value);

@@ -3,8 +3,10 @@
 #include "client/list.h"
 
 #include "agent/base/alloc.h"
+#include "client/damaged.h"
 #include "client/domains.h"
 #include "client/human.h"
+#include "client/identity.h"
 #include "client/table.h"
 
 #include <stdio.h>
@@ -48,7 +50,7 @@ char *list_kind(const struct snapshot *snapshot)
             mark = " (images missing)";
     }
     if (snapshot->deleting)
-        mark = " (half deleted)";
+        mark = " (no longer whole)";
     return xasprintf("%s%s%s", kind, expiry, mark);
 }
 
@@ -73,34 +75,56 @@ static char *created(const struct snapshot *snapshot)
     return xstrdup(text);
 }
 
-static void add_vm(struct table *table, const struct vm *vm)
+/* Takes over `size`, which is NULL where there is no such column. */
+static void add_row(struct table *table, const struct vm *vm,
+                    const struct snapshot *snapshot, char *size)
 {
-    for (size_t i = 0; i < vm->n_snapshots; i++) {
-        const struct snapshot *snapshot = &vm->snapshots[i];
-        char *cells[] = {
-            xstrdup(vm_is_current(vm, snapshot) ? "*" : " "),
-            xstrdup(vm->name),
-            xstrdup(snapshot->name),
-            created(snapshot),
-            list_size(snapshot),
-            xstrdup(snapshot->parent ? snapshot->parent : "-"),
-            list_kind(snapshot),
-        };
+    char *cells[TABLE_COLUMNS] = {
+        xstrdup(vm_is_current(vm, snapshot) ? "*" : " "),
+        xstrdup(vm->name),
+        xstrdup(snapshot->name),
+        created(snapshot),
+    };
+    size_t n = 4;
 
-        table_add(table, cells);
+    if (size)
+        cells[n++] = size;
+    cells[n++] = xstrdup(snapshot->parent ? snapshot->parent : "-");
+    cells[n] = list_kind(snapshot);
+    table_add(table, cells);
+}
+
+void list_remainders(const struct vms *vms)
+{
+    for (size_t i = 0; i < vms->n; i++) {
+        const struct vm *vm = &vms->list[i];
+
+        for (size_t k = 0; k < vm->n_snapshots; k++) {
+            if (vm->snapshots[k].deleting)
+                printf("'%s' can only be deleted: xensnap delete %s %s\n",
+                       vm->snapshots[k].name, vm->name, vm->snapshots[k].name);
+        }
     }
 }
 
-static void print_list(const struct vms *vms)
+static void print_list(const struct vms *vms, bool sizes)
 {
-    static const char *const heading[] = {
+    static const char *const with[] = {
         " ", "DOMAIN", "NAME", "CREATED", "SIZE", "PARENT", "KIND",
     };
-    struct table table = {.n_columns = sizeof(heading) / sizeof(heading[0])};
+    static const char *const without[] = {
+        " ", "DOMAIN", "NAME", "CREATED", "PARENT", "KIND",
+    };
+    struct table table = {.n_columns = sizes ? 7 : 6};
 
-    table_add_heading(&table, heading);
-    for (size_t i = 0; i < vms->n; i++)
-        add_vm(&table, &vms->list[i]);
+    table_add_heading(&table, sizes ? with : without);
+    for (size_t i = 0; i < vms->n; i++) {
+        const struct vm *vm = &vms->list[i];
+
+        for (size_t k = 0; k < vm->n_snapshots; k++)
+            add_row(&table, vm, &vm->snapshots[k],
+                    sizes ? list_size(&vm->snapshots[k]) : NULL);
+    }
     table_print(&table);
     table_release(&table);
 }
@@ -112,10 +136,13 @@ enum exit_status list_snapshots(struct xs_handle *xs, const char *domain,
 
     if (!list_load(xs, domain, &vms))
         return EXIT_FAILED;
-    if (json)
+    if (json) {
         list_json(xs, &vms);
-    else
-        print_list(&vms);
+    } else {
+        print_list(&vms, !in_domain(xs));
+        list_remainders(&vms);
+    }
+    damaged_warn(xs, domain ? vms.list[0].uuid : NULL);
     vms_release(&vms);
     return EXIT_DONE;
 }

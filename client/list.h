@@ -14,21 +14,26 @@
 enum exit_status list_snapshots(struct xs_handle *xs, const char *domain,
                                 bool json);
 
-/* What came from what, and where the running state hangs. */
+/* What came from what, where the running state hangs, and on how many images
+ * its disks are. */
 enum exit_status list_tree(struct xs_handle *xs, const char *domain, bool json);
 
-/* All that is known of one. */
+/* All that is known of one; `domain` NULL: of the domain this runs in. */
 enum exit_status list_one(struct xs_handle *xs, const char *domain,
                           const char *name, bool json);
 
 /* As JSON; the tree has the same members. */
 void list_json(struct xs_handle *xs, const struct vms *vms);
 
-void list_json_one(struct xs_handle *xs, const struct vm *vm,
+/* False if it is gone by now. */
+bool list_json_one(struct xs_handle *xs, const struct vm *vm,
                    const struct snapshot *snapshot);
 
 /* "memory, live" and its like. The caller frees it. */
 char *list_kind(const struct snapshot *snapshot);
+
+/* Of those that are no longer whole: what is left to do. */
+void list_remainders(const struct vms *vms);
 
 /* "1.2 GiB", or "-". The caller frees it. */
 char *list_size(const struct snapshot *snapshot);

@@ -2,7 +2,11 @@
 /* Options of the command line, made into a request's keys. */
 #include "agent/base/alloc.h"
 #include "client/command.h"
+#include "client/failure.h"
 #include "client/human.h"
+#include "client/option_check.h"
+#include "client/output.h"
+#include "client/root.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -62,6 +66,7 @@ static const struct option all_options[] = {
     {"timeout", required_argument, NULL, 't'},
     {"quiet", no_argument, NULL, 'q'},
     {"json", no_argument, NULL, 'j'},
+    {"root", required_argument, NULL, 'R'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
 };
@@ -78,21 +83,23 @@ struct disks {
 _Noreturn void usage_error(const struct command *command, const char *format,
                            ...)
 {
+    char *message, *next;
     va_list args;
 
-    fputs("xensnap: ", stderr);
     va_start(args, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started above */
-    vfprintf(stderr, format, args);
+    message = xvasprintf(format, args);
     va_end(args);
-    fprintf(stderr, "\nTry 'xensnap %s%s--help'.\n",
-            command ? command->name : "", command ? " " : "");
-    exit(EXIT_USAGE);
+    next = xasprintf("Try 'xensnap %s%s--help'.", command ? command->name : "",
+                     command ? " " : "");
+    fprintf(stderr, "xensnap: %s\n%s\n", message, next);
+    failure_keep("usage", next, message);
+    free(message);
+    exit((int)output_close(EXIT_USAGE));
 }
 
 static bool takes(const struct command *command, int letter)
 {
-    return strchr("hV", letter) || strchr(command->options, letter);
+    return strchr("RhV", letter) || strchr(command->options, letter);
 }
 
 /* The part of the table that a command takes, so that getopt refuses the rest
@@ -121,16 +128,46 @@ char *options_name(const struct command *command, size_t i)
     return NULL;
 }
 
-static void add_key(const struct command *command, struct request *request,
-                    const char *key, const char *value)
+static const char *option_name(int letter)
 {
-    /* What excludes each other is one key here, and so is a repetition. */
-    if (request_has(request, key))
-        usage_error(command,
-                    "options contradict each other, or one is "
-                    "repeated: %s",
-                    key);
+    size_t i = 0;
+
+    while (all_options[i].val != letter)
+        i++;
+    return all_options[i].name;
+}
+
+/* What excludes each other is one key. The caller frees the list. */
+static char *options_of_key(const char *key)
+{
+    char *list = NULL;
+
+    for (size_t i = 0; i < sizeof(option_keys) / sizeof(option_keys[0]); i++) {
+        char *before = list;
+
+        if (strcmp(option_keys[i].key, key) != 0)
+            continue;
+        list = xasprintf("%s%s--%s", before ? before : "", before ? ", " : "",
+                         option_name(option_keys[i].letter));
+        free(before);
+    }
+    return list;
+}
+
+static void add_key(const struct command *command, struct request *request,
+                    int letter, const char *key, const char *value)
+{
+    char *option = xasprintf("--%s", option_name(letter));
+
+    if (request_has(request, key)) {
+        char *list = options_of_key(key);
+
+        usage_error(command, "only one of %s, and only once",
+                    list ? list : option);
+    }
+    option_check_value(command, option, key, value);
     request_add(request, key, value);
+    free(option);
 }
 
 /* A disk's name becomes a part of xenstore paths. */
@@ -153,40 +190,6 @@ static void append(char **list, const char *word)
     free(before);
 }
 
-static void add_disk(const struct command *command, struct request *request,
-                     struct disks *disks)
-{
-    char *vdev = read_vdev(command, optarg);
-    const char *path = strchr(optarg, '=');
-
-    append(&disks->list, vdev);
-    if (path) {
-        char *key = xasprintf("disks/%s/path", vdev);
-
-        request_add(request, key, path + 1);
-        free(key);
-    }
-    free(vdev);
-}
-
-static void add_format(const struct command *command, struct request *request,
-                       struct disks *disks)
-{
-    char *vdev = read_vdev(command, optarg);
-    char *key = xasprintf("disks/%s/format", vdev);
-    const char *format = strchr(optarg, '=');
-
-    if (!format || !format[1])
-        usage_error(command, "not a disk and its format, as xvda=qcow2: '%s'",
-                    optarg);
-    if (request_has(request, key))
-        usage_error(command, "--format is repeated: '%s'", optarg);
-    request_add(request, key, format + 1);
-    append(&disks->with_format, vdev);
-    free(key);
-    free(vdev);
-}
-
 static bool contains(const char *list, const char *wanted)
 {
     char *copy = xstrdup(list ? list : ""), *rest = NULL;
@@ -197,6 +200,58 @@ static bool contains(const char *list, const char *wanted)
         found = strcmp(word, wanted) == 0;
     free(copy);
     return found;
+}
+
+static void add_disk(const struct command *command, struct request *request,
+                     struct disks *disks)
+{
+    char *vdev = read_vdev(command, optarg);
+    const char *path = strchr(optarg, '=');
+
+    if (contains(disks->list, vdev))
+        usage_error(command, "--disk is repeated: '%s'", vdev);
+    append(&disks->list, vdev);
+    if (path) {
+        char *key = xasprintf("disks/%s/path", vdev);
+
+        option_check_value(command, "--disk", key, path + 1);
+        request_add(request, key, path + 1);
+        free(key);
+    }
+    free(vdev);
+}
+
+/* Those that QEMU serves for a guest's disk. */
+static bool is_format(const char *text)
+{
+    static const char *const names[] = {"raw", "qcow2", "vhd",
+                                        "vpc", "qcow",  "qed"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add_format(const struct command *command, struct request *request,
+                       struct disks *disks)
+{
+    char *vdev = read_vdev(command, optarg);
+    char *key = xasprintf("disks/%s/format", vdev);
+    const char *format = strchr(optarg, '=');
+
+    if (!format || !is_format(format + 1))
+        usage_error(command,
+                    "not a disk and its format (raw, qcow2 or vhd), as "
+                    "xvda=qcow2: '%s'",
+                    optarg);
+    if (request_has(request, key))
+        usage_error(command, "--format is repeated: '%s'", optarg);
+    request_add(request, key, format + 1);
+    append(&disks->with_format, vdev);
+    free(key);
+    free(vdev);
 }
 
 /* A disk whose format is told is named by that. */
@@ -245,12 +300,18 @@ static void finish_disks(const struct command *command, struct request *request,
 static void add_expires(const struct command *command, struct request *request)
 {
     char text[24];
-    int64_t seconds;
+    int64_t seconds, at;
     bool span = human_parse_span(optarg, &seconds);
 
+    if (!span && !human_parse_time(optarg, &at))
+        usage_error(command,
+                    "--expires: '%s' is neither a span from now such as "
+                    "15min, 12h, 30d or 8w nor a UTC time such as "
+                    "2026-12-31T23:59:59Z",
+                    optarg);
     if (span)
         snprintf(text, sizeof(text), "%" PRId64, seconds);
-    add_key(command, request, "expires", span ? text : optarg);
+    add_key(command, request, 'E', "expires", span ? text : optarg);
 }
 
 /* How many are kept: at least the one that is made. */
@@ -259,7 +320,8 @@ static void read_keep(const struct command *command, struct request *request)
     size_t digits = strspn(optarg, "0123456789");
 
     if (digits == 0 || digits > 6 || optarg[digits])
-        usage_error(command, "not a number of snapshots: '%s'", optarg);
+        usage_error(command, "--keep: '%s' is not a number of snapshots",
+                    optarg);
     request->prune.count = strtoull(optarg, NULL, 10);
     if (request->prune.count == 0)
         usage_error(command, "--keep keeps 1 or more");
@@ -269,7 +331,10 @@ static void read_keep_for(const struct command *command,
                           struct request *request)
 {
     if (!human_parse_span(optarg, &request->prune.seconds))
-        usage_error(command, "not an age such as 12h, 30d or 8w: '%s'", optarg);
+        usage_error(
+            command,
+            "--keep-for: '%s' is not an age such as 15min, 12h, 30d or 8w",
+            optarg);
 }
 
 /* Only snapshots of a schedule are ever removed. */
@@ -290,7 +355,7 @@ static void take_option(const struct command *command, int letter,
 {
     for (size_t i = 0; i < sizeof(option_keys) / sizeof(option_keys[0]); i++) {
         if (option_keys[i].letter == letter) {
-            add_key(command, request, option_keys[i].key,
+            add_key(command, request, letter, option_keys[i].key,
                     option_keys[i].value ? option_keys[i].value : optarg);
             return;
         }
@@ -310,7 +375,10 @@ static void take_option(const struct command *command, int letter,
         add_expires(command, request);
         break;
     case 'Q':
-        add_key(command, request, "quiesce", optarg ? optarg : "1");
+        if (optarg && strcmp(optarg, "try") != 0)
+            usage_error(command, "--quiesce or --quiesce=try, not '%s'",
+                        optarg);
+        add_key(command, request, 'Q', "quiesce", optarg ? optarg : "1");
         break;
     case 'N':
         read_keep(command, request);
@@ -327,15 +395,31 @@ static void take_option(const struct command *command, int letter,
     case 'j':
         request->json = true;
         break;
+    case 'R':
+        if (!root_set(optarg))
+            usage_error(command, "no path in xenstore: '%s'", optarg);
+        break;
     case 'V':
         puts("xensnap " XENSNAPD_VERSION);
-        exit(EXIT_DONE);
+        exit((int)output_close(EXIT_DONE));
     case 'h':
         fputs(command->help, stdout);
-        exit(EXIT_DONE);
+        exit((int)output_close(EXIT_DONE));
     default:
         break;
     }
+}
+
+static _Noreturn void refuse_option(const struct command *command, char **argv)
+{
+    const char *word = argv[optind - 1];
+
+    if (optopt == 0)
+        usage_error(command, "unknown option: '%s'", word);
+    /* Else it is a letter, within a word that getopt has not left yet. */
+    if (strncmp(word, "--", 2) == 0 && strchr(word, '='))
+        usage_error(command, "an option that takes no value: '%s'", word);
+    usage_error(command, "unknown option: '-%c'", optopt);
 }
 
 int options_read(const struct command *command, int argc, char **argv,
@@ -351,15 +435,17 @@ int options_read(const struct command *command, int argc, char **argv,
         (letter = getopt_long(argc, argv, takes(command, 'q') ? ":qhV" : ":hV",
                               chosen, NULL)) != -1) {
         if (letter == '?')
-            usage_error(command, "unknown option: '%s'", argv[optind - 1]);
+            refuse_option(command, argv);
         if (letter == ':')
             usage_error(command, "no argument of '%s'", argv[optind - 1]);
         take_option(command, letter, request, &disks);
     }
     finish_disks(command, request, &disks);
     finish_schedule(command, request);
+    option_check_together(command, request);
+    failure_wants_json(request->json, strcmp(command->name, "watch") == 0);
     n = argc - optind;
-    if (n < command->min_arguments)
+    if (n < command->min_arguments - command->domain_is_optional)
         usage_error(command, "an argument of '%s' is missing", command->name);
     if (n > command->max_arguments)
         usage_error(command, "too many arguments of '%s': '%s'", command->name,

@@ -2,6 +2,7 @@
 /* What a request is doing. */
 #include "client/progress.h"
 
+#include "client/folder.h"
 #include "client/human.h"
 #include "client/style.h"
 
@@ -14,13 +15,15 @@
 
 #define BAR_COLUMNS 20
 
-#define READ_ATTEMPTS 5
+/* With fewer the bar would leave too little of the step's name. */
+#define BAR_MIN_COLUMNS 35
 
 /* A rate from less than this is a guess. */
 #define RATE_AFTER_MS 500
 
 struct reading {
     const char *state;
+    bool over; /* it has ended since `state` was read */
     char *step;
     unsigned int percent;
     uint64_t bytes, total; /* total 0: not known */
@@ -38,11 +41,24 @@ void progress_init(struct progress *progress, bool quiet)
 static uint64_t read_number(struct xs_handle *xs, xs_transaction_t transaction,
                             const char *id, const char *key)
 {
-    char *value = store_read(xs, transaction, ROOT "/requests/%s/%s", id, key);
+    char *value = request_read(xs, transaction, id, "%s", key);
     uint64_t number = value ? strtoull(value, NULL, 10) : 0;
 
     free(value);
     return number;
+}
+
+/* It may have begun, or ended, since somebody looked. */
+static void read_state(struct xs_handle *xs, xs_transaction_t transaction,
+                       const char *id, struct reading *reading)
+{
+    char *state = request_read(xs, transaction, id, "state");
+    bool running = state && strcmp(state, "running") == 0;
+
+    if (running)
+        reading->state = "running";
+    reading->over = state && !running && strcmp(state, "queued") != 0;
+    free(state);
 }
 
 static void read_keys(struct xs_handle *xs, xs_transaction_t transaction,
@@ -50,8 +66,9 @@ static void read_keys(struct xs_handle *xs, xs_transaction_t transaction,
 {
     uint64_t percent = read_number(xs, transaction, id, "progress");
 
+    read_state(xs, transaction, id, reading);
     free(reading->step);
-    reading->step = store_read(xs, transaction, ROOT "/requests/%s/step", id);
+    reading->step = request_read(xs, transaction, id, "step");
     reading->percent = percent > 100 ? 100 : (unsigned int)percent;
     reading->bytes = read_number(xs, transaction, id, "bytes-done");
     reading->total = read_number(xs, transaction, id, "bytes-total");
@@ -61,8 +78,7 @@ static void read_keys(struct xs_handle *xs, xs_transaction_t transaction,
 static void read_all(struct xs_handle *xs, const char *id, const char *state,
                      struct reading *reading)
 {
-    reading->state = state;
-    reading->step = NULL;
+    *reading = (struct reading){.state = state};
     for (int attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
         xs_transaction_t transaction = xs_transaction_start(xs);
 
@@ -142,7 +158,8 @@ static int terminal_columns(void)
 {
     struct winsize size;
 
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
+    /* 0 is none that is known. */
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
         return 79;
     return size.ws_col - 1;
 }
@@ -180,11 +197,16 @@ static void show_bar(struct progress *progress, const struct reading *reading)
 {
     char bar[BAR_COLUMNS + 1], bytes[4 * HUMAN_MAX + 32];
     char line[sizeof(progress->last)];
+    const char *step = reading->step ? reading->step : reading->state;
 
     draw_bar(bar, reading->percent);
     describe_bytes(progress, reading, bytes, sizeof(bytes));
-    snprintf(line, sizeof(line), "[%s] %3u %%  %s%s", bar, reading->percent,
-             reading->step ? reading->step : reading->state, bytes);
+    if (terminal_columns() < BAR_MIN_COLUMNS)
+        snprintf(line, sizeof(line), "%3u %%  %s%s", reading->percent, step,
+                 bytes);
+    else
+        snprintf(line, sizeof(line), "[%s] %3u %%  %s%s", bar, reading->percent,
+                 step, bytes);
     if (strcmp(line, progress->last) != 0)
         rewrite(progress, line);
     memcpy(progress->last, line, sizeof(line));
@@ -203,8 +225,11 @@ static void show_line(struct progress *progress, const struct reading *reading)
         return;
     memcpy(progress->last, key, sizeof(key));
     describe_bytes(progress, reading, bytes, sizeof(bytes));
-    fprintf(stderr, "%s %3u %%  %s%s\n", reading->state, reading->percent,
-            reading->step ? reading->step : "", bytes);
+    if (reading->step)
+        fprintf(stderr, "%s %3u %%  %s%s\n", reading->state, reading->percent,
+                reading->step, bytes);
+    else
+        fprintf(stderr, "%s\n", reading->state);
 }
 
 void progress_show(struct progress *progress, struct xs_handle *xs,
@@ -216,9 +241,10 @@ void progress_show(struct progress *progress, struct xs_handle *xs,
         return;
     read_all(xs, id, state, &reading);
     note_step(progress, &reading);
-    if (progress->terminal)
+    /* What came of it is told in words of its own. */
+    if (!reading.over && progress->terminal)
         show_bar(progress, &reading);
-    else
+    else if (!reading.over)
         show_line(progress, &reading);
     free(reading.step);
 }

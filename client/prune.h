@@ -6,6 +6,7 @@
 #ifndef XENSNAP_PRUNE_H
 #define XENSNAP_PRUNE_H
 
+#include "client/report.h"
 #include "client/request.h"
 #include "client/snapshots.h"
 
@@ -20,8 +21,10 @@ size_t prune_choose(const struct vm *vm, const char *schedule,
 /*
  * After a create that is done: asks for the deletion of what its rule does not
  * keep, one after the other. EXIT_NOT_PRUNED if one of them could not be
- * deleted, which standard error explains; the others are all the same.
+ * deleted, which standard error explains; the others are all the same. `json`,
+ * if not NULL, gets a member `pruned` of what came of each.
  */
-enum exit_status prune(struct xs_handle *xs, const struct request *request);
+enum exit_status prune(struct xs_handle *xs, const struct request *request,
+                       struct report_json *json);
 
 #endif

@@ -2,6 +2,10 @@
 /* What came of a request. */
 #include "client/report.h"
 
+#include "agent/base/alloc.h"
+#include "client/advice.h"
+#include "client/failure.h"
+#include "client/folder.h"
 #include "client/human.h"
 #include "client/store_json.h"
 
@@ -11,14 +15,13 @@
 
 static char *result(struct xs_handle *xs, const char *id, const char *key)
 {
-    return store_read(xs, XBT_NULL, ROOT "/requests/%s/result/%s", id, key);
+    return request_read(xs, XBT_NULL, id, "result/%s", key);
 }
 
 static char *disk(struct xs_handle *xs, const char *id, const char *vdev,
                   const char *key)
 {
-    return store_read(xs, XBT_NULL, ROOT "/requests/%s/result/disks/%s/%s", id,
-                      vdev, key);
+    return request_read(xs, XBT_NULL, id, "result/disks/%s/%s", vdev, key);
 }
 
 static void report_disk(struct xs_handle *xs, const char *id, const char *vdev)
@@ -27,9 +30,10 @@ static void report_disk(struct xs_handle *xs, const char *id, const char *vdev)
         const char *key;
         const char *label;
     } rows[] = {
-        {"path", "active"},       {"base", "state in"},
-        {"snapshot", "internal"}, {"abandoned", "abandoned"},
-        {"changed", "changed"},   {"skipped", "left out"},
+        {"driver-domain", "served by"}, {"path", "active"},
+        {"base", "state in"},           {"snapshot", "internal"},
+        {"abandoned", "abandoned"},     {"changed", "changed"},
+        {"skipped", "left out"},
     };
 
     printf("disk %s:\n", vdev);
@@ -88,7 +92,7 @@ static void as_live(const char *value)
                        : "no: the guest was suspended for it");
 }
 
-void report_result(struct xs_handle *xs, const char *id)
+bool report_result(struct xs_handle *xs, const char *id)
 {
     static const struct {
         const char *key;
@@ -107,55 +111,156 @@ void report_result(struct xs_handle *xs, const char *id)
     };
     unsigned int n;
     char **vdevs;
+    bool told = false;
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char *value = result(xs, id, rows[i].key);
 
+        told |= value != NULL;
         if (value) {
             printf("%-13s", rows[i].label);
             rows[i].show(value);
         }
         free(value);
     }
-    vdevs = store_list(xs, XBT_NULL, &n, ROOT "/requests/%s/result/disks", id);
+    vdevs = request_list(xs, XBT_NULL, &n, id, "result/disks");
+    store_sort(vdevs, n);
     for (unsigned int i = 0; i < n; i++)
         report_disk(xs, id, vdevs[i]);
     free(vdevs);
+    return told || n > 0;
 }
 
-void report_next(struct xs_handle *xs, const struct request *request)
+void report_next(struct xs_handle *xs, const struct request *request, bool told)
 {
     const char *operation = request->operation;
     const char *domain = request_get(request, "domain");
     const char *phase = request_get(request, "phase");
     char *name = result(xs, request->id, "name");
     char *memory = result(xs, request->id, "memory-path");
+    const char *space = domain ? " " : "", *line = told ? "\n" : "";
 
+    if (!domain)
+        domain = "";
     if (strcmp(operation, "create") == 0 && name)
-        printf("\nGo back to it: xensnap revert %s %s%s\n", domain, name,
-               memory ? "" : " --start boot");
+        printf("%sGo back to it: xensnap revert%s%s %s%s\n", line, space,
+               domain, name, memory ? "" : " --start boot");
     else if (strcmp(operation, "revert") == 0)
-        printf("\nSee where it runs: xensnap tree %s\n", domain);
+        printf("%sSee where it runs: xensnap tree%s%s\n", line, space, domain);
     else if (strcmp(operation, "delete") == 0)
-        printf("\nSee what is left: xensnap tree %s\n", domain);
+        printf("%sSee what is left: xensnap tree%s%s\n", line, space, domain);
     else if (phase && strcmp(phase, "prepare") == 0)
-        printf("\nThe guest stands still. Change the images, then: "
-               "xensnap rescan %s --complete\n"
-               "If nothing was changed: xensnap rescan %s --abort\n",
-               domain, domain);
+        printf("%sThe guest stands still. Change the images, then: "
+               "xensnap rescan%s%s --complete\n"
+               "If nothing was changed: xensnap rescan%s%s --abort\n",
+               line, space, domain, space, domain);
     free(name);
     free(memory);
 }
 
-void report_json(struct xs_handle *xs, const char *id)
-{
-    struct json json = {.out = stdout};
+/* ---- errors ---- */
 
-    json_open_object(&json, NULL);
-    json_store_request(&json, xs, id);
-    json_close_object(&json);
-    json_end(&json);
+/* Of a request that has one: its code, its message and what to do about it. */
+struct report_error {
+    char *code; /* NULL: there is no error */
+    char *message;
+    char *next;    /* may be NULL */
+    char *options; /* likewise */
+};
+
+static char *asked(struct xs_handle *xs, const char *id, const char *key)
+{
+    return request_read(xs, XBT_NULL, id, "%s", key);
 }
+
+static void read_error(struct xs_handle *xs, const char *id,
+                       struct report_error *error)
+{
+    char *operation = asked(xs, id, "operation"),
+         *phase = asked(xs, id, "phase");
+    char *domain = asked(xs, id, "domain"), *memory = asked(xs, id, "memory");
+    char *quiesce = asked(xs, id, "quiesce"),
+         *schedule = asked(xs, id, "schedule");
+    const struct advice_request request = {operation, domain,  phase,
+                                           memory,    quiesce, schedule};
+
+    *error = (struct report_error){.code = asked(xs, id, "error/code")};
+    if (error->code) {
+        error->message = asked(xs, id, "error/message");
+        if (!error->message)
+            error->message = xstrdup("the agent gave no reason");
+        error->next = advice_find(error->code, error->message, &request);
+        error->options = advice_options(error->message);
+    }
+    free(operation);
+    free(phase);
+    free(domain);
+    free(memory);
+    free(quiesce);
+    free(schedule);
+}
+
+static void release_error(struct report_error *error)
+{
+    free(error->code);
+    free(error->message);
+    free(error->next);
+    free(error->options);
+}
+
+/* ---- JSON ---- */
+
+void report_json_begin(struct report_json *report, struct xs_handle *xs,
+                       const char *id)
+{
+    struct report_error error;
+
+    report->json = (struct json){
+        .out = open_memstream(&report->text, &report->size),
+    };
+    if (!report->json.out)
+        abort();
+    read_error(xs, id, &error);
+    json_open_object(&report->json, NULL);
+    json_store_request(&report->json, xs, id, error.next);
+    release_error(&error);
+}
+
+void report_json_removal(struct report_json *report, struct xs_handle *xs,
+                         const char *id, const char *name)
+{
+    struct json *json = &report->json;
+    struct report_error error;
+    char *state = asked(xs, id, "state");
+
+    read_error(xs, id, &error);
+    json_open_object(json, NULL);
+    json_put_string(json, "name", name);
+    json_put_string(json, "state", state ? state : "unknown");
+    if (error.code) {
+        json_open_object(json, "error");
+        json_put_string(json, "code", error.code);
+        json_put_string(json, "message", error.message);
+        json_put_string(json, "next", error.next);
+        json_close_object(json);
+    }
+    json_close_object(json);
+    release_error(&error);
+    free(state);
+}
+
+void report_json_end(struct report_json *report, enum exit_status status)
+{
+    json_put_number(&report->json, "exit-status", status);
+    json_close_object(&report->json);
+    json_end(&report->json);
+    fclose(report->json.out);
+    fputs(report->text, stdout);
+    free(report->text);
+    failure_forget();
+}
+
+/* ---- standard error ---- */
 
 static void report_not_kept(struct xs_handle *xs, const char *id)
 {
@@ -176,65 +281,24 @@ void report_warning(struct xs_handle *xs, const char *id)
     free(warning);
 }
 
-/* What to do with xensnap itself; the agent's message names the rest. */
-static const char *way_out(const char *code)
-{
-    static const struct {
-        const char *code;
-        const char *advice;
-    } table[] = {
-        {"unsupported-operation", "'xensnap status' lists what is offered."},
-        {"invalid-request", "'xensnap COMMAND --help' shows what is possible."},
-        {"permission-denied", "Ask from domain 0."},
-        {"path-not-allowed", "Write the path in full, without '..'."},
-        {"no-such-domain", "'xl list' shows the domains that run."},
-        {"domain-inactive", "Start the domain first."},
-        {"no-such-disk", "Name a disk of the domain's configuration."},
-        {"unsupported-disk", "Leave the disk out: name the others (--disk)."},
-        {"no-such-snapshot", "'xensnap list' shows what there is."},
-        {"snapshot-exists", "Choose another --name."},
-        {"snapshot-in-use", "'xensnap tree' shows what lies over it."},
-        {"no-memory-state", "Boot from its disks: --start boot."},
-        {"live-not-supported", "Leave --live out."},
-        {"guest-unresponsive", "Unpause the guest, or use --no-memory."},
-        {"chain-broken", "Do not restart the domain before this is mended."},
-        {"no-space", "Make room, or choose another --memory-path."},
-        {"busy", "Try again later. If it has too many snapshots: delete one."},
-        {"timeout", "Allow more time: --timeout SECONDS."},
-        {"cancelled", "The domain is as it was."},
-        {"interrupted", "The domain is as it was; try again."},
-        {"not-owned", "Remove the file yourself, or use --keep-files."},
-        {"qmp-error", "Look at QEMU's log in /var/log/xen."},
-        {"libxl-error", "Look at the agent's log."},
-        {"store-error", "Look at the agent's log."},
-        {"internal-error", "Please report this with the agent's log."},
-    };
-
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        if (strcmp(table[i].code, code) == 0)
-            return table[i].advice;
-    }
-    return NULL;
-}
-
 void report_error(struct xs_handle *xs, const char *id)
 {
-    char *code = store_read(xs, XBT_NULL, ROOT "/requests/%s/error/code", id);
-    char *message =
-        store_read(xs, XBT_NULL, ROOT "/requests/%s/error/message", id);
     char *brought_back = result(xs, id, "brought-back");
     char *domid = result(xs, id, "domid");
+    struct report_error error;
 
-    complain("%s: %s", code ? code : "internal-error",
-             message ? message : "the agent gave no reason");
-    if (code && way_out(code))
-        complain("%s", way_out(code));
+    read_error(xs, id, &error);
+    complain("%s: %s", error.code ? error.code : "internal-error",
+             error.message ? error.message : "the agent gave no reason");
+    if (error.next)
+        complain("%s", error.next);
+    if (error.options)
+        complain("%s", error.options);
     if (brought_back)
         complain("the domain was brought back (%s), its domid is %s now",
                  brought_back, domid ? domid : "unknown");
     report_not_kept(xs, id);
-    free(code);
-    free(message);
+    release_error(&error);
     free(brought_back);
     free(domid);
 }

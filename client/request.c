@@ -3,6 +3,8 @@
 #include "client/request.h"
 
 #include "agent/base/alloc.h"
+#include "client/failure.h"
+#include "client/identity.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -75,11 +77,13 @@ static void choose_id(struct request *request)
 static bool write_value(struct xs_handle *xs, xs_transaction_t transaction,
                         const char *id, const char *name, const char *value)
 {
-    char *path = xasprintf(ROOT "/requests/%s/%s", id, name);
+    char *folder = request_path(xs, id);
+    char *path = xasprintf("%s/%s", folder, name);
     bool written =
         xs_write(xs, transaction, path, value, (unsigned int)strlen(value));
 
     free(path);
+    free(folder);
     return written;
 }
 
@@ -113,6 +117,30 @@ static bool write_once(struct xs_handle *xs, const struct request *request)
     return xs_transaction_end(xs, transaction, false);
 }
 
+enum exit_status request_may_ask(struct xs_handle *xs)
+{
+    char *path, *folder;
+
+    if (!in_domain(xs))
+        return EXIT_DONE;
+    path = request_path(xs, "");
+    folder = xs_read(xs, XBT_NULL, path, NULL);
+    free(path);
+    if (folder) {
+        free(folder);
+        return EXIT_DONE;
+    }
+    /* The folder is the agent's to make. */
+    if (!agent_is_ready(xs))
+        return EXIT_NO_AGENT;
+    failure_tell("permission-denied",
+                 "Add one to 'policy' in the host's agent.yaml: "
+                 "xensnapd.yaml(5).",
+                 "this domain may not ask for snapshots: the policy of the "
+                 "host's agent has no rule for it");
+    return EXIT_FAILED;
+}
+
 bool request_write(struct xs_handle *xs, struct request *request)
 {
     bool written;
@@ -122,8 +150,25 @@ bool request_write(struct xs_handle *xs, struct request *request)
         written = write_once(xs, request);
     } while (!written && errno == EAGAIN);
     if (!written)
-        complain("cannot write the request into xenstore: %s", strerror(errno));
+        failure_tell("no-xenstore", "Look at xenstored's log.",
+                     "the request cannot be written into xenstore: %s",
+                     strerror(errno));
     return written;
+}
+
+bool request_is_there(struct xs_handle *xs, const char *id)
+{
+    char *operation = request_read(xs, XBT_NULL, id, "operation");
+    bool there = operation != NULL;
+
+    free(operation);
+    return there;
+}
+
+void request_tell_unknown(const char *id)
+{
+    failure_tell("no-such-request", "'xensnap requests' shows those there are.",
+                 "there is no request of the id '%s'", id);
 }
 
 /* Reading and writing in one transaction: `cancel` alone in a folder that was
@@ -137,15 +182,16 @@ static bool cancel_once(struct xs_handle *xs, const char *id,
 
     if (transaction == XBT_NULL)
         return false;
-    operation = store_read(xs, transaction, ROOT "/requests/%s/operation", id);
-    finished = store_read(xs, transaction, ROOT "/requests/%s/finished-at", id);
+    operation = request_read(xs, transaction, id, "operation");
+    finished = request_read(xs, transaction, id, "finished-at");
     *status = operation && !finished ? EXIT_DONE : EXIT_FAILED;
     written =
         *status == EXIT_DONE && write_value(xs, transaction, id, "cancel", "1");
     if (!operation)
-        complain("there is no request %s; 'xensnap status' lists them", id);
+        request_tell_unknown(id);
     else if (finished)
-        complain("request %s is finished already", id);
+        failure_tell("request-finished", "'xensnap requests' shows its state.",
+                     "request %s is finished already", id);
     free(operation);
     free(finished);
     if (*status == EXIT_DONE && !written) {
@@ -169,7 +215,9 @@ enum exit_status request_cancel(struct xs_handle *xs, const char *id)
         finished = cancel_once(xs, id, &status);
     } while (!finished && errno == EAGAIN);
     if (!finished) {
-        complain("cannot cancel request %s: %s", id, strerror(errno));
+        failure_tell("no-xenstore", "Look at xenstored's log.",
+                     "request %s cannot be cancelled in xenstore: %s", id,
+                     strerror(errno));
         return EXIT_NO_AGENT;
     }
     return status;
@@ -177,7 +225,7 @@ enum exit_status request_cancel(struct xs_handle *xs, const char *id)
 
 void request_remove(struct xs_handle *xs, const char *id)
 {
-    char *path = xasprintf(ROOT "/requests/%s", id);
+    char *path = request_path(xs, id);
 
     /* The agent removes it after a while if this cannot. */
     xs_rm(xs, XBT_NULL, path);

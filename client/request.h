@@ -6,7 +6,7 @@
 #ifndef XENSNAP_REQUEST_H
 #define XENSNAP_REQUEST_H
 
-#include "client/store.h"
+#include "client/folder.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,7 +32,7 @@ struct request {
     const char *operation;
     struct request_key *keys;
     size_t n_keys;
-    char id[65];
+    char id[REQUEST_ID_SIZE];
     bool quiet;
     bool no_wait;
     bool json;
@@ -47,8 +47,18 @@ const char *request_get(const struct request *request, const char *name);
 
 bool request_has(const struct request *request, const char *name);
 
+/* EXIT_DONE if requests can be written and seen from here; else it is told why
+ * not. */
+enum exit_status request_may_ask(struct xs_handle *xs);
+
 /* Chooses an id and writes the request; says on standard error why if not. */
 bool request_write(struct xs_handle *xs, struct request *request);
+
+/* Whether there is a request of that id. */
+bool request_is_there(struct xs_handle *xs, const char *id);
+
+/* Says that there is none. */
+void request_tell_unknown(const char *id);
 
 /* Asks that a request be given up; EXIT_DONE if the agent can see it now. */
 enum exit_status request_cancel(struct xs_handle *xs, const char *id);

@@ -2,7 +2,11 @@
 /* All that is known of one snapshot. */
 #include "client/list.h"
 
+#include "client/damaged.h"
+#include "client/failure.h"
 #include "client/human.h"
+#include "client/identity.h"
+#include "client/style.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,14 +50,28 @@ static void show_children(const struct vm *vm, const struct snapshot *snapshot)
     for (size_t i = 0; i < vm->n_snapshots; i++) {
         const struct snapshot *other = &vm->snapshots[i];
 
-        if (other->parent && strcmp(other->parent, snapshot->name) == 0) {
+        if (snapshot_is_child(other, snapshot)) {
             row(label, other->name);
             label = "";
         }
     }
 }
 
-static void show_images(const struct snapshot *snapshot)
+static void show_chain(const struct chains *chains, const char *vdev)
+{
+    const struct chain *chain = chains_find(chains, vdev);
+    char *text = chain ? chain_text(chains, chain) : NULL;
+
+    if (text)
+        printf(
+            "  %-11s%s%s%s\n", "chain now",
+            style_begin(chain_is_long(chains, chain) ? STYLE_RED : STYLE_PLAIN),
+            text,
+            style_end(chain_is_long(chains, chain) ? STYLE_RED : STYLE_PLAIN));
+    free(text);
+}
+
+static void show_images(const struct vm *vm, const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->n_images; i++) {
         const struct image *image = &snapshot->images[i];
@@ -63,17 +81,21 @@ static void show_images(const struct snapshot *snapshot)
                image->path ? image->path : "-",
                image->format ? image->format : "-",
                image->missing ? ", which is missing" : "");
+        if (image->driver_domain)
+            printf("  %-11s%s\n", "served by", image->driver_domain);
         if (image->tag)
             printf("  %-11s%s\n", "internal", image->tag);
         if (image->active)
             printf("  %-11s%s\n", "goes on in", image->active);
+        if (vm_is_current(vm, snapshot))
+            show_chain(&vm->chains, image->vdev);
     }
 }
 
 static void show_next(const struct vm *vm, const struct snapshot *snapshot)
 {
     if (snapshot->deleting)
-        printf("\nIt is half deleted; do the rest: xensnap delete %s %s\n",
+        printf("\nIt is no longer whole; delete it: xensnap delete %s %s\n",
                vm->name, snapshot->name);
     else
         printf("\nGo back to it: xensnap revert %s %s%s\n", vm->name,
@@ -93,14 +115,14 @@ static void show(const struct vm *vm, const struct snapshot *snapshot)
     show_expiry(snapshot);
     row("kind", kind);
     row("consistency", snapshot->consistency);
-    row("on disk", size);
-    printf("%-13s%u\n", "depth", snapshot_depth(vm, snapshot));
+    if (!snapshot->elsewhere)
+        row("on disk", size);
     row("parent", snapshot->parent);
     show_children(vm, snapshot);
     if (vm_is_current(vm, snapshot))
         row("current", "yes: the running state descends from it");
     row("memory", snapshot->memory_path);
-    show_images(snapshot);
+    show_images(vm, snapshot);
     show_next(vm, snapshot);
     free(kind);
     free(size);
@@ -111,18 +133,20 @@ enum exit_status list_one(struct xs_handle *xs, const char *domain,
 {
     const struct snapshot *snapshot;
     struct vms vms;
+    bool there;
 
+    if (!domain)
+        domain = own_domid(xs);
     if (!list_load(xs, domain, &vms))
         return EXIT_FAILED;
     snapshot = vm_find(vms.list, name);
-    if (!snapshot)
-        complain("no-such-snapshot: domain '%s' has no snapshot '%s'; "
-                 "'xensnap list %s' shows what there is",
-                 domain, name, domain);
-    else if (json)
-        list_json_one(xs, vms.list, snapshot);
-    else
+    there = snapshot && (!json || list_json_one(xs, vms.list, snapshot));
+    if (!there)
+        failure_tell("no-such-snapshot", "'xensnap list' shows what there is.",
+                     "domain '%s' has no snapshot '%s'", domain, name);
+    else if (!json)
         show(vms.list, snapshot);
+    damaged_warn(xs, vms.list[0].uuid);
     vms_release(&vms);
-    return snapshot ? EXIT_DONE : EXIT_FAILED;
+    return there ? EXIT_DONE : EXIT_FAILED;
 }

@@ -4,8 +4,12 @@
 
 #include "agent/base/alloc.h"
 #include "client/domains.h"
+#include "client/holds.h"
 #include "client/human.h"
+#include "client/identity.h"
+#include "client/root.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +28,8 @@ struct place {
 
 static char *read_key(const struct place *place, const char *key)
 {
-    return store_read(place->xs, place->transaction, ROOT "/snapshots/%s/%s/%s",
-                      place->uuid, place->node, key);
+    return root_read(place->xs, place->transaction, "snapshots/%s/%s/%s",
+                     place->uuid, place->node, key);
 }
 
 static bool read_flag(const struct place *place, const char *key)
@@ -40,9 +44,9 @@ static bool read_flag(const struct place *place, const char *key)
 static char *read_disk_key(const struct place *place, const char *vdev,
                            const char *key)
 {
-    return store_read(place->xs, place->transaction,
-                      ROOT "/snapshots/%s/%s/disks/%s/%s", place->uuid,
-                      place->node, vdev, key);
+    return root_read(place->xs, place->transaction,
+                     "snapshots/%s/%s/disks/%s/%s", place->uuid, place->node,
+                     vdev, key);
 }
 
 /* What a toolstack chose, else the agent's newest overlay. */
@@ -54,9 +58,9 @@ static char *read_active(const struct place *place, const char *vdev)
 
     if (active)
         return active;
-    names = store_list(place->xs, place->transaction, &n,
-                       ROOT "/snapshots/%s/%s/disks/%s/overlays", place->uuid,
-                       place->node, vdev);
+    names = root_list(place->xs, place->transaction, &n,
+                      "snapshots/%s/%s/disks/%s/overlays", place->uuid,
+                      place->node, vdev);
     for (unsigned int i = 0; i < n; i++) {
         unsigned long number = strtoul(names[i], NULL, 10);
 
@@ -78,6 +82,8 @@ static void read_image(const struct place *place, const char *vdev,
     image->format = read_disk_key(place, vdev, "format");
     image->tag = read_disk_key(place, vdev, "snapshot");
     image->active = read_active(place, vdev);
+    image->driver_domain = read_disk_key(place, vdev, "driver-domain");
+    image->elsewhere = image->driver_domain || in_domain(place->xs);
     image->missing = missing != NULL;
     free(missing);
 }
@@ -85,10 +91,10 @@ static void read_image(const struct place *place, const char *vdev,
 static void read_images(const struct place *place, struct snapshot *snapshot)
 {
     unsigned int n;
-    char **vdevs =
-        store_list(place->xs, place->transaction, &n,
-                   ROOT "/snapshots/%s/%s/disks", place->uuid, place->node);
+    char **vdevs = root_list(place->xs, place->transaction, &n,
+                             "snapshots/%s/%s/disks", place->uuid, place->node);
 
+    store_sort(vdevs, n);
     snapshot->images = xcalloc(n + 1, sizeof(snapshot->images[0]));
     snapshot->n_images = n;
     for (unsigned int i = 0; i < n; i++)
@@ -122,6 +128,7 @@ static void add_snapshot(const struct place *place, struct vm *vm)
     snapshot->memory = read_flag(place, "memory");
     snapshot->live = read_flag(place, "live");
     snapshot->deleting = read_flag(place, "deleting");
+    snapshot->elsewhere = in_domain(place->xs);
     read_images(place, snapshot);
 }
 
@@ -148,52 +155,6 @@ static char *name_of_vm(struct xs_handle *xs, const struct vm *vm)
     return name ? name : xstrdup(vm->uuid);
 }
 
-static void load_vm(struct xs_handle *xs, const char *uuid, struct vm *vm)
-{
-    struct place place = {xs, xs_transaction_start(xs), uuid, NULL};
-    unsigned int n;
-    char **nodes;
-
-    vm->uuid = xstrdup(uuid);
-    vm->current =
-        store_read(xs, place.transaction, ROOT "/snapshots/%s/current", uuid);
-    nodes = store_list(xs, place.transaction, &n, ROOT "/snapshots/%s", uuid);
-    for (unsigned int i = 0; i < n; i++) {
-        place.node = nodes[i];
-        add_snapshot(&place, vm);
-    }
-    free(nodes);
-    if (place.transaction != XBT_NULL)
-        xs_transaction_end(xs, place.transaction, true);
-    if (vm->n_snapshots > 1)
-        qsort(vm->snapshots, vm->n_snapshots, sizeof(vm->snapshots[0]),
-              by_creation);
-    vm->domid = domains_domid(xs, uuid);
-    vm->name = name_of_vm(xs, vm);
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct vm *left = a, *right = b;
-    int order = strcmp(left->name, right->name);
-
-    return order ? order : strcmp(left->uuid, right->uuid);
-}
-
-void vms_load(struct xs_handle *xs, const char *uuid, struct vms *ret_vms)
-{
-    unsigned int n = 1;
-    char **uuids =
-        uuid ? NULL : store_list(xs, XBT_NULL, &n, ROOT "/snapshots");
-
-    ret_vms->n = n;
-    ret_vms->list = xcalloc(n + 1, sizeof(ret_vms->list[0]));
-    for (unsigned int i = 0; i < n; i++)
-        load_vm(xs, uuids ? uuids[i] : uuid, &ret_vms->list[i]);
-    qsort(ret_vms->list, n, sizeof(ret_vms->list[0]), by_name);
-    free(uuids);
-}
-
 static void release_snapshot(struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->n_images; i++) {
@@ -202,6 +163,7 @@ static void release_snapshot(struct snapshot *snapshot)
         free(snapshot->images[i].format);
         free(snapshot->images[i].tag);
         free(snapshot->images[i].active);
+        free(snapshot->images[i].driver_domain);
     }
     free(snapshot->images);
     free(snapshot->node);
@@ -216,19 +178,125 @@ static void release_snapshot(struct snapshot *snapshot)
     free(snapshot->memory_path);
 }
 
+static void release_vm(struct vm *vm)
+{
+    for (size_t i = 0; i < vm->n_snapshots; i++)
+        release_snapshot(&vm->snapshots[i]);
+    free(vm->snapshots);
+    free(vm->uuid);
+    free(vm->name);
+    free(vm->domid);
+    free(vm->held);
+    free(vm->current);
+    chains_release(&vm->chains);
+    memset(vm, 0, sizeof(*vm));
+}
+
+/* What the agent publishes of it; false, with errno, if that is not what it was
+ * at one moment. */
+static bool read_vm(struct xs_handle *xs, xs_transaction_t transaction,
+                    const char *uuid, struct vm *vm)
+{
+    struct place place = {xs, transaction, uuid, NULL};
+    unsigned int n;
+    char **nodes;
+
+    vm->uuid = xstrdup(uuid);
+    vm->current =
+        root_read(xs, place.transaction, "snapshots/%s/current", uuid);
+    nodes = root_list(xs, place.transaction, &n, "snapshots/%s", uuid);
+    for (unsigned int i = 0; i < n; i++) {
+        place.node = nodes[i];
+        add_snapshot(&place, vm);
+    }
+    free(nodes);
+    chains_load(xs, place.transaction, uuid, &vm->chains);
+    return transaction == XBT_NULL ||
+           xs_transaction_end(xs, transaction, false);
+}
+
+static void load_vm(struct xs_handle *xs, const char *uuid, struct vm *vm)
+{
+    bool whole = false, again = true;
+    unsigned int damaged;
+
+    for (int attempt = 0; attempt < READ_ATTEMPTS && again; attempt++) {
+        release_vm(vm);
+        whole = read_vm(xs, xs_transaction_start(xs), uuid, vm);
+        again = !whole && errno == EAGAIN;
+    }
+    /* It changes all the time, or has more nodes than a domain's transaction
+     * may have: what is read beyond these is missing in it. */
+    if (!whole) {
+        release_vm(vm);
+        read_vm(xs, XBT_NULL, uuid, vm);
+    }
+    if (vm->n_snapshots > 1)
+        qsort(vm->snapshots, vm->n_snapshots, sizeof(vm->snapshots[0]),
+              by_creation);
+    free(root_list(xs, XBT_NULL, &damaged, "damaged/%s", uuid));
+    vm->damaged = damaged > 0;
+    vm->domid = domains_domid(xs, uuid);
+    vm->held = hold_text(xs, uuid);
+    vm->hidden = !vm->domid && in_domain(xs);
+    vm->name = name_of_vm(xs, vm);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct vm *left = a, *right = b;
+    int order = strcmp(left->name, right->name);
+
+    return order ? order : strcmp(left->uuid, right->uuid);
+}
+
+static void add_vm(struct xs_handle *xs, struct vms *vms, const char *uuid)
+{
+    vms->list = xrealloc(vms->list, vms->n + 1, sizeof(vms->list[0]));
+    memset(&vms->list[vms->n], 0, sizeof(vms->list[0]));
+    load_vm(xs, uuid, &vms->list[vms->n++]);
+}
+
+static bool has(const struct vms *vms, size_t n, const char *uuid)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(vms->list[i].uuid, uuid) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Those below that folder that are not there yet. */
+static void add_vms(struct xs_handle *xs, struct vms *vms, const char *folder)
+{
+    size_t before = vms->n;
+    unsigned int n;
+    char **uuids = root_list(xs, XBT_NULL, &n, "%s", folder);
+
+    for (unsigned int i = 0; i < n; i++) {
+        if (!has(vms, before, uuids[i]))
+            add_vm(xs, vms, uuids[i]);
+    }
+    free(uuids);
+}
+
+void vms_load(struct xs_handle *xs, const char *uuid, struct vms *ret_vms)
+{
+    memset(ret_vms, 0, sizeof(*ret_vms));
+    if (uuid) {
+        add_vm(xs, ret_vms, uuid);
+        return;
+    }
+    add_vms(xs, ret_vms, "snapshots");
+    add_vms(xs, ret_vms, "damaged");
+    if (ret_vms->n > 1)
+        qsort(ret_vms->list, ret_vms->n, sizeof(ret_vms->list[0]), by_name);
+}
+
 void vms_release(struct vms *vms)
 {
-    for (size_t i = 0; i < vms->n; i++) {
-        struct vm *vm = &vms->list[i];
-
-        for (size_t s = 0; s < vm->n_snapshots; s++)
-            release_snapshot(&vm->snapshots[s]);
-        free(vm->snapshots);
-        free(vm->uuid);
-        free(vm->name);
-        free(vm->domid);
-        free(vm->current);
-    }
+    for (size_t i = 0; i < vms->n; i++)
+        release_vm(&vms->list[i]);
     free(vms->list);
 }
 
@@ -263,76 +331,75 @@ static bool add_file(const char *path, uint64_t *bytes)
 bool snapshot_disk_bytes(const struct snapshot *snapshot, uint64_t *ret_bytes)
 {
     uint64_t bytes = 0;
-    bool seen = add_file(snapshot->memory_path, &bytes);
+    bool seen = !snapshot->elsewhere && add_file(snapshot->memory_path, &bytes);
 
     for (size_t i = 0; i < snapshot->n_images; i++) {
-        if (!snapshot->images[i].tag &&
-            add_file(snapshot->images[i].path, &bytes))
+        const struct image *image = &snapshot->images[i];
+
+        if (!image->tag && !image->elsewhere && add_file(image->path, &bytes))
             seen = true;
     }
     if (seen)
         *ret_bytes = bytes;
     return seen;
+}
+
+/* One for each disk. */
+struct images {
+    const struct image **list;
+    size_t n;
+};
+
+/* Those of the disks that are not there yet: a snapshot may have left some
+ * out. */
+static void add_newest(struct images *images, const struct snapshot *snapshot)
+{
+    size_t before = images->n;
+
+    for (size_t i = 0; i < snapshot->n_images; i++) {
+        const struct image *image = &snapshot->images[i];
+        bool there = false;
+
+        for (size_t k = 0; k < before; k++)
+            there |= strcmp(images->list[k]->vdev, image->vdev) == 0;
+        if (there)
+            continue;
+        images->list =
+            xrealloc(images->list, images->n + 1, sizeof(images->list[0]));
+        images->list[images->n++] = image;
+    }
 }
 
 bool vm_active_bytes(const struct vm *vm, uint64_t *ret_bytes)
 {
-    const struct snapshot *current = vm_find(vm, vm->current);
+    const struct snapshot *snapshot = vm_find(vm, vm->current);
+    struct images newest = {0};
     uint64_t bytes = 0;
     bool seen = false;
 
-    for (size_t i = 0; current && i < current->n_images; i++) {
-        if (add_file(current->images[i].active, &bytes))
+    /* With parents that go in a circle, none comes up twice for long. */
+    for (size_t n = 0; snapshot && n < vm->n_snapshots; n++) {
+        add_newest(&newest, snapshot);
+        snapshot = vm_find(vm, snapshot->parent);
+    }
+    for (size_t i = 0; i < newest.n; i++) {
+        const struct image *image = newest.list[i];
+
+        /* An internal snapshot leaves the guest in its image. */
+        if (!image->elsewhere &&
+            add_file(image->tag ? image->path : image->active, &bytes))
             seen = true;
     }
+    free(newest.list);
     if (seen)
         *ret_bytes = bytes;
     return seen;
 }
 
-static const char *path_of(const struct snapshot *snapshot, const char *vdev)
+bool snapshot_is_child(const struct snapshot *snapshot,
+                       const struct snapshot *parent)
 {
-    for (size_t i = 0; i < snapshot->n_images; i++) {
-        if (strcmp(snapshot->images[i].vdev, vdev) == 0)
-            return snapshot->images[i].path;
-    }
-    return NULL;
-}
-
-/* Ancestors with the same image, as internal ones have, count once. The bound
- * ends the walk should parents go in a circle. */
-static unsigned int depth_of_disk(const struct vm *vm,
-                                  const struct snapshot *snapshot,
-                                  const char *vdev)
-{
-    const char *last = NULL;
-    unsigned int depth = 0;
-
-    for (size_t i = 0; snapshot && i < vm->n_snapshots; i++) {
-        const char *path = path_of(snapshot, vdev);
-
-        if (path && (!last || strcmp(path, last) != 0)) {
-            last = path;
-            depth++;
-        }
-        snapshot = vm_find(vm, snapshot->parent);
-    }
-    return depth;
-}
-
-unsigned int snapshot_depth(const struct vm *vm,
-                            const struct snapshot *snapshot)
-{
-    unsigned int deepest = 0;
-
-    for (size_t i = 0; i < snapshot->n_images; i++) {
-        unsigned int depth =
-            depth_of_disk(vm, snapshot, snapshot->images[i].vdev);
-
-        if (depth > deepest)
-            deepest = depth;
-    }
-    return deepest;
+    return snapshot->parent && strcmp(snapshot->parent, parent->name) == 0;
 }
 
 bool snapshot_age(const struct snapshot *snapshot, int64_t *ret_seconds)

@@ -3,6 +3,7 @@
 #ifndef XENSNAP_SNAPSHOTS_H
 #define XENSNAP_SNAPSHOTS_H
 
+#include "client/chains.h"
 #include "client/store.h"
 
 #include <stddef.h>
@@ -15,6 +16,8 @@ struct image {
     char *format;
     char *tag;    /* of an internal snapshot; else NULL */
     char *active; /* where the domain goes on while this is current, or NULL */
+    char *driver_domain; /* that has its files; NULL: domain 0 */
+    bool elsewhere;      /* its files are not those that are seen from here */
     bool missing;
 };
 
@@ -32,6 +35,7 @@ struct snapshot {
     bool memory;
     bool live;
     bool deleting;
+    bool elsewhere; /* its memory file is not one that is seen from here */
     struct image *images;
     size_t n_images;
 };
@@ -41,9 +45,13 @@ struct vm {
     char *uuid;
     char *name;  /* never NULL */
     char *domid; /* NULL: it does not run */
+    bool hidden; /* domid is NULL because that cannot be seen from here */
     char *current;
+    char *held; /* in words, why it stands still; NULL: it does not */
     struct snapshot *snapshots; /* the oldest first */
     size_t n_snapshots;
+    bool damaged; /* there are records that cannot be read */
+    struct chains chains;
 };
 
 struct vms {
@@ -51,8 +59,10 @@ struct vms {
     size_t n;
 };
 
-/* All, or the one of a uuid (NULL: all). Each VM is read in one transaction,
- * as the agent writes it. */
+/* All, or the one of a uuid (NULL: all); of one of which no record can be read
+ * no more is known than that. Each VM is read as it was at one
+ * moment, unless the agent changes it all the time, or a domain's quota does
+ * not allow for a transaction with so much. */
 void vms_load(struct xs_handle *xs, const char *uuid, struct vms *ret_vms);
 void vms_release(struct vms *vms);
 
@@ -68,12 +78,13 @@ bool vm_is_current(const struct vm *vm, const struct snapshot *snapshot);
  */
 bool snapshot_disk_bytes(const struct snapshot *snapshot, uint64_t *ret_bytes);
 
-/* The same for the images that a running domain goes on in. */
+/* The same for the images that a running domain goes on in, as the snapshots
+ * tell that its state descends from. */
 bool vm_active_bytes(const struct vm *vm, uint64_t *ret_bytes);
 
-/* How many images deep its longest chain is, from the first snapshot on. */
-unsigned int snapshot_depth(const struct vm *vm,
-                            const struct snapshot *snapshot);
+/* Whether it was made from that other one. */
+bool snapshot_is_child(const struct snapshot *snapshot,
+                       const struct snapshot *parent);
 
 /* Seconds since it was made; false if that is not known. */
 bool snapshot_age(const struct snapshot *snapshot, int64_t *ret_seconds);

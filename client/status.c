@@ -3,7 +3,13 @@
 #include "client/status.h"
 
 #include "agent/base/alloc.h"
+#include "client/damaged.h"
+#include "client/holds.h"
 #include "client/human.h"
+#include "client/identity.h"
+#include "client/request.h"
+#include "client/requests.h"
+#include "client/root.h"
 #include "client/store_json.h"
 #include "client/table.h"
 
@@ -14,31 +20,34 @@
 
 /* ---- requests ---- */
 
-static char *read_request(struct xs_handle *xs, const char *id, const char *key)
+static char *or_dash(char *value)
 {
-    char *value = store_read(xs, XBT_NULL, ROOT "/requests/%s/%s", id, key);
-
     return value ? value : xstrdup("-");
 }
 
-/* A folder of which the agent has said nothing yet has no state. */
-static char *read_state(struct xs_handle *xs, const char *id)
+static char *state_or_new(struct xs_handle *xs, const char *id)
 {
-    char *state = store_read(xs, XBT_NULL, ROOT "/requests/%s/state", id);
+    char *state = request_state(xs, XBT_NULL, id);
 
-    return state ? state : xstrdup("new");
+    return state ? state : xstrdup(REQUEST_NEW);
 }
 
-static char *since(struct xs_handle *xs, const char *id)
+static bool is_new(const char *state)
+{
+    return strcmp(state, REQUEST_NEW) == 0;
+}
+
+static char *since(struct xs_handle *xs, const char *id, const char *state)
 {
     static const char *const keys[] = {"finished-at", "started-at",
                                        "queued-at"};
     char text[HUMAN_MAX] = "-";
     bool found = false;
 
+    if (is_new(state))
+        return xstrdup(text);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && !found; i++) {
-        char *value =
-            store_read(xs, XBT_NULL, ROOT "/requests/%s/%s", id, keys[i]);
+        char *value = request_read(xs, XBT_NULL, id, "%s", keys[i]);
         int64_t seconds;
 
         found = value && human_parse_time(value, &seconds);
@@ -54,12 +63,14 @@ static char *remark(struct xs_handle *xs, const char *id, const char *state)
 {
     char *code, *step, *percent, *text;
 
+    if (is_new(state))
+        return xstrdup("");
     if (strcmp(state, "running") != 0) {
-        code = store_read(xs, XBT_NULL, ROOT "/requests/%s/error/code", id);
+        code = request_read(xs, XBT_NULL, id, "error/code");
         return code ? code : xstrdup("");
     }
-    step = store_read(xs, XBT_NULL, ROOT "/requests/%s/step", id);
-    percent = store_read(xs, XBT_NULL, ROOT "/requests/%s/progress", id);
+    step = request_read(xs, XBT_NULL, id, "step");
+    percent = request_read(xs, XBT_NULL, id, "progress");
     text = xasprintf("%s %%%s%s", percent ? percent : "0", step ? " " : "",
                      step ? step : "");
     free(step);
@@ -67,38 +78,42 @@ static char *remark(struct xs_handle *xs, const char *id, const char *state)
     return text;
 }
 
-static void print_requests(struct xs_handle *xs, char **ids, unsigned int n)
+static void print_requests(struct xs_handle *xs, const struct request_ids *ids)
 {
     static const char *const heading[] = {
-        "REQUEST", "OPERATION", "DOMAIN", "STATE", "SINCE", "REMARK",
+        "REQUEST", "BY", "OPERATION", "DOMAIN", "STATE", "SINCE", "REMARK",
     };
     struct table table = {.n_columns = sizeof(heading) / sizeof(heading[0])};
 
     table_add_heading(&table, heading);
-    for (unsigned int i = 0; i < n; i++) {
-        char *state = read_state(xs, ids[i]);
+    for (size_t i = 0; i < ids->n; i++) {
+        const char *id = ids->list[i];
+        char *requester = request_requester(xs, id);
+        char *state = state_or_new(xs, id);
         char *cells[] = {
-            xstrdup(ids[i]),
-            read_request(xs, ids[i], "operation"),
-            read_request(xs, ids[i], "domain"),
+            xstrdup(id),
+            requester_name(xs, requester),
+            or_dash(request_read(xs, XBT_NULL, id, "operation")),
+            or_dash(request_domain(xs, XBT_NULL, id)),
             state,
-            since(xs, ids[i]),
-            remark(xs, ids[i], state),
+            since(xs, id, state),
+            remark(xs, id, state),
         };
 
         table_add(&table, cells);
+        free(requester);
     }
     table_print(&table);
     table_release(&table);
 }
 
 static void add_requests(struct json *json, struct xs_handle *xs,
-                         const char *key, char **ids, unsigned int n)
+                         const char *key, const struct request_ids *ids)
 {
     json_open_array(json, key);
-    for (unsigned int i = 0; i < n; i++) {
+    for (size_t i = 0; i < ids->n; i++) {
         json_open_object(json, NULL);
-        json_store_request(json, xs, ids[i]);
+        json_store_request(json, xs, ids->list[i], NULL);
         json_close_object(json);
     }
     json_close_array(json);
@@ -107,18 +122,25 @@ static void add_requests(struct json *json, struct xs_handle *xs,
 enum exit_status status_requests(struct xs_handle *xs, bool as_json)
 {
     struct json json = {.out = stdout};
-    unsigned int n;
-    char **ids = store_list(xs, XBT_NULL, &n, ROOT "/requests");
+    enum exit_status status;
+    struct request_ids ids;
 
+    status = request_may_ask(xs);
+    if (status == EXIT_DONE && !in_domain(xs) &&
+        !agent_has_published(xs, "requests"))
+        status = EXIT_NO_AGENT;
+    if (status != EXIT_DONE)
+        return status;
+    request_find_all(xs, &ids);
     if (as_json) {
-        add_requests(&json, xs, NULL, ids, n);
+        add_requests(&json, xs, NULL, &ids);
         json_end(&json);
-    } else if (n == 0) {
+    } else if (ids.n == 0) {
         puts("no requests");
     } else {
-        print_requests(xs, ids, n);
+        print_requests(xs, &ids);
     }
-    free(ids);
+    request_ids_release(&ids);
     return EXIT_DONE;
 }
 
@@ -126,7 +148,7 @@ enum exit_status status_requests(struct xs_handle *xs, bool as_json)
 
 static void print_since(struct xs_handle *xs)
 {
-    char *value = store_read(xs, XBT_NULL, ROOT "/status/started-at");
+    char *value = root_read(xs, XBT_NULL, "status/started-at");
     char when[HUMAN_MAX], age[HUMAN_MAX];
     int64_t seconds;
 
@@ -145,7 +167,7 @@ static void print_agent(struct xs_handle *xs)
     };
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        char *value = store_read(xs, XBT_NULL, ROOT "/status/%s", keys[i]);
+        char *value = root_read(xs, XBT_NULL, "status/%s", keys[i]);
 
         if (value)
             printf("%-12s%s\n", keys[i], value);
@@ -157,25 +179,32 @@ static void print_agent(struct xs_handle *xs)
 enum exit_status status_show(struct xs_handle *xs, bool as_json)
 {
     struct json json = {.out = stdout};
-    unsigned int n;
-    char **ids;
+    struct request_ids ids;
 
     if (!agent_is_ready(xs))
         return EXIT_NO_AGENT;
-    ids = store_list(xs, XBT_NULL, &n, ROOT "/requests");
+    request_find_all(xs, &ids);
     if (as_json) {
+        char *status = xasprintf("%s/status", root_path());
+
         json_open_object(&json, NULL);
-        json_store_members(&json, xs, XBT_NULL, ROOT "/status");
-        add_requests(&json, xs, "requests", ids, n);
+        json_store_members(&json, xs, XBT_NULL, status);
+        free(status);
+        add_requests(&json, xs, "requests", &ids);
+        holds_add_json(&json, xs, "holds");
+        damaged_add_json(&json, xs, NULL);
         json_close_object(&json);
         json_end(&json);
     } else {
         print_agent(xs);
-        if (n > 0) {
+        if (ids.n > 0) {
             putchar('\n');
-            print_requests(xs, ids, n);
+            print_requests(xs, &ids);
         }
+        holds_print(xs);
+        request_may_ask(xs);
     }
-    free(ids);
+    damaged_warn(xs, NULL);
+    request_ids_release(&ids);
     return EXIT_DONE;
 }

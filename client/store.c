@@ -4,6 +4,9 @@
 
 #include "agent/base/alloc.h"
 #include "agent/store/socket.h"
+#include "client/failure.h"
+#include "client/output.h"
+#include "client/root.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -29,10 +32,10 @@ struct xs_handle *store_open(void)
     struct xs_handle *xs = store_socket_open();
 
     if (!xs) {
-        complain("cannot reach xenstore: %s; is this domain 0 of a Xen host, "
-                 "and are you root?",
-                 strerror(errno));
-        exit(EXIT_NO_AGENT);
+        failure_tell("no-xenstore",
+                     "Run this as root on a Xen host, or in a domain of one.",
+                     "cannot reach xenstore: %s", strerror(errno));
+        exit((int)output_close(EXIT_NO_AGENT));
     }
     return xs;
 }
@@ -66,13 +69,24 @@ char **store_list(struct xs_handle *xs, xs_transaction_t transaction,
     return names;
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void store_sort(char **names, unsigned int n)
+{
+    if (n > 1)
+        qsort(names, n, sizeof(names[0]), compare_names);
+}
+
 /* An agent that crashed leaves its status behind. Its process can only be
  * looked for from the domain that it runs in. */
 static bool process_is_gone(struct xs_handle *xs)
 {
     char *own = store_read(xs, XBT_NULL, "domid");
-    char *domid = store_read(xs, XBT_NULL, ROOT "/status/domid");
-    char *pid = store_read(xs, XBT_NULL, ROOT "/status/pid");
+    char *domid = root_read(xs, XBT_NULL, "status/domid");
+    char *pid = root_read(xs, XBT_NULL, "status/pid");
     bool gone = false;
 
     if (own && domid && pid && strcmp(own, domid) == 0) {
@@ -86,19 +100,53 @@ static bool process_is_gone(struct xs_handle *xs)
     return gone;
 }
 
+/* `state` NULL: there is not even a trace of one. */
+static void tell_no_agent(const char *state)
+{
+    if (state)
+        failure_tell("no-agent", "Start it again.",
+                     "xensnapd has ended unexpectedly");
+    else
+        failure_tell("no-agent",
+                     "Start xensnapd on the host, or name its xenstore.root "
+                     "with --root.",
+                     "nothing answers at %s in xenstore", root_path());
+}
+
 bool agent_is_ready(struct xs_handle *xs)
 {
-    char *state = store_read(xs, XBT_NULL, ROOT "/status/state");
+    char *state = root_read(xs, XBT_NULL, "status/state");
     bool ready = state && strcmp(state, "ready") == 0;
 
-    if (!state) {
-        complain("no agent: xensnapd does not run here; start it");
-    } else if (!ready) {
-        complain("the agent is not ready: it is %s; try again later", state);
-    } else if (process_is_gone(xs)) {
-        complain("no agent: xensnapd has ended unexpectedly; start it again");
+    if (state && !ready) {
+        failure_tell("no-agent", "Try again later.",
+                     "the agent is not ready: it is %s", state);
+    } else if (!state || process_is_gone(xs)) {
+        tell_no_agent(state);
         ready = false;
     }
     free(state);
     return ready;
+}
+
+bool agent_has_published(struct xs_handle *xs, const char *folder)
+{
+    char *state = root_read(xs, XBT_NULL, "status/state");
+    bool runs = state && !process_is_gone(xs);
+    char *there = root_read(xs, XBT_NULL, "%s", folder);
+    bool published = there != NULL;
+
+    if (runs && strcmp(state, "starting") == 0)
+        complain("the agent is starting: something may be missing yet");
+    else if (!runs && published)
+        complain("no agent runs; this is what the last one has left");
+    else if (runs && !published)
+        failure_tell("no-agent", "Restart xensnapd, which writes it anew.",
+                     "xensnapd runs, but %s/%s was removed from xenstore",
+                     root_path(), folder);
+    else if (!published)
+        tell_no_agent(state);
+    free(there);
+    free(state);
+    return published;
 }

@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <xenstore.h>
 
-#define ROOT "/tool/xensnapd"
-
 enum exit_status {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
@@ -28,13 +26,27 @@ struct xs_handle *store_open(void);
 char *store_read(struct xs_handle *xs, xs_transaction_t transaction,
                  const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* How often what changes meanwhile is read anew: a transaction isolates nothing
+ * that is read in it, but its commit tells of changes (EAGAIN). */
+#define READ_ATTEMPTS 5
+
 /* Sets *n; NULL where there is no such node. */
 char **store_list(struct xs_handle *xs, xs_transaction_t transaction,
                   unsigned int *n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* xenstored's order is whatever it has kept; "xvda" comes before "xvdb". */
+void store_sort(char **names, unsigned int n);
+
 /* Says on standard error why, if no agent hears requests. */
 bool agent_is_ready(struct xs_handle *xs);
+
+/*
+ * For whoever only looks at what an agent has published in `folder` below its
+ * root. Without an agent an earlier one's may still stand there, which standard
+ * error says; false if there is nothing, which is then told as a failure.
+ */
+bool agent_has_published(struct xs_handle *xs, const char *folder);
 
 /* One line on standard error, "xensnap: " before it. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,6 +3,7 @@
 #include "client/store_json.h"
 
 #include "agent/base/alloc.h"
+#include "client/requests.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,9 @@ static bool is_number(const char *text)
 static void add_value(struct json *json, const char *key, const char *value)
 {
     static const char *const numbers[] = {
-        "progress", "bytes-done", "bytes-total", "memory-bytes", "downtime-ms",
-        "domid",    "depth",      "pid",         NULL,
+        "progress",    "bytes-done", "bytes-total", "memory-bytes",
+        "downtime-ms", "domid",      "depth",       "bytes",
+        "pid",         "warn-depth", NULL,
     };
     static const char *const booleans[] = {
         "memory", "live", "external", "changed", "missing", "deleting", NULL,
@@ -95,19 +97,64 @@ void json_store_node(struct json *json, struct xs_handle *xs,
     free(names);
 }
 
-void json_store_request(struct json *json, struct xs_handle *xs, const char *id)
+static void add_error(struct json *json, struct xs_handle *xs, const char *path,
+                      const char *next)
 {
-    static const char *const keys[] = {
-        "operation", "domain",    "name",       "phase",       "state",
-        "step",      "progress",  "bytes-done", "bytes-total", "error",
-        "result",    "queued-at", "started-at", "finished-at",
-    };
+    json_open_object(json, "error");
+    json_store_members(json, xs, XBT_NULL, path);
+    json_put_string(json, "next", next);
+    json_close_object(json);
+}
 
-    json_put_string(json, "id", id);
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        char *path = xasprintf(ROOT "/requests/%s/%s", id, keys[i]);
+static void add_keys(struct json *json, struct xs_handle *xs,
+                     const char *folder, const char *const *keys)
+{
+    for (; *keys; keys++) {
+        char *path = xasprintf("%s/%s", folder, *keys);
 
-        json_store_node(json, xs, XBT_NULL, keys[i], path);
+        json_store_node(json, xs, XBT_NULL, *keys, path);
         free(path);
     }
+}
+
+/* Without a state there is none: what stands there is the requester's. */
+static void add_answer(struct json *json, struct xs_handle *xs,
+                       const char *folder, const char *next)
+{
+    static const char *const before[] = {
+        "step", "progress", "bytes-done", "bytes-total", NULL,
+    };
+    static const char *const after[] = {
+        "result", "queued-at", "started-at", "finished-at", NULL,
+    };
+    char *error = xasprintf("%s/error", folder);
+
+    add_keys(json, xs, folder, before);
+    if (next)
+        add_error(json, xs, error, next);
+    else
+        json_store_node(json, xs, XBT_NULL, "error", error);
+    add_keys(json, xs, folder, after);
+    free(error);
+}
+
+void json_store_request(struct json *json, struct xs_handle *xs, const char *id,
+                        const char *next)
+{
+    static const char *const asked[] = {
+        "operation", "domain", "name", "phase", NULL,
+    };
+    char *folder = request_path(xs, id);
+    char *requester = request_requester(xs, id);
+    char *state = request_state(xs, XBT_NULL, id);
+
+    json_put_string(json, "id", id);
+    json_put_number(json, "requester", strtol(requester, NULL, 10));
+    add_keys(json, xs, folder, asked);
+    json_put_string(json, "state", state ? state : REQUEST_NEW);
+    if (state)
+        add_answer(json, xs, folder, next);
+    free(state);
+    free(requester);
+    free(folder);
 }

@@ -19,8 +19,10 @@ void json_store_node(struct json *json, struct xs_handle *xs,
 void json_store_members(struct json *json, struct xs_handle *xs,
                         xs_transaction_t transaction, const char *path);
 
-/* An output of a request: its states, times, error and result. */
-void json_store_request(struct json *json, struct xs_handle *xs,
-                        const char *id);
+/* A request: what was asked, its state, or REQUEST_NEW, and where it has one
+ * progress, times, error and result. `next` joins the error; NULL: nothing
+ * does. */
+void json_store_request(struct json *json, struct xs_handle *xs, const char *id,
+                        const char *next);
 
 #endif

@@ -11,7 +11,7 @@ bool style_is_terminal(int fd)
 {
     const char *term = getenv("TERM");
 
-    return isatty(fd) && (!term || strcmp(term, "dumb") != 0);
+    return isatty(fd) && term && *term && strcmp(term, "dumb") != 0;
 }
 
 static bool has_colours(void)

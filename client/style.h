@@ -9,7 +9,8 @@ enum style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GREEN, STYLE_RED };
 
 /*
  * What begins and what ends a style on standard output: empty where that is no
- * terminal, where TERM is dumb and where NO_COLOR is set to anything.
+ * terminal, where TERM names no terminal (dumb) and where NO_COLOR is set to
+ * anything.
  */
 const char *style_begin(enum style style);
 const char *style_end(enum style style);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 void table_add(struct table *table, char *const cells[])
 {
@@ -27,14 +28,30 @@ void table_add_heading(struct table *table, const char *const cells[])
     table_add(table, copies);
 }
 
+/* The bytes that continue a UTF-8 sequence take none. */
+static int characters(const char *text)
+{
+    int n = 0;
+
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
 int text_columns(const char *text)
 {
-    int columns = 0;
+    size_t length = mbstowcs(NULL, text, 0);
+    wchar_t *wide;
+    int columns;
 
-    /* The bytes that continue a UTF-8 sequence take none. */
-    for (; *text; text++)
-        columns += ((unsigned char)*text & 0xc0) != 0x80;
-    return columns;
+    if (!style_has_unicode() || length == (size_t)-1)
+        return characters(text);
+    wide = xcalloc(length + 1, sizeof(wide[0]));
+    mbstowcs(wide, text, length + 1);
+    columns = wcswidth(wide, length);
+    free(wide);
+    /* What cannot be printed has no width. */
+    return columns < 0 ? characters(text) : columns;
 }
 
 static void print_row(const struct table *table, size_t row,

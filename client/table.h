@@ -25,8 +25,8 @@ void table_print(const struct table *table);
 
 void table_release(struct table *table);
 
-/* How many columns a text takes on a terminal, if each of its characters takes
- * one. */
+/* How many columns a text takes on a terminal; in a locale that does not
+ * know them each character takes one. */
 int text_columns(const char *text);
 
 #endif

@@ -2,10 +2,11 @@
 /* Waiting for a request's end. */
 #include "client/wait.h"
 
-#include "agent/base/alloc.h"
 #include "client/events.h"
+#include "client/failure.h"
 #include "client/progress.h"
 #include "client/request.h"
+#include "client/requests.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +28,12 @@ struct wait {
 
 static volatile sig_atomic_t caught;
 
+/* Those that the program heeds; a shell has its jobs in the background ignore
+ * what is typed at it. */
+static const int signals[] = {SIGINT, SIGTERM};
+
+#define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
 static void on_signal(int number)
 {
     caught = number;
@@ -34,7 +41,7 @@ static void on_signal(int number)
 
 static bool start_watching(struct wait *wait)
 {
-    char *path = xasprintf(ROOT "/requests/%s", wait->id);
+    char *path = request_path(wait->xs, wait->id);
     bool watching = xs_watch(wait->xs, path, "request");
 
     free(path);
@@ -42,16 +49,32 @@ static bool start_watching(struct wait *wait)
     return wait->events >= 0;
 }
 
+static bool is_ignored(int number)
+{
+    struct sigaction action;
+
+    return sigaction(number, NULL, &action) == 0 &&
+           action.sa_handler == SIG_IGN;
+}
+
+static void heed_signals(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+
+    for (size_t i = 0; i < N_SIGNALS; i++) {
+        if (!is_ignored(signals[i]))
+            sigaction(signals[i], &action, NULL);
+    }
+}
+
 void wait_block_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
     sigset_t set;
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    heed_signals(on_signal);
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
+    for (size_t i = 0; i < N_SIGNALS; i++)
+        sigaddset(&set, signals[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -60,8 +83,7 @@ static void cancel(struct wait *wait)
 {
     wait->asking = false;
     wait->cancelled = true;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    heed_signals(SIG_DFL);
     progress_break(&wait->progress);
     request_cancel(wait->xs, wait->id);
 }
@@ -78,6 +100,9 @@ static void handle_signal(struct wait *wait)
         wait->asking = true;
         wait->asked = true;
     } else {
+        /* The question stands there, without an end of its line. */
+        if (wait->asking)
+            fputc('\n', stderr);
         cancel(wait);
     }
 }
@@ -130,8 +155,7 @@ static bool is_final(const char *state, enum exit_status *status)
 /* True once there is nothing to wait for any more. */
 static bool look(struct wait *wait, enum exit_status *status)
 {
-    char *state =
-        store_read(wait->xs, XBT_NULL, ROOT "/requests/%s/state", wait->id);
+    char *state = request_state(wait->xs, XBT_NULL, wait->id);
     char *operation;
     bool over = false;
 
@@ -140,13 +164,14 @@ static bool look(struct wait *wait, enum exit_status *status)
         if (!over && !wait->asking)
             progress_show(&wait->progress, wait->xs, wait->id, state);
     } else {
-        operation = store_read(wait->xs, XBT_NULL,
-                               ROOT "/requests/%s/operation", wait->id);
+        operation = request_read(wait->xs, XBT_NULL, wait->id, "operation");
         if (!operation) {
             progress_break(&wait->progress);
-            complain("request %s is gone: somebody removed it, or xenstored "
-                     "was restarted; 'xensnap list' tells what came of it",
-                     wait->id);
+            failure_tell(
+                "request-gone", "'xensnap list' tells what came of it.",
+                "request %s is gone: somebody removed it, or xenstored "
+                "was restarted",
+                wait->id);
             *status = EXIT_NO_AGENT;
             over = true;
         }
@@ -172,9 +197,8 @@ enum exit_status wait_for_end(struct xs_handle *xs, const char *id, bool quiet)
     if (wait.asking)
         fputc('\n', stderr);
     if (!alive) {
-        complain("lost xenstore while waiting for request %s; the agent "
-                 "finishes what it has begun",
-                 id);
+        failure_tell("no-xenstore", "The agent finishes what it has begun.",
+                     "lost xenstore while waiting for request %s", id);
         status = EXIT_NO_AGENT;
     }
     return status;

@@ -10,10 +10,10 @@ build='build-essential pkg-config libxen-dev libevent-dev libjson-c-dev libyaml-
 checks='libcmocka-dev python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
 	clang clang-format clang-tidy libclang-rt-14-dev valgrind shellcheck mandoc
 	python3-prometheus-client systemd zsh fish'
-packages='debhelper fakeroot lintian'
+packages='debhelper fakeroot lintian logrotate man-db'
 emulated_host='xen-hypervisor-4.17-amd64 xen-utils-4.17 xenstore-utils qemu-system-x86
 	qemu-system-xen qemu-utils qemu-guest-agent busybox-static cpio kmod
-	libvirt-daemon libvirt-daemon-driver-xen libvirt-clients python3-seccomp'
+	libvirt-daemon libvirt-daemon-driver-xen libvirt-clients'
 
 installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

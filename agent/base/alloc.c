@@ -62,6 +62,14 @@ char *xvasprintf(const char *format, va_list args)
     return text;
 }
 
+void xreplace(char **text, const char *value)
+{
+    char *copy = value == NULL ? NULL : xstrdup(value);
+
+    free(*text);
+    *text = copy;
+}
+
 char *xjoin(const char *folder, const char *name)
 {
     size_t above = strlen(folder), below = strlen(name);

@@ -24,6 +24,10 @@ char *xstrdup(const char *text) __attribute__((returns_nonnull));
 char *xstrndup(const char *text, size_t length)
     __attribute__((returns_nonnull));
 
+/* A copy of `value`, or NULL, in the place of what was there, which is freed;
+ * it may be that itself. */
+void xreplace(char **text, const char *value);
+
 /* "<folder>/<name>"; what is made most of all is not worth a format. */
 char *xjoin(const char *folder, const char *name)
     __attribute__((returns_nonnull));

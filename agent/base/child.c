@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/queue.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +41,9 @@ static void end(struct child *child, const struct error *err)
         close(child->words_fd);
     }
     free(child);
-    on_exit(err, arg);
+    if (on_exit != NULL) {
+        on_exit(err, arg);
+    }
 }
 
 /* What stands in the pipe: its first few hundred bytes say what went wrong. */
@@ -124,19 +127,85 @@ static int spawn(struct child *child, const char *path,
     return errnum;
 }
 
-/* No input, and words into our pipe. */
-static int spawn_heard(struct child *child, const char *const argv[],
-                       int words_end)
+/* In a process of its own until it is another program: no input, and words into
+ * our pipe.  It does not outlive this one: a program that goes on writing into
+ * images would do so while the next agent, or a QEMU, opens them. */
+static _Noreturn void become(const char *const argv[], int words_end,
+                             int failure_end, pid_t parent)
 {
-    posix_spawn_file_actions_t actions;
+    int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    sigset_t none;
     int errnum;
 
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, words_end, 2);
-    errnum = spawn(child, argv[0], argv, &actions, 0);
-    posix_spawn_file_actions_destroy(&actions);
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL);
+    }
+    sigemptyset(&none);
+    if (in >= 0 && out >= 0 && dup2(in, 0) == 0 && dup2(out, 1) == 1 &&
+        dup2(words_end, 2) == 2 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+        sigprocmask(SIG_SETMASK, &none, NULL) == 0 && getppid() == parent) {
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+    }
+    errnum = errno;
+    while (write(failure_end, &errnum, sizeof(errnum)) < 0 && errno == EINTR) {
+    }
+    _exit(127);
+}
+
+/* Why it did not become that program; 0: it did, which closes the pipe. */
+static int await_start(int fd)
+{
+    int errnum;
+    ssize_t r;
+
+    do {
+        r = read(fd, &errnum, sizeof(errnum));
+    } while (r < 0 && errno == EINTR);
+    return r == (ssize_t)sizeof(errnum) ? errnum : 0;
+}
+
+/* With all signals blocked: libevent's handlers would write into a pipe that
+ * both processes share. */
+static int fork_blocked(const char *const argv[], int words_end,
+                        int failure_end, pid_t *ret_pid)
+{
+    pid_t parent = getpid();
+    sigset_t all, before;
+    int errnum;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    *ret_pid = fork();
+    if (*ret_pid == 0) {
+        become(argv, words_end, failure_end, parent);
+    }
+    errnum = *ret_pid < 0 ? errno : 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return errnum;
+}
+
+/* Not posix_spawn(3), which cannot make it die with this process. */
+static int start_heard(struct child *child, const char *const argv[],
+                       int words_end)
+{
+    int ends[2];
+    int errnum = pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno;
+    pid_t pid = -1;
+
+    if (errnum != 0) {
+        return errnum;
+    }
+    errnum = fork_blocked(argv, words_end, ends[1], &pid);
+    close(ends[1]);
+    if (errnum == 0) {
+        errnum = await_start(ends[0]);
+        if (errnum != 0) {
+            waitpid(pid, NULL, 0);
+        }
+    }
+    close(ends[0]);
+    child->pid = pid;
     return errnum;
 }
 
@@ -194,7 +263,7 @@ struct child *child_start(struct event_base *loop, const char *const argv[],
 
     child->words_fd = ends[0];
     if (errnum == 0) {
-        errnum = spawn_heard(child, argv, ends[1]);
+        errnum = start_heard(child, argv, ends[1]);
         close(ends[1]);
     }
     if (errnum != 0) {
@@ -216,9 +285,32 @@ struct child *child_start_apart(struct event_base *loop, const char *path,
     return child;
 }
 
+bool child_runs(const struct child *child)
+{
+    return child->pid > 0;
+}
+
+pid_t child_pid(const struct child *child)
+{
+    return child->pid;
+}
+
 void child_stop(struct child *child)
 {
     if (child->pid > 0) {
         kill(child->pid, SIGTERM);
     }
+}
+
+void child_kill(struct child *child)
+{
+    if (child->pid > 0) {
+        kill(child->pid, SIGKILL);
+    }
+}
+
+void child_abandon(struct child *child)
+{
+    child->on_exit = NULL;
+    child_kill(child);
 }

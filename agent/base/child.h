@@ -20,7 +20,8 @@ typedef void child_on_exit(const struct error *err, void *arg);
 
 /*
  * Starts `argv[0]`, found through PATH, with no input and nothing inherited
- * but the environment.  Never fails on the spot.
+ * but the environment.  It is killed when this process dies.  Never fails on
+ * the spot.
  */
 struct child *child_start(struct event_base *loop, const char *const argv[],
                           child_on_exit *on_exit, void *arg);
@@ -37,6 +38,18 @@ struct child *child_start_apart(struct event_base *loop, const char *path,
 
 /* Asks it to end (SIGTERM); the callback still comes. */
 void child_stop(struct child *child);
+
+/* Ends it at once (SIGKILL); when the callback comes it is no more. */
+void child_kill(struct child *child);
+
+/* Kills it, and the callback does not come: one that waits for a disk that
+ * hangs ends when that does. */
+void child_abandon(struct child *child);
+
+/* Whether it was started: otherwise the callback tells why not. */
+bool child_runs(const struct child *child);
+
+pid_t child_pid(const struct child *child);
 
 /* For whoever waits for the process's children (agent/guest/libxl_loop.c):
  * false if `pid` is not one of these. */

@@ -32,6 +32,14 @@ void clock_boot(char buffer[CLOCK_BOOT_LENGTH + 1])
     }
 }
 
+bool clock_boot_is(const char *boot)
+{
+    char current[CLOCK_BOOT_LENGTH + 1];
+
+    clock_boot(current);
+    return boot != NULL && current[0] != '\0' && strcmp(boot, current) == 0;
+}
+
 void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1])
 {
     struct timespec now;

@@ -20,6 +20,10 @@ uint64_t clock_monotonic_ms(void);
 #define CLOCK_BOOT_LENGTH 36
 void clock_boot(char buffer[CLOCK_BOOT_LENGTH + 1]);
 
+/* Whether it is certainly that one: not for NULL or "".  What is counted anew
+ * by each boot, such as domids, is told apart by it. */
+bool clock_boot_is(const char *boot);
+
 /* Now, in UTC, RFC 3339 with milliseconds. */
 void clock_utc(char buffer[CLOCK_UTC_LENGTH + 1]);
 

@@ -233,6 +233,20 @@ static bool read_stream(struct config_reader *reader)
     return true;
 }
 
+/* Else a guest that takes its time would have thawed before it has frozen. */
+static bool check_freeze(const struct config_reader *reader)
+{
+    uint64_t freeze_ms = reader->config->timeouts.freeze_ms;
+    uint64_t max_freeze_ms = reader->config->timeouts.max_freeze_ms;
+
+    return max_freeze_ms > freeze_ms ||
+           error_set(reader->err, ERR_INVALID_REQUEST,
+                     "%s: timeouts.max-freeze (%g s) has to be longer than "
+                     "timeouts.freeze (%g s)",
+                     reader->path, (double)max_freeze_ms / 1000.0,
+                     (double)freeze_ms / 1000.0);
+}
+
 bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err)
 {
@@ -245,7 +259,7 @@ bool config_parse(const char *text, size_t length, const char *path,
     yaml_parser_set_input_string(&reader.yaml, (const unsigned char *)text,
                                  length);
     config_set_defaults(&config);
-    ok = read_stream(&reader);
+    ok = read_stream(&reader) && check_freeze(&reader);
     if (ok)
         *ret_config = config;
     else

@@ -7,8 +7,8 @@
  * ERR_INVALID_REQUEST with a message that names file, line and key.  Pure apart
  * from reading the file: config_parse() takes the text itself.
  *
- * A duration is a number and ms, s, min or h, and without a unit in seconds; a
- * size is a number and KiB, MiB or GiB, and without a unit in bytes.
+ * A duration is a number and ms, s, min or h, a size a number and KiB, MiB or
+ * GiB; only 0 goes without.
  */
 #ifndef XENSNAPD_BASE_CONFIG_H
 #define XENSNAPD_BASE_CONFIG_H
@@ -68,6 +68,7 @@ struct config {
         uint32_t qmp_transaction_ms;
         uint32_t backend_ms;    /* a driver domain's agent to answer */
         uint32_t max_pause_ms;  /* a guest is suspended; 0: no limit */
+        uint32_t restore_ms;    /* a restore to get on; 0: no limit */
         uint32_t freeze_ms;     /* a guest to freeze, and to thaw */
         uint32_t max_freeze_ms; /* a guest is frozen: its own deadline */
         uint32_t hold_ms;       /* default of the `hold` key */

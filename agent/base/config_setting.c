@@ -107,6 +107,8 @@ NUMBER(SETTING_DURATION, "timeouts.backend", timeouts.backend_ms,
        "60s", "100ms", "1h"),
 NUMBER(SETTING_DURATION, "timeouts.max-pause", timeouts.max_pause_ms,
        "5min", "0s", "24h"),
+NUMBER(SETTING_DURATION, "timeouts.restore", timeouts.restore_ms,
+       "5min", "0s", "24h"),
 NUMBER(SETTING_DURATION, "timeouts.freeze", timeouts.freeze_ms,
        "10s", "100ms", "10min"),
 NUMBER(SETTING_DURATION, "timeouts.max-freeze", timeouts.max_freeze_ms,
@@ -139,11 +141,9 @@ struct unit {
 
 static const struct unit plain_units[] = {{"", 1}, {NULL, 0}};
 static const struct unit duration_units[] = {
-    {"", 1000},     {"ms", 1},      {"s", 1000},
-    {"min", 60000}, {"h", 3600000}, {NULL, 0},
+    {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {NULL, 0},
 };
 static const struct unit size_units[] = {
-    {"", 1},
     {"KiB", UINT64_C(1) << 10},
     {"MiB", UINT64_C(1) << 20},
     {"GiB", UINT64_C(1) << 30},
@@ -160,7 +160,8 @@ static const struct {
     [SETTING_SIZE] = {size_units, "a size such as 512KiB, 64MiB or 1GiB"},
 };
 
-/* Reads "64 MiB" and the like; false also where it exceeds 64 bits. */
+/* Reads "64 MiB" and the like; false also where it exceeds 64 bits. Nothing is
+ * nothing in any unit; of any other number it would be a guess. */
 static bool parse_number(const char *text, const struct unit *units,
                          uint64_t *ret_value)
 {
@@ -174,6 +175,10 @@ static bool parse_number(const char *text, const struct unit *units,
         value = value * 10 + (uint64_t)(text[i] - '0');
     text += digits;
     text += strspn(text, " ");
+    if (value == 0 && *text == '\0') {
+        *ret_value = 0;
+        return true;
+    }
     for (; units->name; units++) {
         if (!strcmp(text, units->name))
             return !__builtin_mul_overflow(value, units->factor, ret_value);

@@ -6,6 +6,8 @@
 #undef error_set_errno
 #undef error_prefix
 
+#include "agent/base/text.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -111,11 +113,19 @@ const char *error_code_name(enum error_code code)
 
 const char *error_sanitise(char *buffer, unsigned int size, const char *text)
 {
-    unsigned int i;
+    size_t used = 0;
 
     assert(size > 0);
-    for (i = 0; i + 1 < size && text[i]; i++)
-        buffer[i] = text[i] >= 0x20 && text[i] <= 0x7e ? text[i] : '?';
-    buffer[i] = '\0';
+    while (*text) {
+        size_t length = text_plain_length(text);
+        size_t taken = length ? length : 1;
+
+        if (used + taken >= size)
+            break;
+        memcpy(buffer + used, length ? text : "?", taken);
+        used += taken;
+        text += taken;
+    }
+    buffer[used] = '\0';
     return buffer;
 }

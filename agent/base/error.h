@@ -84,8 +84,9 @@ const char *error_code_name(enum error_code code);
 
 /*
  * Copies text that a guest, QEMU or a file wrote, for use in a message or a
- * log line: control and non-ASCII bytes become '?', and what does not fit is
- * cut.  Returns `buffer`.
+ * log line: each byte of a control character, or of what is not UTF-8 or would
+ * be drawn elsewhere, becomes '?', and what does not fit is cut between
+ * characters.  Returns `buffer`.
  */
 const char *error_sanitise(char *buffer, unsigned int size, const char *text);
 

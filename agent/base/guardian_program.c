@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "agent/base/log.h"
+#include "agent/base/processes.h"
 
-#define DEATH_MS 1000
+#define DEATH_MS       1000
+#define LAST_BREATH_MS 200
 
 struct guardian_self {
     const struct guardian_role *role;
@@ -68,9 +70,10 @@ static bool dies_within(const struct guardian_self *self, int wait_ms)
     return poll(&agent, 1, wait_ms) > 0;
 }
 
+/* A process that ends closes its files first, and the channel with them. */
 bool guardian_agent_is_dead(const struct guardian_self *self)
 {
-    return dies_within(self, 0);
+    return dies_within(self, LAST_BREATH_MS);
 }
 
 void guardian_tell_agent(const struct guardian_self *self, char word)
@@ -130,6 +133,59 @@ void guardian_kill_agent(struct guardian_self *self)
         LOG_ERROR("cannot kill the agent: %s", strerror(errno));
     dies_within(self, DEATH_MS);
     agent_left(self);
+}
+
+/* ---- earlier guardians ---- */
+
+struct place {
+    const char *role;
+    uint32_t domid;
+    const char *first_argument;
+};
+
+static bool is_number(const char *text, uint32_t value)
+{
+    uint32_t number;
+
+    return text && guardian_number(text, &number) && number == value;
+}
+
+static bool is_equal(const char *text, const char *wanted)
+{
+    return text && strcmp(text, wanted) == 0;
+}
+
+static bool is_there(const struct place *place, const char *cmdline,
+                     size_t length)
+{
+    return guardian_is_meant(process_argument(cmdline, length, 0)) &&
+           is_equal(process_argument(cmdline, length, 1), place->role) &&
+           is_number(process_argument(cmdline, length, 2), place->domid) &&
+           is_equal(process_argument(cmdline, length, 2 + GUARDIAN_NUMBERS),
+                    place->first_argument);
+}
+
+/* Siblings are this agent's, and dismissed by it. */
+static void kill_earlier(pid_t pid, pid_t parent, const char *cmdline,
+                         size_t length, void *arg)
+{
+    const struct place *place = arg;
+
+    if (pid != getpid() && parent != getppid() &&
+        is_there(place, cmdline, length) && process_kill_child_of(pid, parent))
+        LOG_INFO("takes the place of the guardian %d of domain %" PRIu32
+                 ", which an earlier agent has left",
+                 (int)pid, place->domid);
+}
+
+void guardian_succeed(const struct guardian_self *self,
+                      const char *first_argument)
+{
+    struct place place = {.role = self->role->name,
+                          .domid = self->domid,
+                          .first_argument = first_argument};
+
+    processes_visit(kill_earlier, &place);
 }
 
 /* ---- the process ---- */

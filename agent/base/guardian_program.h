@@ -51,11 +51,21 @@ int guardian_main(int argc, char **argv,
 
 struct event_base *guardian_loop(const struct guardian_self *self);
 uint32_t guardian_domid(const struct guardian_self *self);
+/* For one that has left.  Waits a moment (200 ms) for one that lives, which may
+ * be about to die. */
 bool guardian_agent_is_dead(const struct guardian_self *self);
 void guardian_tell_agent(const struct guardian_self *self, char word);
 
 /* By a pidfd, so that no other process ever is; then it has left. */
 void guardian_kill_agent(struct guardian_self *self);
+
+/*
+ * Ends those of this role, domain and first argument that earlier agents have
+ * left, for it takes their place.  One of them would not know what a later
+ * agent does with the domain from what its own has left undone.
+ */
+void guardian_succeed(const struct guardian_self *self,
+                      const char *first_argument);
 
 /* Ends the process, from the loop: with success, or without, as one that the
  * agent has lost. */

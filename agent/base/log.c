@@ -17,8 +17,10 @@
 #undef LOG_NOTICE
 #include "agent/base/error.h"
 #include "agent/base/log.h"
+#include "agent/base/log_sink.h"
 
 #define MESSAGE_MAX 1024
+#define SYSLOG_PATH "/dev/log"
 
 static const struct {
     const char *name;
@@ -34,6 +36,9 @@ static const struct {
 static enum log_target current_target = LOG_TARGET_STDERR;
 static xentoollog_level current_level = XTL_INFO;
 static bool under_journald;
+static struct log_sink sink; /* of the current target */
+static bool is_configured;
+static unsigned long lost; /* lines, since the last that was told */
 static char complaint[MESSAGE_MAX];
 
 /* Whether journald reads stderr: systemd.exec(5), JOURNAL_STREAM.  A process
@@ -56,10 +61,10 @@ void log_configure(enum log_target target, xentoollog_level level)
     current_target = target;
     current_level = level;
     under_journald = stderr_is_journal();
-    if (target == LOG_TARGET_SYSLOG)
-        openlog("xensnapd", LOG_PID | LOG_NDELAY, LOG_DAEMON);
-    else
-        closelog();
+    log_sink_close(&sink);
+    sink = target == LOG_TARGET_SYSLOG ? log_sink_of_syslog(SYSLOG_PATH)
+                                       : log_sink_of(STDERR_FILENO);
+    is_configured = true;
 }
 
 bool log_level_parse(const char *name, xentoollog_level *ret_level)
@@ -89,7 +94,7 @@ static void format_time(char *buffer, size_t size)
 }
 
 /* With one write(), so that lines of several processes do not mix. */
-static void write_stderr(xentoollog_level level, const char *text)
+static bool write_stderr(xentoollog_level level, const char *text)
 {
     char line[MESSAGE_MAX + 128];
     char prefix[64];
@@ -101,19 +106,42 @@ static void write_stderr(xentoollog_level level, const char *text)
         format_time(prefix, sizeof(prefix));
     length = snprintf(line, sizeof(line), "%s%s: %s\n", prefix,
                       levels[level].name, text);
-    /* Where would a failure to log be logged? */
-    if (write(STDERR_FILENO, line, (size_t)length) < 0)
-        return;
+    return log_sink_write(&sink, line, (size_t)length);
+}
+
+static bool write_syslog(xentoollog_level level, const char *text)
+{
+    char line[MESSAGE_MAX + 16];
+
+    snprintf(line, sizeof(line), "%s: %s", levels[level].name, text);
+    return log_sink_tell_syslog(&sink, SYSLOG_PATH,
+                                LOG_DAEMON | levels[level].priority, line);
+}
+
+static bool write_line(xentoollog_level level, const char *text)
+{
+    return current_target == LOG_TARGET_SYSLOG ? write_syslog(level, text)
+                                               : write_stderr(level, text);
+}
+
+/* As soon as anything can be told again. */
+static bool tell_lost(void)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text),
+             "%lu lines were lost: nobody took them from this log", lost);
+    return lost == 0 || write_line(XTL_WARN, text);
 }
 
 static void emit(xentoollog_level level, const char *text)
 {
-    if (level < current_level)
-        return;
-    if (current_target == LOG_TARGET_SYSLOG)
-        syslog(levels[level].priority, "%s: %s", levels[level].name, text);
-    else
-        write_stderr(level, text);
+    if (!is_configured)
+        log_configure(current_target, current_level);
+    if (tell_lost())
+        lost = 0;
+    if (lost > 0 || !write_line(level, text))
+        lost++;
 }
 
 void log_write(xentoollog_level level, const char *format, ...)
@@ -122,6 +150,8 @@ void log_write(xentoollog_level level, const char *format, ...)
     char text[MESSAGE_MAX], clean[MESSAGE_MAX];
     va_list args;
 
+    if (level < current_level)
+        return;
     va_start(args, format);
     /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): started above */
     vsnprintf(text, sizeof(text), format, args);

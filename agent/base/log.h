@@ -6,6 +6,9 @@
  * the same stream as ours and the first complaint of a libxl call can be quoted
  * in an error (log_first_complaint()).
  *
+ * Logging never waits: a line that nobody takes is lost, and counted
+ * (log_sink.h).
+ *
  * One process-wide logger: the toollog interface that libxl calls has no room
  * for a context of ours, and there is one stream to write to.
  */

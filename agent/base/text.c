@@ -76,6 +76,25 @@ bool text_is_clean(const char *text)
     return true;
 }
 
+/* Marks, embeddings, overrides and isolates of direction, and the separators of
+ * lines and paragraphs. */
+static bool moves_text(uint32_t character)
+{
+    return character == 0x61c || character == 0x200e || character == 0x200f ||
+           (character >= 0x2028 && character <= 0x202e) ||
+           (character >= 0x2066 && character <= 0x2069);
+}
+
+size_t text_plain_length(const char *text)
+{
+    uint32_t character;
+    const char *end = *text ? decode(text, &character) : NULL;
+
+    if (!end || !is_clean(character) || moves_text(character))
+        return 0;
+    return (size_t)(end - text);
+}
+
 static bool part_is_plain(const char *part, size_t length)
 {
     return length > 0 && !(length == 1 && part[0] == '.') &&

@@ -69,6 +69,11 @@ void block_graph_query_chains(struct qmp *qmp, block_graph_on_ready *on_ready,
 const struct block_disk *block_graph_find(const struct block_graph *graph,
                                           const char *vdev, bool emulated);
 
+/* That of the guest's PV driver.  NULL with ERR_UNSUPPORTED_DISK if that is not
+ * at work, or the emulated twin is there as well. */
+const struct block_disk *block_graph_find_served(
+    const struct block_graph *graph, const char *vdev, struct error *err);
+
 /* Where in its chain the disk (NULL: there is none) has that image; -1: not. */
 int block_disk_place(const struct block_disk *disk, const char *path);
 

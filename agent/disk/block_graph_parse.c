@@ -236,6 +236,32 @@ const struct block_disk *block_graph_find(const struct block_graph *graph,
     return NULL;
 }
 
+/* A PV driver takes the emulated twin of its disk away when it starts.  While
+ * both are there, the guest may write through either, and a switch of one
+ * would tear the disk apart. */
+const struct block_disk *block_graph_find_served(
+    const struct block_graph *graph, const char *vdev, struct error *err)
+{
+    const struct block_disk *disk = block_graph_find(graph, vdev, false);
+
+    if (!disk || disk->depth == 0) {
+        error_set(err, ERR_UNSUPPORTED_DISK,
+                  "QEMU does not serve disk %s at the moment: its driver in "
+                  "the guest is not connected",
+                  vdev);
+        return NULL;
+    }
+    if (block_graph_find(graph, vdev, true)) {
+        error_set(err, ERR_UNSUPPORTED_DISK,
+                  "disk %s is still an emulated one too: the guest has no PV "
+                  "disk driver, or has not started it yet; try again once it "
+                  "has booted",
+                  vdev);
+        return NULL;
+    }
+    return disk;
+}
+
 int block_disk_place(const struct block_disk *disk, const char *path)
 {
     size_t i;

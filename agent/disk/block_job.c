@@ -77,6 +77,17 @@ void block_job_name(char ret_id[BLOCK_JOB_ID_SIZE], const char *vdev,
              JOB_ID_PREFIX "delete-%.31s-%016" PRIx64, vdev, hash);
 }
 
+void block_job_leave(struct block_job *job)
+{
+    qmp_close(job->qmp);
+    event_free(job->timer);
+    json_object_put(job->start);
+    free(job->over);
+    free(job->state);
+    free(job->id);
+    free(job);
+}
+
 static void end(struct block_job *job, const struct error *err)
 {
     block_job_on_done *on_done = job->on_done;
@@ -86,13 +97,7 @@ static void end(struct block_job *job, const struct error *err)
     if (err != NULL) {
         own = *err;
     }
-    qmp_close(job->qmp);
-    event_free(job->timer);
-    json_object_put(job->start);
-    free(job->over);
-    free(job->state);
-    free(job->id);
-    free(job);
+    block_job_leave(job);
     on_done(own.code == ERR_NONE ? NULL : &own, arg);
 }
 
@@ -138,6 +143,9 @@ static void look_failed(struct block_job *job, const struct error *err)
     job->absent_looks += absent;
     if (!job->seen || job->failed_looks >= FAILED_LOOKS_MAX ||
         job->absent_looks >= ABSENT_LOOKS_MAX) {
+        if (job->where.lost != NULL) {
+            *job->where.lost = !absent;
+        }
         end(job, job->withdraws && absent ? NULL : err);
     } else {
         look_later(job);

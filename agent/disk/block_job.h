@@ -52,6 +52,7 @@ struct block_job_where {
     const char *uuid;
     bool *began;   /* set once QEMU has taken the job; NULL: not of interest */
     bool *streams; /* then also whether it is a stream; NULL likewise */
+    bool *lost;    /* set if on_done comes though it may be at work still */
     /* NULL: none; called with the job's arg */
     block_job_await *before_start;
     block_job_await *before_switch;
@@ -107,6 +108,10 @@ struct block_job *block_job_withdraw(const struct block_job_where *where,
  * device stays where it is.
  */
 void block_job_go_on(struct block_job *job, const struct error *err);
+
+/* It stays at work in QEMU, for whoever follows it next; nothing is called any
+ * more.  Not from inside a callback of the job. */
+void block_job_leave(struct block_job *job);
 
 /* Asks QEMU to give it up, if it has not come to its switch; the callback still
  * comes. */

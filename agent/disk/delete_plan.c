@@ -3,11 +3,11 @@
  * Planning a delete, disk by disk.
  *
  * The state of an external snapshot is an image P with images over it.  With
- * none over it, P can go.  With one, C, what C holds is merged into P and C
- * goes: everything that showed C's content then finds it in P.  Or what P holds
- * is streamed into C and P goes: nobody notices, so that is the way where it
- * moves less data and P is ours to remove.  With several, P is where branches
- * part, and each of them needs it.
+ * none over it, P can go, unless the guest went on with it.  With one, C, what
+ * C holds is merged into P and C goes: everything that showed C's content then
+ * finds it in P.  Or what P holds is streamed into C and P goes: nobody
+ * notices, so that is the way where it moves less data and P is ours to remove.
+ * With several, P is where branches part, and each of them needs it.
  */
 #include "agent/disk/delete_plan.h"
 
@@ -18,16 +18,42 @@
 #include "agent/base/alloc.h"
 #include "agent/disk/image_mark.h"
 #include "agent/disk/image_snapshots.h"
+#include "agent/disk/image_written.h"
+#include "agent/disk/left_image.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_merge.h"
+#include "agent/snapshot_tree_times.h"
 
-static bool in_use(struct error *err, const struct snapshot_disk *disk,
-                   const char *first, const char *second)
+/* A branch without a snapshot is one that a revert was to keep, or that was
+ * left for what has gone since. */
+bool delete_state_has_branches(const char *vdev, const char *state,
+                               const char *first, const char *second,
+                               const char *aside, struct error *err)
 {
-    return error_set(err, ERR_SNAPSHOT_IN_USE,
-                     "disk %s: both %s and %s lie over %s, which holds the "
-                     "snapshot's state; delete one of the branches first",
-                     disk->vdev, first, second, disk->path);
+    return error_set(
+        err, ERR_SNAPSHOT_IN_USE,
+        "disk %s: both %s and %s lie over %s, which holds the "
+        "snapshot's state; %s%s%s",
+        vdev, first, second, state,
+        aside == NULL ? "delete one of the branches first"
+                      : "no snapshot needs ",
+        aside == NULL ? "" : strrchr(aside, '/') + 1,
+        aside == NULL ? "" : ": remove that if nobody needs what it holds");
+}
+
+static bool in_use(const struct snapshot *snapshot,
+                   const struct snapshot_disk *disk,
+                   const struct block_disk *open, const char *first,
+                   const char *second, struct error *err)
+{
+    const char *aside = left_image_is_aside(snapshot, disk, open, first) ? first
+                        : left_image_is_aside(snapshot, disk, open, second)
+                            ? second
+                            : NULL;
+
+    return delete_state_has_branches(disk->vdev, disk->path, first, second,
+                                     aside, err);
 }
 
 /* The one image over the snapshot's state, NULL if there is none. */
@@ -46,7 +72,7 @@ static bool find_over(const struct snapshot *snapshot,
         over == NULL ? NULL : tree_image_over(records, uuid, disk->path, over);
 
     if (other != NULL) {
-        return in_use(err, disk, over, other);
+        return in_use(snapshot, disk, open, over, other, err);
     }
     *ret_over = over;
     return true;
@@ -65,7 +91,8 @@ static bool image_lists_snapshot(const struct block_image *image,
 
 /* One that is gone already, by somebody else's hand or half a delete ago,
  * leaves nothing to do. */
-static bool plan_internal(struct snapshot_disk *disk,
+static bool plan_internal(const struct snapshot *snapshot,
+                          struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
     int place = block_disk_place(open, disk->path);
@@ -77,6 +104,11 @@ static bool plan_internal(struct snapshot_disk *disk,
                          "snapshots made after it first",
                          disk->vdev, disk->path);
     }
+    if (left_image_goes(snapshot, disk, open)) {
+        disk->merge = MERGE_REMOVE;
+        return true;
+    }
+    disk->is_left = left_image_is_unchanged(snapshot, disk);
     disk->merge = MERGE_NOTHING;
     if (open != NULL && place == 0) {
         if (image_lists_snapshot(&open->chain[0], disk->internal_name)) {
@@ -95,16 +127,125 @@ static bool plan_internal(struct snapshot_disk *disk,
     return true;
 }
 
-/* qemu-img must not write into what QEMU has open. */
-static bool check_offline(const struct snapshot_disk *disk,
+bool delete_went_on_with_state(const struct snapshot *snapshot,
+                               const struct snapshot_disk *disk,
+                               delete_is_gone *is_gone)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const char *over =
+        tree_last_image_over(records, uuid, snapshot->name, disk->vdev);
+
+    return tree_went_on_with(records, uuid, disk->vdev, disk->driver,
+                             disk->path) ||
+           (over != NULL && is_gone(disk, over));
+}
+
+static bool is_gone(const struct snapshot_disk *disk, const char *image)
+{
+    (void)disk;
+    return access(image, F_OK) != 0;
+}
+
+bool delete_state_is_used(const struct snapshot_disk *disk, const char *over,
+                          struct error *err)
+{
+    return error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: the domain uses %s, over which %s lies aside; "
+                     "start it on that, or remove that if nobody needs what it "
+                     "holds",
+                     disk->vdev, disk->path, over);
+}
+
+bool delete_state_is_written_to(const struct snapshot_disk *disk,
+                                const char *over, struct error *err)
+{
+    return error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: %s, which holds the snapshot's state, was "
+                     "written to since, as by the domain if it was started "
+                     "on that, and %s lies over it: start the domain on "
+                     "the one that counts and delete the snapshot again",
+                     disk->vdev, disk->path, over);
+}
+
+/* Somebody has run the domain on the snapshot's state, by a file that still
+ * names that, and told nobody. */
+static bool is_written_to(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk)
+{
+    const struct record_disk *noted =
+        tree_disk(records_find(snapshot->agent->records, snapshot->guest.uuid,
+                               snapshot->name),
+                  disk->vdev);
+
+    return image_was_written(disk->path, noted->written_ns);
+}
+
+/* Nobody may be told to start the domain on what lacks some of its data. */
+static bool copy_is_torn(const struct snapshot_disk *disk, struct error *err)
+{
+    return error_set(
+        err, ERR_SNAPSHOT_IN_USE,
+        "disk %s: do not start the domain on %.150s: copying "
+        "%.150s into it was interrupted, and it lacks some of "
+        "that; the latter is in use or was written to since, as by "
+        "the domain if it was started on that: start it there",
+        disk->vdev, disk->over, disk->path);
+}
+
+bool delete_check_written(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, struct error *err)
+{
+    if (!is_written_to(snapshot, disk)) {
+        return true;
+    }
+    return disk->stream_again
+               ? copy_is_torn(disk, err)
+               : delete_state_is_written_to(disk, disk->over, err);
+}
+
+/* A merge was cut short that noted no time, and the domain runs on the state:
+ * it may have written there all the same. */
+static bool note_stray(const struct snapshot *snapshot,
+                       const struct snapshot_disk *disk, struct error *err)
+{
+    return tree_note_stray(snapshot->agent->records, snapshot->guest.uuid,
+                           disk->path, err);
+}
+
+/* qemu-img must not write into what QEMU has open, or will have, nor over what
+ * nobody has told of. */
+static bool check_offline(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
 {
-    if ((disk->merge == MERGE_OFFLINE || disk->merge == STREAM_OFFLINE) &&
-        block_disk_place(open, disk->path) >= 0) {
+    int place = block_disk_place(open, disk->path);
+
+    if (disk->merge != MERGE_OFFLINE && disk->merge != STREAM_OFFLINE) {
+        return true;
+    }
+    if (place == 0 && !note_stray(snapshot, disk, err)) {
+        return false;
+    }
+    if (place >= 0 || delete_went_on_with_state(snapshot, disk, is_gone)) {
+        return disk->stream_again ? copy_is_torn(disk, err)
+                                  : delete_state_is_used(disk, disk->over, err);
+    }
+    return delete_check_written(snapshot, disk, err);
+}
+
+/* A header can be changed behind QEMU: a copy that was killed is undone by that
+ * (merge_offline.c).  What QEMU shows then is not what the images hold. */
+static bool check_live(const struct snapshot_disk *disk,
+                       const struct block_disk *open, struct error *err)
+{
+    if ((disk->merge == MERGE_LIVE || disk->merge == STREAM_LIVE) &&
+        block_disk_place(open, disk->path) < 0) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
-                         "disk %s: the domain uses %s, over which %s lies "
-                         "aside; that has to go first",
-                         disk->vdev, disk->path, disk->over);
+                         "disk %s: the domain has opened %s without %s, which "
+                         "belongs under it, and may lack some of that; shut "
+                         "the domain down and delete the snapshot again",
+                         disk->vdev, disk->over, disk->path);
     }
     return true;
 }
@@ -127,21 +268,35 @@ static bool judge(const struct snapshot_disk *disk, const char *over,
     return true;
 }
 
+bool delete_tells_place(const struct snapshot *snapshot,
+                        const struct record *record)
+{
+    return tree_began_in(record, snapshot->guest.domid) ||
+           (!snapshot->recovered && !snapshot->expired);
+}
+
 /*
  * The image that a delete has merged already, before it failed or the agent
  * ended, in `*ret_over`; NULL if there is none.  It is still there, and
  *
  * - the record says so, or that it was copied, and no QEMU has it open.  What
  *   QEMU has open tells: the state is in use, with writes that merging once
- * more would overwrite.  If the domain has ended since, it may have gone on
- * with either: QEMU may not have switched, or xl have made the domain anew from
- * the configuration that it read before that changed.  Then it is the marks
- *   (image_mark.h) that tell, or nobody;
- * - or QEMU has the state open without it, which only the merge brings about.
- *   But only in the domain in which the merge began: for one started since, it
- *   may be that somebody put it back on the base;
- * - or another image lies over the state: it was over the merged one, since
- *   with two over the state no merge would have begun.
+ *   more would overwrite.  If the domain has ended since, it may have gone on
+ *   with either: QEMU may not have switched, or xl have made the domain anew
+ *   from the configuration that it read before that changed, or from a file of
+ *   its own.  Then it is the marks (image_mark.h) that tell, or nobody;
+ * - or QEMU has the state open without it, under another image, which only the
+ *   merge brings about.  But only in the domain in which the merge began: for
+ *   one started since, it may be that somebody put it back on the base, and it
+ *   may have got the same domid, if the host was started anew.  Where the state
+ *   is what the guest writes to, the record would say that it was copied;
+ * - or another image lies over the state, which no QEMU has open: it was over
+ *   the merged one, since with two over the state no merge would have begun.
+ *   The merged one still names the state, which one that the state is copied
+ *   into does not once that is half done.
+ *
+ * What a toolstack may have done to the chain since is told of by rescans, and
+ * makes the record forget that a merge had begun (rescan_records.c).
  */
 static bool find_merged(const struct snapshot *snapshot,
                         const struct block_disk *open,
@@ -162,16 +317,18 @@ static bool find_merged(const struct snapshot *snapshot,
     }
     if (block_disk_place(open, merging) >= 0) {
         merged = false;
-    } else if (tree_is_copied(noted) && place >= 0) {
+    } else if (tree_is_copied(noted) && place >= 0 &&
+               delete_tells_place(snapshot, record)) {
         merged = true;
     } else if (tree_is_copied(noted)) {
         if (!judge(disk, merging, &merged, err)) {
             return false;
         }
     } else if (place >= 0) {
-        merged = record->deleting_domid == snapshot->guest.domid;
+        merged = place > 0 && tree_began_in(record, snapshot->guest.domid);
     } else {
-        merged = tree_image_over(records, uuid, disk->path, merging) != NULL;
+        merged = tree_lies_over(merging, disk->path) &&
+                 tree_image_over(records, uuid, disk->path, merging) != NULL;
     }
     *ret_over = merged ? merging : NULL;
     return true;
@@ -285,6 +442,44 @@ static bool find_streamed(const struct snapshot *snapshot,
     return true;
 }
 
+/* Longer than any chain that QEMU opens at once; one may run in a circle. */
+#define DEPTH_MAX 256u
+
+/* What cannot be looked into here, QEMU may open all the same. */
+static bool is_no_hindrance(const struct snapshot_disk *disk, struct error *err)
+{
+    if (err->code == ERR_CHAIN_BROKEN) {
+        return error_prefix(err, "disk %s: ", disk->vdev);
+    }
+    err->code = ERR_NONE;
+    return true;
+}
+
+/* QEMU and qemu-img open what is merged into by its name, and a domain opens
+ * all that lies under it.  One that is not there is told of before the other
+ * disks are merged.  The image over it may be gone from its folder: that QEMU
+ * has it open is then all that there is. */
+static bool check_chain(const struct snapshot_disk *disk, struct error *err)
+{
+    struct image_info images[2];
+    const char *path = disk->path, *format = format_qemu_name(disk->format);
+
+    if (disk->merge != MERGE_LIVE && disk->merge != MERGE_OFFLINE &&
+        disk->merge != STREAM_LIVE && disk->merge != STREAM_OFFLINE) {
+        return true;
+    }
+    for (size_t i = 0; i < DEPTH_MAX && format[0] != '\0'; i++) {
+        struct image_info *info = &images[i % 2];
+
+        if (!image_inspect(path, format, info, err)) {
+            return is_no_hindrance(disk, err);
+        }
+        path = info->backing_path;
+        format = info->backing_format;
+    }
+    return true;
+}
+
 static bool plan_external(const struct snapshot *snapshot,
                           struct snapshot_disk *disk,
                           const struct block_disk *open, struct error *err)
@@ -310,7 +505,7 @@ static bool plan_external(const struct snapshot *snapshot,
     if (over != NULL) {
         plan_merge(disk, over, STREAM_OFFLINE);
         disk->stream_again = true;
-        return true;
+        return check_offline(snapshot, disk, open, err);
     }
     disk->merge = MERGE_NOTHING;
     if (tree_snapshot_in(records, uuid, disk->path, false, snapshot->name) !=
@@ -337,10 +532,14 @@ static bool plan_external(const struct snapshot *snapshot,
         } else {
             plan_merge(disk, over, live ? MERGE_LIVE : MERGE_OFFLINE);
         }
-        return check_offline(disk, open, err);
+        return check_offline(snapshot, disk, open, err) &&
+               check_live(disk, open, err) && check_chain(disk, err);
     }
     if (block_disk_place(open, disk->path) < 0 &&
-        records_owns_file(records, uuid, disk->path)) {
+        records_owns_file(records, uuid, disk->path) &&
+        tree_snapshot_in(records, uuid, disk->path, true, NULL) == NULL &&
+        !delete_went_on_with_state(snapshot, disk, is_gone) &&
+        !is_written_to(snapshot, disk)) {
         disk->merge = MERGE_REMOVE;
     }
     return true;
@@ -359,7 +558,7 @@ bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
             continue; /* what happens there the records tell */
         }
         ok = disk->external ? plan_external(snapshot, disk, open, err)
-                            : plan_internal(disk, open, err);
+                            : plan_internal(snapshot, disk, open, err);
         if (!ok) {
             return false;
         }

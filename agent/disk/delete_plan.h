@@ -9,6 +9,8 @@
 #include "agent/base/error.h"
 
 struct snapshot;
+struct snapshot_disk;
+struct record;
 struct block_graph;
 
 enum merge_kind {
@@ -28,5 +30,42 @@ enum merge_kind {
  * ERR_SNAPSHOT_IN_USE naming what else needs the state. */
 bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
                  struct error *err);
+
+/*
+ * Whether the guest went on with the state itself, of which no QEMU may tell: a
+ * toolstack has put it there, or somebody has without a word, where the image
+ * that it was on over that state is gone, as `is_gone` tells of an image of the
+ * disk.
+ */
+typedef bool delete_is_gone(const struct snapshot_disk *disk,
+                            const char *image);
+bool delete_went_on_with_state(const struct snapshot *snapshot,
+                               const struct snapshot_disk *disk,
+                               delete_is_gone *is_gone);
+
+/* Sets `err`: the domain uses the state, and `over` is aside. */
+bool delete_state_is_used(const struct snapshot_disk *disk, const char *over,
+                          struct error *err);
+
+/* The same: both lie over the state; `aside`: which of them no snapshot and no
+ * domain needs, NULL if neither. */
+bool delete_state_has_branches(const char *vdev, const char *state,
+                               const char *first, const char *second,
+                               const char *aside, struct error *err);
+
+/* The same: the state was written to, and by whom nobody has told. */
+bool delete_state_is_written_to(const struct snapshot_disk *disk,
+                                const char *over, struct error *err);
+
+/* False, with that error, if somebody has written to the state that `over` lies
+ * over, and nobody has told of it. */
+bool delete_check_written(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, struct error *err);
+
+/* Whether the domain is on what it wrote last: it is the one in which the merge
+ * that the record is marked with began, or it was put there by whoever asks
+ * now. */
+bool delete_tells_place(const struct snapshot *snapshot,
+                        const struct record *record);
 
 #endif

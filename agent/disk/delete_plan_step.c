@@ -34,6 +34,7 @@ void delete_list_disks(struct snapshot *snapshot)
         disk->path = xstrdup(from->path);
         disk->format = xstrdup(from->format);
         disk->external = from->external;
+        disk->written_ns = from->driver == NULL ? 0 : from->written_ns;
         if (from->snapshot != NULL) {
             disk->internal_name = xstrdup(from->snapshot);
         }
@@ -83,28 +84,34 @@ static bool check_libvirt(const struct snapshot *snapshot, struct error *err)
     return true;
 }
 
-/* Nobody merges images there yet. */
+/* That the guest went on with it nobody there can tell. */
+static void plan_driver_state(const struct records *records, const char *uuid,
+                              const struct record_disk *noted,
+                              struct snapshot_disk *disk)
+{
+    if (driver_state_of(records, uuid, noted) != DRIVER_STATE_GOES) {
+        disk->merges_there = true;
+    } else if (!tree_went_on_with(records, uuid, disk->vdev, disk->driver,
+                                  disk->path)) {
+        disk->abandoned = xstrdup(disk->path);
+    }
+}
+
+/* What the records do not tell, the domain that has the images does
+ * (merge_there.c).  Another snapshot of the same state keeps the image. */
 static bool plan_driver_disk(struct snapshot *snapshot,
                              struct snapshot_disk *disk, struct error *err)
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
     const struct record *record = records_find(records, uuid, snapshot->name);
+    const struct record_disk *noted = tree_disk(record, disk->vdev);
 
-    switch (driver_state_of(records, uuid, tree_disk(record, disk->vdev))) {
-    case DRIVER_STATE_GOES:
-        disk->abandoned = xstrdup(disk->path);
-        break;
-    case DRIVER_STATE_STAYS:
-        break;
-    case DRIVER_STATE_NEEDED:
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "disk %s of snapshot \"%s\" is served by driver "
-                         "domain \"%.80s\", where other images lie over its "
-                         "state, and this version does not merge images there; "
-                         "ask for keep-files=1, which forgets the snapshot and "
-                         "leaves all its images in use",
-                         disk->vdev, record->name, disk->driver);
+    if (noted->merging != NULL) {
+        disk->merges_there = true; /* it may be that only its end is missing */
+    } else if (tree_snapshot_in(records, uuid, disk->path, false,
+                                record->name) == NULL) {
+        plan_driver_state(records, uuid, noted, disk);
     }
     return backends_can_be_asked(snapshot, disk, err);
 }
@@ -148,8 +155,7 @@ static void end_planning(struct snapshot *snapshot, const struct error *err)
     if (own.code == ERR_NONE && snapshot->running) {
         check_override(snapshot, &own);
     }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     operation_step_done(&snapshot->operation, &own);
 }
 

@@ -10,10 +10,16 @@
 /* Which disks take part, by request and configuration alone. */
 operation_act disks_choose;
 
+/* Asks QEMU what it has open, as far as libxl does not need QEMU itself before
+ * the answer is wanted. */
+operation_act disks_ask, disks_unask;
+
 /* What QEMU has open for them; leaves a QMP session open for the switch if
  * nothing stands in between that needs QEMU itself. */
 operation_act disks_inspect;
 
+/* Chooses their names, and then makes them, or both in one. */
+operation_act overlays_plan, overlays_make_planned;
 operation_act overlays_make;
 operation_act overlays_remove;
 
@@ -22,15 +28,13 @@ operation_act overlays_remove;
  * right data. */
 void overlays_empty(struct snapshot *snapshot);
 
-/* Whether the guest's data are in the overlay, and not in the image under it.
- * Where that cannot be told, both show the same. */
-bool overlay_is_needed(const struct snapshot_disk *disk);
-
 /* They are not removed, whatever comes, but where it is certain that the domain
  * has gone back to the image under them. */
 void overlays_stay(struct snapshot *snapshot);
 
-/* One QMP transaction over all disks, and back from it. */
+/* One QMP transaction over all disks, and back from it.  With memory a session
+ * stays open behind it where a resume does not need QEMU. */
+operation_act disks_prepare_switch, disks_unprepare_switch;
 operation_act disks_switch;
 operation_act disks_switch_back;
 

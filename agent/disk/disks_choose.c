@@ -4,7 +4,6 @@
  * writable disk that can be taken.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/backends_steps.h"
@@ -14,8 +13,7 @@
 
 static void leave_out(struct snapshot_disk *disk, const char *why)
 {
-    free(disk->skipped);
-    disk->skipped = xstrdup(why);
+    xreplace(&disk->skipped, why);
 }
 
 static void add_configured_disk(struct snapshot *snapshot,
@@ -201,7 +199,8 @@ static bool choose(struct snapshot *snapshot, struct error *err)
         decide_unnamed(snapshot, &snapshot->disks[i]);
         taken += snapshot_takes(&snapshot->disks[i]) ? 1 : 0;
     }
-    if (!request->memory && !is_of_one_domain(snapshot, err)) {
+    if (!request->memory && request->operation != REQUEST_RESCAN &&
+        !is_of_one_domain(snapshot, err)) {
         return false;
     }
     if (taken == 0 && !request->memory) {

@@ -9,9 +9,11 @@
 #include <sys/stat.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/chains_question.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/open_files.h"
 #include "agent/snapshot.h"
+#include "agent/snapshot_tree_merge.h"
 
 /* QEMU holds deleted files open: an overlay over one would be lost with it. */
 static bool check_chain(const struct snapshot_disk *disk,
@@ -51,38 +53,60 @@ static bool check_internal_name(const struct snapshot_disk *disk,
     return true;
 }
 
-/* A PV driver takes the emulated twin of its disk away when it starts.  While
- * both are there, the guest may write through either, and a switch of one
- * would tear the disk apart. */
-static bool check_twin(const struct block_graph *graph,
-                       const struct snapshot_disk *disk, struct error *err)
-{
-    if (block_graph_find(graph, disk->vdev, true) != NULL) {
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "disk %s is still an emulated one too: the guest has "
-                         "no PV disk driver, or has not started it yet; try "
-                         "again once it has booted",
-                         disk->vdev);
-    }
-    return true;
-}
-
 static bool inspect(struct snapshot_disk *disk, const struct block_graph *graph,
                     struct error *err)
 {
-    const struct block_disk *open = block_graph_find(graph, disk->vdev, false);
+    const struct block_disk *open =
+        block_graph_find_served(graph, disk->vdev, err);
 
-    if (open == NULL || open->depth == 0) {
-        return error_set(err, ERR_UNSUPPORTED_DISK,
-                         "QEMU does not serve disk %s at the moment: its "
-                         "driver in the guest is not connected",
-                         disk->vdev);
+    if (open == NULL) {
+        return false;
     }
     disk->node = xstrdup(open->node);
     disk->virtual_bytes = open->chain[0].virtual_bytes;
     disk->depth = open->depth;
-    return check_twin(graph, disk, err) && check_chain(disk, open, err) &&
+    return check_chain(disk, open, err) &&
            (disk->external || check_internal_name(disk, &open->chain[0], err));
+}
+
+/* Somebody has put the domain on what a delete was merging into: what the guest
+ * wrote before may lie aside.  With another image over it nothing would tell
+ * that from a merge that has come to its end (delete_plan.c).  `open`: NULL for
+ * a driver domain's disk. */
+static bool check_half_merged(const struct snapshot *snapshot,
+                              const struct snapshot_disk *disk,
+                              const struct block_disk *open, size_t place,
+                              struct error *err)
+{
+    const char *path = open == NULL ? disk->path : open->chain[place].path;
+    const char *over = NULL;
+    const struct record *record =
+        tree_half_merged(snapshot->agent->records, snapshot->guest.uuid,
+                         disk->driver, path, &over);
+
+    /* Under another image QEMU itself takes out what it has merged. */
+    return record == NULL || block_disk_place(open, over) >= 0 ||
+           (place > 0 && tree_began_in(record, snapshot->guest.domid)) ||
+           error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: snapshot \"%s\" is half deleted, and %s lies "
+                     "aside over %s, which the domain uses; start it on that, "
+                     "or remove that if nobody needs what it holds, and delete "
+                     "the snapshot again",
+                     disk->vdev, record->name, over, path);
+}
+
+static bool check_merges(const struct snapshot *snapshot,
+                         const struct snapshot_disk *disk,
+                         const struct block_graph *graph, struct error *err)
+{
+    const struct block_disk *open = block_graph_find(graph, disk->vdev, false);
+
+    for (size_t i = 0; snapshot->backend_job == NULL && i < open->depth; i++) {
+        if (!check_half_merged(snapshot, disk, open, i, err)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool inspect_all(struct snapshot *snapshot,
@@ -91,57 +115,98 @@ static bool inspect_all(struct snapshot *snapshot,
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (snapshot_takes_here(disk) && !inspect(disk, graph, err)) {
+        if (snapshot_takes_here(disk) &&
+            !(inspect(disk, graph, err) &&
+              check_merges(snapshot, disk, graph, err))) {
             return false;
         }
     }
     return true;
 }
 
-static void on_graph(struct block_graph *graph, const struct error *err,
-                     void *arg)
+static bool check_there(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (snapshot_takes(disk) && disk->driver != NULL &&
+            !check_half_merged(snapshot, disk, NULL, 0, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Saving and resuming an HVM domain, libxl talks to its QEMU and would wait for
+ * the socket for ever.  Else the session stays open until the switch, so that
+ * no suspended guest waits for a greeting. */
+static bool libxl_needs_socket(const struct snapshot *snapshot)
+{
+    return snapshot->request.memory && snapshot->guest.type == GUEST_HVM;
+}
+
+static void on_answer(struct qmp *qmp, struct block_graph *graph,
+                      const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
     struct error own = {0};
 
+    snapshot->question = NULL;
+    snapshot->qmp = qmp;
     if (err == NULL) {
         inspect_all(snapshot, graph, &own);
         block_graph_free(graph);
         err = &own;
     }
-    /* With memory to save, libxl may need the socket: give it back.  Without,
-     * the switch follows at once. */
-    if (snapshot->request.memory || err->code != ERR_NONE) {
-        qmp_close(snapshot->qmp);
-        snapshot->qmp = NULL;
+    if (libxl_needs_socket(snapshot) || err->code != ERR_NONE) {
+        snapshot_close_qmp(snapshot);
     }
     operation_step_done(&snapshot->operation, err);
 }
 
-static void on_open(struct qmp *qmp, const struct error *err, void *arg)
+static void ask(struct snapshot *snapshot)
 {
-    struct snapshot *snapshot = arg;
+    snapshot->question =
+        chains_ask(snapshot->agent->loop, &snapshot->agent->qmp,
+                   snapshot->guest.domid, snapshot->guest.uuid);
+}
 
-    if (err != NULL) {
-        struct error own = *err;
+/* Reading an HVM domain's configuration, libxl talks to its QEMU, and would
+ * wait for the socket for ever. */
+void disks_ask(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
 
-        qmp_close(qmp);
-        snapshot->qmp = NULL;
-        operation_step_done(&snapshot->operation, &own);
-        return;
+    if (snapshot->guest.type != GUEST_HVM) {
+        ask(snapshot);
     }
-    block_graph_query_chains(qmp, on_graph, snapshot);
+    operation_step_done(operation, NULL);
+}
+
+static void forget_question(struct snapshot *snapshot)
+{
+    chains_forget(snapshot->question);
+    snapshot->question = NULL;
+}
+
+void disks_unask(struct operation *operation)
+{
+    forget_question(snapshot_of(operation));
+    operation_step_done(operation, NULL);
 }
 
 void disks_inspect(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
 
-    if (!snapshot_takes_any_here(snapshot)) {
-        operation_step_done(operation, NULL);
+    if (!check_there(snapshot, &err) || !snapshot_takes_any_here(snapshot)) {
+        forget_question(snapshot);
+        operation_step_done(operation, &err);
         return;
     }
-    snapshot->qmp = qmp_open(snapshot->agent->loop, &snapshot->agent->qmp,
-                             snapshot->guest.domid, snapshot->guest.uuid,
-                             on_open, snapshot);
+    if (snapshot->question == NULL) {
+        ask(snapshot);
+    }
+    chains_await(snapshot->question, on_answer, snapshot);
 }

@@ -70,6 +70,14 @@ static struct json_object *transaction_for(struct snapshot *snapshot)
     return arguments;
 }
 
+/* A guest that stands still, and that libxl lets go without QEMU, does not wait
+ * until QEMU has seen the session's end: guest_go_on() ends it. */
+static bool session_can_wait(const struct snapshot *snapshot)
+{
+    return snapshot->backend_job == NULL && snapshot->request.memory &&
+           snapshot->guest.type != GUEST_HVM;
+}
+
 static void end_step(struct snapshot *snapshot, const struct error *err)
 {
     struct error own = {0};
@@ -77,8 +85,9 @@ static void end_step(struct snapshot *snapshot, const struct error *err)
     if (err != NULL) {
         own = *err;
     }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    if (err != NULL || !session_can_wait(snapshot)) {
+        snapshot_close_qmp(snapshot);
+    }
     operation_step_done(&snapshot->operation, &own);
 }
 
@@ -88,6 +97,7 @@ static void on_switched(struct json_object *ret, const struct error *err,
     struct snapshot *snapshot = arg;
 
     (void)ret;
+    snapshot->switch_refused = err != NULL && !qmp_is_broken(snapshot->qmp);
     for (size_t i = 0; err == NULL && i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
@@ -100,10 +110,15 @@ static void on_switched(struct json_object *ret, const struct error *err,
 
 static void send_transaction(struct snapshot *snapshot)
 {
+    uint32_t limit_ms = snapshot->agent->config.timeouts.qmp_transaction_ms;
+
     snapshot->switch_sent = true;
-    qmp_execute(snapshot->qmp, "transaction", transaction_for(snapshot),
-                snapshot->agent->config.timeouts.qmp_transaction_ms,
-                on_switched, snapshot);
+    if (qmp_is_prepared(snapshot->qmp)) {
+        qmp_execute_prepared(snapshot->qmp, limit_ms, on_switched, snapshot);
+    } else {
+        qmp_execute(snapshot->qmp, "transaction", transaction_for(snapshot),
+                    limit_ms, on_switched, snapshot);
+    }
 }
 
 static void on_continued(struct json_object *ret, const struct error *err,
@@ -164,6 +179,24 @@ static bool overlays_are_in_place(struct snapshot *snapshot, struct error *err)
     return true;
 }
 
+/* What is left for the time in which the guest stands still is the end of a
+ * line; without an open session all of it is. */
+void disks_prepare_switch(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (snapshot->qmp != NULL) {
+        qmp_prepare(snapshot->qmp, "transaction", transaction_for(snapshot));
+    }
+    operation_step_done(operation, NULL);
+}
+
+void disks_unprepare_switch(struct operation *operation)
+{
+    snapshot_close_qmp(snapshot_of(operation));
+    operation_step_done(operation, NULL);
+}
+
 void disks_switch(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -174,9 +207,10 @@ void disks_switch(struct operation *operation)
         operation_step_done(operation, NULL);
     } else if (!overlays_are_in_place(snapshot, &err)) {
         end_step(snapshot, &err);
-    } else if (snapshot->qmp != NULL) {
+    } else if (snapshot->qmp != NULL && !qmp_is_broken(snapshot->qmp)) {
         on_open(snapshot->qmp, NULL, snapshot);
     } else {
+        qmp_close(snapshot->qmp);
         snapshot->qmp =
             qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
                      snapshot->guest.uuid, on_open, snapshot);

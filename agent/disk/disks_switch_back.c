@@ -9,30 +9,21 @@
  * which that is right (merge_switch.h), so that a reboot finds what the guest
  * wrote last, whenever this process dies.
  *
- * An overlay that cannot be brought back holds the guest's data: it stays, and
- * the configuration goes on naming it.  With QEMU gone, or the disk unplugged,
- * only one that was written to does, and not where the guest went on with the
- * image under it.
+ * What cannot be brought back is left as it is (disks_leave.h).
  */
-#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <unistd.h>
 
-#include "agent/base/log.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/disks_leave.h"
 #include "agent/disk/image_mark.h"
 #include "agent/disk/job_in_way.h"
 #include "agent/disk/merge_guard.h"
 #include "agent/disk/merge_look.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/snapshot.h"
-
-/* For a process that has been killed to be gone. */
-#define QEMU_END_S 2
 
 /* libxl's lock is waited for only briefly while the guest's requests wait, so
  * more than once. */
@@ -41,62 +32,17 @@
 
 static void next_disk(struct snapshot *snapshot);
 static void this_disk(struct snapshot *snapshot);
-static void give_up(struct snapshot *snapshot, const struct error *err);
 
 static struct snapshot_disk *disk_at_work(const struct snapshot *snapshot)
 {
     return &snapshot->disks[snapshot->disk_index];
 }
 
-static void end_undo(struct snapshot *snapshot)
-{
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-    block_graph_free(snapshot->graph);
-    snapshot->graph = NULL;
-    snapshot->undo_then(snapshot, &snapshot->undo_error);
-}
-
-static void note_failure(struct snapshot *snapshot, struct snapshot_disk *disk,
-                         const struct error *err)
-{
-    disk->overlay_stays = disk->external;
-    error_set(&snapshot->undo_error, err->code, "disk %s stays on %s: %.300s",
-              disk->vdev, disk->external ? disk->overlay : disk->path,
-              err->message);
-}
-
-/* What QEMU has open is not known, or not ours: at each instant the
- * configuration names what is right to open, so that stands. */
-static void leave_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
-                       const struct error *err)
-{
-    note_failure(snapshot, disk, err);
-    disk->names_stay = true;
-}
-
-/* Nothing has the overlay open, nor is anything to be told which image to open:
- * whoever plugs the disk in again names one.  What the guest wrote to the
- * overlay is nowhere else. */
-static void leave_unplugged(struct snapshot *snapshot,
-                            struct snapshot_disk *disk)
-{
-    struct error err;
-
-    disk->names_stay = true;
-    if (overlay_is_needed(disk)) {
-        error_set(&err, ERR_NO_SUCH_DISK,
-                  "it was unplugged, and the guest had written there; plug it "
-                  "in again with that image");
-        note_failure(snapshot, disk, &err);
-    }
-}
-
 static void disk_is_back(struct snapshot *snapshot, const struct error *err)
 {
     merge_guard_dismiss(snapshot, false);
     if (err != NULL) {
-        note_failure(snapshot, disk_at_work(snapshot), err);
+        disks_leave_on_overlay(snapshot, disk_at_work(snapshot), err);
     }
     snapshot->disk_index++;
     next_disk(snapshot);
@@ -119,6 +65,24 @@ static bool is_on(const struct block_disk *open, const char *overlay)
 {
     return open != NULL && open->depth > 1 &&
            strcmp(open->chain[0].path, overlay) == 0;
+}
+
+/* QEMU does not have the overlay open.  A domain that was started anew, or a
+ * disk that was plugged in again, may have been given another image: it is not
+ * taken for merged because of that. */
+static void overlay_is_closed(struct snapshot *snapshot, bool needless)
+{
+    struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open = open_disk(snapshot);
+
+    if (!needless && is_unplugged(open)) {
+        disks_leave_unplugged(snapshot, disk);
+    } else if (!needless && overlay_is_needed(disk)) {
+        disks_leave_aside(snapshot, disk, open->chain[0].path);
+    } else {
+        disk->overlay_left = true;
+    }
+    image_unmark(disk->path);
 }
 
 static void on_switched_back(struct snapshot *snapshot, const struct error *err)
@@ -146,15 +110,10 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
         return;
     }
     if (err->code != ERR_NONE && why->code != ERR_NONE) {
-        give_up(snapshot, why);
+        disks_leave_rest(snapshot, why);
         return;
     }
-    if (why->code != ERR_NONE && is_unplugged(open_disk(snapshot))) {
-        leave_unplugged(snapshot, disk_at_work(snapshot));
-    } else {
-        disk_at_work(snapshot)->overlay_left = true;
-        image_unmark(disk_at_work(snapshot)->path);
-    }
+    overlay_is_closed(snapshot, snapshot->merge_done);
     disk_is_back(snapshot, NULL);
 }
 
@@ -171,6 +130,7 @@ static void on_merged(const struct error *err, void *arg)
     struct snapshot *snapshot = arg;
 
     snapshot->merge_job = NULL;
+    snapshot->merge_done = err == NULL;
     snapshot->merge_error = err == NULL ? (struct error){0} : *err;
     if (err != NULL && merge_guard_failure(snapshot) != NULL) {
         snapshot->merge_error = *merge_guard_failure(snapshot);
@@ -203,7 +163,7 @@ static void start_job(struct snapshot *snapshot, bool switches)
 static void on_guarded(struct snapshot *snapshot, const struct error *err)
 {
     if (err->code != ERR_NONE) {
-        leave_disk(snapshot, disk_at_work(snapshot), err);
+        disks_leave_as_is(snapshot, disk_at_work(snapshot), err);
         disk_is_back(snapshot, NULL);
     } else {
         start_job(snapshot, true);
@@ -212,8 +172,7 @@ static void on_guarded(struct snapshot *snapshot, const struct error *err)
 
 static void prepare_merge(struct snapshot *snapshot)
 {
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     snprintf(snapshot->merge_job_id, sizeof(snapshot->merge_job_id),
              JOB_ID_PREFIX "undo-%s", disk_at_work(snapshot)->vdev);
 }
@@ -306,7 +265,7 @@ static bool bring_back(struct snapshot *snapshot)
     }
     if (is_unplugged(open)) {
         if (disk->external) {
-            leave_unplugged(snapshot, disk);
+            disks_leave_unplugged(snapshot, disk);
         }
         return false;
     }
@@ -317,7 +276,7 @@ static bool bring_back(struct snapshot *snapshot)
     if (disk->external && is_buried(open, disk->overlay)) {
         error_set(&err, ERR_CHAIN_BROKEN, "%s was made over it meanwhile",
                   open->chain[0].path);
-        leave_disk(snapshot, disk, &err);
+        disks_leave_as_is(snapshot, disk, &err);
         return false;
     }
     if (disk->external && is_on(open, disk->overlay)) {
@@ -327,11 +286,14 @@ static bool bring_back(struct snapshot *snapshot)
     if (disk->external && merge_is_noted(snapshot)) {
         /* It is back; the job that an earlier agent had begun may be listed. */
         prepare_merge(snapshot);
+        snapshot->merge_done = false;
         snapshot->merge_error = (struct error){0};
         merge_look(snapshot, on_looked);
         return true;
     }
-    disk->overlay_left = true;
+    if (disk->external) {
+        overlay_is_closed(snapshot, snapshot->switch_refused);
+    }
     return false;
 }
 
@@ -348,99 +310,8 @@ static void next_disk(struct snapshot *snapshot)
     if (snapshot->disk_index < snapshot->disk_count) {
         this_disk(snapshot);
     } else {
-        end_undo(snapshot);
+        disks_undo_ended(snapshot);
     }
-}
-
-/* ---- without QEMU ---- */
-
-/* In a driver domain nobody can tell; its QEMU's end is as good. */
-static bool domain_is_gone(const struct snapshot *snapshot)
-{
-    struct guest guest;
-    struct error err;
-
-    if (snapshot->agent->guests == NULL) {
-        return false;
-    }
-    return !guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
-                        &err) ||
-           guest.domid != snapshot->guest.domid;
-}
-
-bool overlay_is_needed(const struct snapshot_disk *disk)
-{
-    if (!disk->external || image_overlay_is_empty(disk->overlay)) {
-        return false;
-    }
-    return !disk->copied ||
-           image_judge(disk->overlay, disk->path) != IMAGE_MERGED;
-}
-
-/* Nobody knows which of both the domain was on last. */
-static bool is_unclear(const struct snapshot_disk *disk)
-{
-    return disk->copied &&
-           image_judge(disk->overlay, disk->path) == IMAGE_CANNOT_TELL;
-}
-
-/* `closed`: nothing has the overlays open any more. */
-static void leave_disks(struct snapshot *snapshot, bool closed)
-{
-    struct error why = snapshot->undo_error;
-
-    snapshot->undo_error = (struct error){0};
-    for (size_t i = snapshot->disk_index; i < snapshot->disk_count; i++) {
-        struct snapshot_disk *disk = &snapshot->disks[i];
-
-        if (!snapshot_takes_here(disk) ||
-            (closed && !overlay_is_needed(disk))) {
-            continue;
-        }
-        if (closed && !is_unclear(disk)) {
-            note_failure(snapshot, disk, &why);
-        } else {
-            leave_disk(snapshot, disk, &why);
-        }
-    }
-    end_undo(snapshot);
-}
-
-static void on_qemu_ended(evutil_socket_t fd, short events, void *arg)
-{
-    struct snapshot *snapshot = arg;
-
-    event_free(snapshot->meter);
-    snapshot->meter = NULL;
-    close(fd);
-    leave_disks(snapshot, (events & EV_READ) != 0);
-}
-
-/*
- * QEMU cannot be asked any more, at the disk at work.  While it lives it may
- * have any of the overlays open that were not brought back yet; once it has
- * ended, or the domain, those that hold the guest's data stay.  One that is
- * just being killed closes its socket before it has ended.
- */
-static void give_up(struct snapshot *snapshot, const struct error *err)
-{
-    const struct timeval limit = {.tv_sec = QEMU_END_S};
-    pid_t qemu = snapshot_qemu(snapshot);
-    int fd = qemu == 0 ? -1 : pidfd_open(qemu, 0);
-    bool ended = qemu != 0 && fd < 0 && errno == ESRCH;
-
-    merge_guard_dismiss(snapshot, false);
-    snapshot->undo_error = *err;
-    if (fd < 0 || domain_is_gone(snapshot)) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        leave_disks(snapshot, ended || domain_is_gone(snapshot));
-        return;
-    }
-    snapshot->meter =
-        event_new(snapshot->agent->loop, fd, EV_READ, on_qemu_ended, snapshot);
-    event_add(snapshot->meter, &limit);
 }
 
 static void on_continued(struct json_object *ret, const struct error *err,
@@ -448,7 +319,7 @@ static void on_continued(struct json_object *ret, const struct error *err,
 {
     (void)ret;
     if (err != NULL) {
-        give_up(arg, err);
+        disks_leave_rest(arg, err);
     } else {
         next_disk(arg);
     }
@@ -460,7 +331,7 @@ static void on_graph(struct block_graph *graph, const struct error *err,
     struct snapshot *snapshot = arg;
 
     if (err != NULL) {
-        give_up(snapshot, err);
+        disks_leave_rest(snapshot, err);
         return;
     }
     snapshot->graph = graph;
@@ -476,7 +347,7 @@ static void on_graph(struct block_graph *graph, const struct error *err,
 static void on_open(struct qmp *qmp, const struct error *err, void *arg)
 {
     if (err != NULL) {
-        give_up(arg, err);
+        disks_leave_rest(arg, err);
     } else {
         block_graph_query(qmp, on_graph, arg);
     }
@@ -486,10 +357,10 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
 {
     struct agent *agent = snapshot->agent;
 
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     snapshot->undo_error = (struct error){0};
     snapshot->undo_then = then;
+    snapshot->looked_ms = clock_monotonic_ms();
     snapshot->disk_index = 0;
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         if (snapshot_takes_here(&snapshot->disks[i])) {
@@ -503,7 +374,7 @@ void disks_bring_back(struct snapshot *snapshot, snapshot_then *then)
         struct error err;
 
         error_set(&err, ERR_DOMAIN_INACTIVE, "the domain is gone");
-        give_up(snapshot, &err);
+        disks_leave_rest(snapshot, &err);
         return;
     }
     snapshot->qmp = qmp_open(agent->loop, &agent->qmp, snapshot->guest.domid,
@@ -523,7 +394,6 @@ void disks_switch_back(struct operation *operation)
         disks_bring_back(snapshot, end_step);
         return;
     }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     operation_step_done(operation, NULL);
 }

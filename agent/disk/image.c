@@ -17,6 +17,11 @@
 
 #define CHAIN_MAX 256
 
+#define HEADER_FIRST 1024
+
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+
 static const struct {
     const char *format;
     image_header_decode *decode;
@@ -94,7 +99,7 @@ static bool decode_at(int fd, off_t offset, size_t length,
                       image_header_decode *decode,
                       struct image_header *ret_header, struct error *err)
 {
-    uint8_t *data = xcalloc(1, length);
+    uint8_t *data = xrealloc(NULL, 1, length);
     ssize_t n = read_at(fd, data, length, offset);
     bool ok;
 
@@ -105,6 +110,25 @@ static bool decode_at(int fd, off_t offset, size_t length,
         ok = decode(data, (size_t)n, ret_header, err);
     free(data);
     return ok;
+}
+
+/* Chains are read whenever something is published, and what an overlay's header
+ * says hardly ever takes more than a few hundred bytes.  Where the name of the
+ * image under it is among the first, so is all that counts: the extensions end
+ * there. */
+static bool decode_header(int fd, image_header_decode *decode,
+                          struct image_header *ret_header, struct error *err)
+{
+    uint8_t first[HEADER_FIRST];
+    ssize_t n = read_at(fd, first, sizeof(first), 0);
+    struct image_header header;
+
+    if (n > 0 && decode(first, (size_t)n, &header, err) &&
+        header.backing[0] != '\0') {
+        *ret_header = header;
+        return true;
+    }
+    return decode_at(fd, 0, IMAGE_HEADER_MAX, decode, ret_header, err);
 }
 
 /* A dynamic VHD has a copy of its footer at the start; a fixed one has only the
@@ -137,8 +161,7 @@ static bool read_header(int fd, uint64_t bytes, const char *format,
         return read_vpc(fd, bytes, ret_header, err);
     for (i = 0; i < sizeof(decoders) / sizeof(decoders[0]); i++)
         if (strcmp(format, decoders[i].format) == 0)
-            return decode_at(fd, 0, IMAGE_HEADER_MAX, decoders[i].decode,
-                             ret_header, err);
+            return decode_header(fd, decoders[i].decode, ret_header, err);
     return error_set(err, ERR_UNSUPPORTED_DISK,
                      "its format \"%s\" is unknown to this agent",
                      error_sanitise(shown, sizeof(shown), format));
@@ -164,19 +187,15 @@ static bool fill_info(const char *path, const char *format,
                       const struct image_header *header,
                       struct image_info *ret_info, struct error *err)
 {
-    struct image_info info = {.virtual_bytes = header->virtual_bytes,
-                              .dirty = header->dirty};
-
-    if (strlen(path) >= sizeof(info.path) ||
-        strlen(format) >= sizeof(info.format))
+    if (strlen(path) >= sizeof(ret_info->path) ||
+        strlen(format) >= sizeof(ret_info->format))
         return error_set(err, ERR_CHAIN_BROKEN, "its path is too long");
-    strcpy(info.path, path);
-    strcpy(info.format, format);
-    strcpy(info.backing_format, header->backing_format);
-    if (!resolve_backing(path, header->backing, info.backing_path, err))
-        return false;
-    *ret_info = info;
-    return true;
+    ret_info->virtual_bytes = header->virtual_bytes;
+    ret_info->dirty = header->dirty;
+    strcpy(ret_info->path, path);
+    strcpy(ret_info->format, format);
+    strcpy(ret_info->backing_format, header->backing_format);
+    return resolve_backing(path, header->backing, ret_info->backing_path, err);
 }
 
 static bool inspect(const char *path, const char *format,
@@ -220,30 +239,44 @@ static bool is_among(const struct image_identity *known, size_t count,
     return false;
 }
 
-/* Whether the chain may go on as image `info` says, and does not loop. */
+/* Why the chain may not go on as image `info` says; NULL: it may. */
+static const char *fault_of_link(const struct image_info *info,
+                                 const struct image_identity *identities,
+                                 size_t depth)
+{
+    if (is_among(identities, depth, &identities[depth]))
+        return "the chain leads back to it";
+    if (info->backing_path[0] == '\0')
+        return NULL;
+    if (info->backing_format[0] == '\0')
+        return "it does not record the format of its backing file; `qemu-img "
+               "rebase -u -b FILE -F FORMAT` does";
+    if (depth + 1 == CHAIN_MAX)
+        return "the chain is longer than " TEXT(CHAIN_MAX) " images";
+    return NULL;
+}
+
 static bool check_link(const struct image_info *info,
                        const struct image_identity *identities, size_t depth,
                        struct error *err)
 {
+    const char *fault = fault_of_link(info, identities, depth);
     char shown[256];
 
-    error_sanitise(shown, sizeof(shown), info->path);
-    if (is_among(identities, depth, &identities[depth]))
-        return error_set(err, ERR_CHAIN_BROKEN,
-                         "image %s: the chain leads back to it", shown);
-    if (info->backing_path[0] == '\0')
-        return true;
-    if (info->backing_format[0] == '\0')
-        return error_set(err, ERR_CHAIN_BROKEN,
-                         "image %s: it does not record the format of its "
-                         "backing file; `qemu-img rebase -u -b FILE -F FORMAT` "
-                         "does",
-                         shown);
-    if (depth + 1 == CHAIN_MAX)
-        return error_set(err, ERR_CHAIN_BROKEN,
-                         "image %s: the chain is longer than %d images", shown,
-                         CHAIN_MAX);
-    return true;
+    return fault == NULL ||
+           error_set(err, ERR_CHAIN_BROKEN, "image %s: %s",
+                     error_sanitise(shown, sizeof(shown), info->path), fault);
+}
+
+/* Where the next one goes.  They are large, and moving them for each took
+ * longer than reading them. */
+static struct image_info *next_image(struct image_chain *chain, size_t *room)
+{
+    if (chain->depth == *room) {
+        *room = *room == 0 ? 4 : *room * 2;
+        chain->images = xrealloc(chain->images, *room, sizeof(*chain->images));
+    }
+    return &chain->images[chain->depth];
 }
 
 bool image_chain_read(const char *path, const char *format,
@@ -259,23 +292,23 @@ bool image_chain_read_permitted(const char *path, const char *format,
 {
     struct image_identity identities[CHAIN_MAX];
     struct image_chain chain = {0};
-    struct image_info info;
+    size_t room = 0;
+    struct image_info *info;
 
     do {
-        /* Before the array moves: `path` may point into it. */
+        info = next_image(&chain, &room);
+        if (chain.depth > 0) {
+            path = info[-1].backing_path;
+            format = info[-1].backing_format;
+        }
         if ((permit && !permit(path, arg, err)) ||
-            !inspect(path, format, &info, &identities[chain.depth], err) ||
-            !check_link(&info, identities, chain.depth, err)) {
+            !inspect(path, format, info, &identities[chain.depth], err) ||
+            !check_link(info, identities, chain.depth, err)) {
             image_chain_dispose(&chain);
             return false;
         }
-        chain.images =
-            xrealloc(chain.images, chain.depth + 1, sizeof(*chain.images));
-        chain.images[chain.depth] = info;
-        path = chain.images[chain.depth].backing_path;
-        format = chain.images[chain.depth].backing_format;
         chain.depth++;
-    } while (*path);
+    } while (info->backing_path[0] != '\0');
     *ret_chain = chain;
     return true;
 }

@@ -57,6 +57,10 @@ bool image_flush_overlays(struct beneath *held, const char *const *paths,
  * for a file that is not there. */
 bool image_overlay_is_empty(const char *path);
 
+/* Whether it is a file with no data at all, not even a header: one that was
+ * being made. */
+bool image_has_no_data(const char *path);
+
 /*
  * Reads an image's header: "raw", "qcow2", or one of "qcow", "qed" and "vpc",
  * which can lie under an overlay.  The format is told, never guessed: a guest
@@ -86,17 +90,30 @@ bool image_chain_read_permitted(const char *path, const char *format,
 void image_chain_dispose(struct image_chain *chain);
 
 /*
- * The default path of an overlay: beside `active_path`, "<stem>.<name>.qcow2",
- * where the stem is the active image's file name without its image suffix and
- * without ".<current>", the name of the snapshot that the active image came
- * from (NULL if none), so that names do not grow with the chain.  Pure.
- * `folder` NULL: the active image's own; else that one, and the stem is the
- * path with '/' as '-'.  `attempt` > 0 adds "-<attempt>" to the name, for when
- * the path is taken.  False if it does not fit into `size`.
+ * The stem of the names of an image's overlays: its file name without an image
+ * suffix; or its path without that, with '/' as '-', for overlays that do not
+ * lie beside it.  The caller's to free().  Pure, like the four that follow.
  */
-bool image_default_path(char *buffer, size_t size, const char *active_path,
-                        const char *folder, const char *current,
-                        const char *name, unsigned int attempt);
+char *image_stem(const char *path);
+char *image_stem_flat(const char *path);
+
+/* Whether a file's name begins with the stem and a dot. */
+bool image_has_stem(const char *path, const char *stem);
+
+/* The stem of an overlay that was made for the snapshot `name`: without that,
+ * and without a number behind it; if it is not called so, without what stands
+ * behind its last dot. */
+char *image_stem_of_overlay(const char *path, const char *name);
+
+/*
+ * The default path of an overlay: "<folder>/<stem>.<name>.qcow2".  A stem that
+ * is too long for that is cut.  `attempt` > 0 adds "-<attempt>" to the name,
+ * for when the path is taken.  False if it does not fit into `size` even so,
+ * or no qcow2 header could name it.
+ */
+bool image_default_path(char *buffer, size_t size, const char *folder,
+                        const char *stem, const char *name,
+                        unsigned int attempt);
 
 /* Whether a file's name may be one that the above makes.  Pure. */
 bool image_name_is_default(const char *name);

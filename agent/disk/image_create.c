@@ -155,6 +155,10 @@ static bool make_overlay(struct beneath *held, const char *path,
          verify(held, path, virtual_bytes, backing_path, backing_format, err);
     if (!ok)
         beneath_remove(held, path);
+    else
+        /* Begun here, several go to the disk together, and the first flush
+         * makes room for all of them.  If it fails, the flush does it. */
+        sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     close(fd);
     return ok;
 }

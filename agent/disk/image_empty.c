@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
@@ -51,4 +52,12 @@ bool image_overlay_is_empty(const char *path)
     }
     close(fd);
     return empty;
+}
+
+bool image_has_no_data(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
+           status.st_blocks == 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The default path of an overlay.  Pure. */
+/* The default path of an overlay, and the stems of names.  Pure. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/base/alloc.h"
 #include "agent/disk/image.h"
 
 static const char *const image_suffixes[] = {
@@ -47,33 +48,24 @@ static size_t without_name(const char *stem, size_t length, const char *name)
     return length;
 }
 
-/* The last '/' and all before it, "" if there is none. */
-static size_t folder_length(const char *path)
+/* Without what stands behind the last dot, if that leaves something. */
+static size_t without_last_part(const char *stem, size_t length)
+{
+    size_t n = length;
+
+    while (n > 0 && stem[n - 1] != '.')
+        n--;
+    return n > 1 ? n - 1 : length;
+}
+
+static const char *file_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
-    return slash ? (size_t)(slash - path) + 1 : 0;
+    return slash ? slash + 1 : path;
 }
 
-static size_t stem_length(const char *stem, const char *current)
-{
-    size_t length = without_suffix(stem, strlen(stem));
-    size_t shorter;
-
-    if (!current)
-        return length;
-    shorter = without_name(stem, length, current);
-    if (shorter == length) {
-        size_t first = without_attempt(stem, length);
-
-        shorter = without_name(stem, first, current);
-        if (shorter == first)
-            return length;
-    }
-    return shorter;
-}
-
-/* Turns what stands behind the folder, a path, into a file name. */
+/* Turns a path into a file name. */
 static void flatten(char *stem)
 {
     for (; *stem; stem++)
@@ -81,32 +73,89 @@ static void flatten(char *stem)
             *stem = '-';
 }
 
-bool image_default_path(char *buffer, size_t size, const char *active_path,
-                        const char *folder, const char *current,
-                        const char *name, unsigned int attempt)
+static char *copy_of(const char *stem, size_t length)
 {
-    const char *stem = active_path + folder_length(active_path);
-    int folder_part = (int)(stem - active_path);
-    const char *slash = "";
-    char number[16] = "";
-    int written, file_name;
+    return xasprintf("%.*s", (int)length, stem);
+}
 
-    if (folder) {
-        stem = active_path + strspn(active_path, "/");
-        folder_part = (int)strlen(folder);
-        slash = folder_part > 0 && folder[folder_part - 1] == '/' ? "" : "/";
+char *image_stem(const char *path)
+{
+    const char *stem = file_name(path);
+
+    return copy_of(stem, without_suffix(stem, strlen(stem)));
+}
+
+char *image_stem_flat(const char *path)
+{
+    const char *stem = path + strspn(path, "/");
+    char *flat = copy_of(stem, without_suffix(stem, strlen(stem)));
+
+    flatten(flat);
+    return flat;
+}
+
+bool image_has_stem(const char *path, const char *stem)
+{
+    const char *name = file_name(path);
+    size_t length = strlen(stem);
+
+    return length > 0 && strncmp(name, stem, length) == 0 &&
+           name[length] == '.';
+}
+
+char *image_stem_of_overlay(const char *path, const char *name)
+{
+    const char *stem = file_name(path);
+    size_t length = without_suffix(stem, strlen(stem));
+    size_t first = without_attempt(stem, length);
+    size_t shorter = without_name(stem, length, name);
+
+    if (shorter == length) {
+        shorter = without_name(stem, first, name);
+        if (shorter == first)
+            shorter = without_last_part(stem, length);
     }
+    return copy_of(stem, shorter);
+}
+
+/* How much of a stem fits: a character is not cut. */
+static size_t cut(const char *stem, size_t room)
+{
+    size_t length = strlen(stem);
+
+    if (length <= room)
+        return length;
+    while (room > 0 && ((unsigned char)stem[room] & 0xc0) == 0x80)
+        room--;
+    return room;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+bool image_default_path(char *buffer, size_t size, const char *folder,
+                        const char *stem, const char *name,
+                        unsigned int attempt)
+{
+    size_t beside = strlen(folder);
+    const char *slash = beside > 0 && folder[beside - 1] != '/' ? "/" : "";
+    char number[16] = "";
+    size_t before, behind, limit, length;
+
     if (attempt > 0)
         snprintf(number, sizeof(number), "-%u", attempt);
-    written = snprintf(buffer, size, "%.*s%s%.*s.%s%s.qcow2", folder_part,
-                       folder ? folder : active_path, slash,
-                       (int)stem_length(stem, current), stem, name, number);
-    if (written < 0 || (size_t)written >= size || written > IMAGE_PATH_MAX)
+    before = beside + strlen(slash);
+    behind = strlen(name) + strlen(number) + strlen("..qcow2");
+    limit = smaller(before + NAME_MAX, smaller(size - 1, IMAGE_PATH_MAX));
+    if (before + behind >= limit)
         return false;
-    file_name = folder_part + (int)strlen(slash);
-    if (written - file_name > NAME_MAX)
+    length = cut(stem, limit - before - behind);
+    if (length == 0)
         return false;
-    flatten(buffer + file_name);
+    snprintf(buffer, size, "%s%s%.*s.%s%s.qcow2", folder, slash, (int)length,
+             stem, name, number);
     return true;
 }
 

@@ -88,11 +88,11 @@ static void ask_or_kill(struct merge_guard_program *guard)
         wake_after(guard, GUARDIAN_MARGIN_MS);
         return;
     }
-    LOG_ERROR("domain %" PRIu32 ": disk %s waits for the end of a merge for "
-              "longer than timeouts.max-pause (%g s) and the agent does not "
-              "answer: killing the agent",
-              guard->domid, guard->vdev, guard->bound_ms / 1000.0);
     guardian_kill_agent(guard->self);
+    LOG_ERROR("domain %" PRIu32 ": disk %s waited for the end of a merge for "
+              "longer than timeouts.max-pause (%g s) and the agent did not "
+              "answer: the agent was killed",
+              guard->domid, guard->vdev, guard->bound_ms / 1000.0);
 }
 
 static void on_word(char word, void *state)
@@ -140,11 +140,11 @@ static void tell_qemu(struct merge_guard_program *guard, const char *command)
 {
     struct json_object *arguments = json_object_new_object();
 
+    json_object_object_add(arguments, "id", json_object_new_string(guard->job));
+    qmp_execute(guard->qmp, command, arguments, 0, on_sent, guard);
     LOG_NOTICE("domain %" PRIu32 ": disk %s was left in the middle of a merge "
                "into %s: %s",
                guard->domid, guard->vdev, guard->state, command);
-    json_object_object_add(arguments, "id", json_object_new_string(guard->job));
-    qmp_execute(guard->qmp, command, arguments, 0, on_sent, guard);
 }
 
 static const char *status_of(struct json_object *jobs, const char *id)

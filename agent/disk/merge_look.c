@@ -14,12 +14,6 @@
 
 static void look(struct snapshot *snapshot);
 
-static void close_session(struct snapshot *snapshot)
-{
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
-}
-
 static void on_time_to_look(evutil_socket_t fd, short events, void *arg)
 {
     (void)fd;
@@ -32,7 +26,7 @@ static void look_again(struct snapshot *snapshot, const struct error *err)
     struct timeval later = clock_timeval(LOOK_AGAIN_MS);
     struct error own = *err; /* it may belong to the session */
 
-    close_session(snapshot);
+    snapshot_close_qmp(snapshot);
     if (snapshot->patience == 0) {
         snapshot->look_then(snapshot, &own);
         return;
@@ -52,7 +46,7 @@ static void on_graph(struct block_graph *graph, const struct error *err,
         look_again(snapshot, err);
         return;
     }
-    close_session(snapshot);
+    snapshot_close_qmp(snapshot);
     merge_guard_dismiss(snapshot, true);
     block_graph_free(snapshot->graph);
     snapshot->graph = graph;

@@ -21,7 +21,9 @@
 #include "agent/disk/merge_offline.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/snapshot.h"
-#include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change.h"
+#include "agent/snapshot_tree_merge.h"
+#include "agent/snapshot_tree_times.h"
 
 static void next_disk(struct snapshot *snapshot);
 
@@ -37,8 +39,11 @@ static void end_step(struct snapshot *snapshot, const struct error *err)
     if (err != NULL) {
         own = *err; /* it may belong to the session */
     }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    if (own.code != ERR_NONE && snapshot->disk_index < snapshot->disk_count &&
+        !snapshot->job_lost) {
+        merge_note_failure(snapshot);
+    }
+    snapshot_close_qmp(snapshot);
     merge_guard_dismiss(snapshot, false);
     operation_step_done(&snapshot->operation, &own);
 }
@@ -124,6 +129,7 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
                                : &snapshot->merge_error);
         return;
     }
+    snapshot->job_lost = false;
     see_which_way(disk, open_disk(snapshot));
     if (uses(open_disk(snapshot), merge_remains(disk))) {
         give_up_merge(snapshot);
@@ -171,6 +177,41 @@ static void on_progress(uint64_t done, uint64_t total, void *arg)
                                     snapshot->disk_count));
 }
 
+/* Of a live commit QEMU changes the header of the image over the merged one, if
+ * there is one. */
+static const char *header_that_changes(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    const struct block_disk *open = open_disk(snapshot);
+    int place = 0;
+
+    if (disk->merge == MERGE_LIVE) {
+        place = block_disk_place(open, disk->over);
+    }
+    return place > 0 ? open->chain[place - 1].path : NULL;
+}
+
+/* Whoever started the domain on images over the state has decided.  On the
+ * state itself, from which an internal snapshot goes, he has not. */
+static bool begin_write(struct snapshot *snapshot)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    const char *written = disk->merge == STREAM_LIVE ? disk->over : disk->path;
+    const char *header = header_that_changes(snapshot);
+    bool decided = disk->merge != DELETE_LIVE;
+    struct error err;
+
+    if (tree_begin_write(records, uuid, written, decided, &err) &&
+        (header == NULL ||
+         tree_begin_write(records, uuid, header, decided, &err))) {
+        return true;
+    }
+    end_step(snapshot, &err);
+    return false;
+}
+
 static void start_job(struct snapshot *snapshot)
 {
     const struct snapshot_disk *disk = disk_at_work(snapshot);
@@ -190,6 +231,7 @@ static void start_job(struct snapshot *snapshot)
 
     where.began = &snapshot->merge_begun;
     where.streams = &snapshot->merge_streams;
+    where.lost = &snapshot->job_lost;
     snapshot->merge_streams = disk->merge == STREAM_LIVE;
     /* What lies below the active image no guest writes to.  (What is planned as
      * a stream may be the commit that an earlier agent began.) */
@@ -215,7 +257,7 @@ static void on_guarded(struct snapshot *snapshot, const struct error *err)
         error_set(&stopped, ERR_CANCELLED, "given up before merging %s",
                   merge_remains(disk_at_work(snapshot)));
         end_step(snapshot, &stopped);
-    } else {
+    } else if (begin_write(snapshot)) {
         start_job(snapshot);
     }
 }
@@ -225,7 +267,7 @@ static void merge_live(struct snapshot *snapshot)
     if (block_disk_place(open_disk(snapshot), disk_at_work(snapshot)->over) ==
         0) {
         merge_guard_set(snapshot, on_guarded);
-    } else {
+    } else if (begin_write(snapshot)) {
         start_job(snapshot);
     }
 }
@@ -241,8 +283,7 @@ static void on_internal_deleted(struct json_object *ret,
         return;
     }
     snapshot->merge_begun = true;
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     finish_disk(snapshot);
 }
 
@@ -253,6 +294,9 @@ static void on_delete_open(struct qmp *qmp, const struct error *err, void *arg)
 
     if (err != NULL) {
         end_step(snapshot, err);
+        return;
+    }
+    if (!begin_write(snapshot)) {
         return;
     }
     arguments = json_object_new_object();

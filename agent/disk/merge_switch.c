@@ -13,6 +13,7 @@
 #include "agent/guest/stored_config.h"
 #include "agent/recovery.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_merge.h"
 
 /* The guest's requests wait: for libxl's lock, which is held for moments, not
  * for long. */
@@ -79,8 +80,8 @@ static const char *upper_image(const struct snapshot *snapshot)
  * of the one that the domain does not go on with. */
 static void mark_images(const struct snapshot *snapshot)
 {
-    image_mark(upper_image(snapshot));
-    image_mark(disk_at_work(snapshot)->path);
+    image_mark(upper_image(snapshot), IMAGE_UPPER);
+    image_mark(disk_at_work(snapshot)->path, IMAGE_LOWER);
 }
 
 static void unmark_images(const struct snapshot *snapshot)
@@ -121,6 +122,7 @@ bool merge_is_noted(const struct snapshot *snapshot)
 
 void merge_forget_domain(struct snapshot *snapshot)
 {
+    snapshot->switch_refused = false;
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         snapshot->disks[i].merged = false;
     }
@@ -257,8 +259,7 @@ static void end_look(struct snapshot *snapshot, const struct error *err)
 {
     struct error own = *err;
 
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     if (own.code == ERR_NONE) {
         merge_switch_undo(snapshot, snapshot->then);
     } else {

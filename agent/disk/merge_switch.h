@@ -18,7 +18,7 @@
  * configuration names then (merge_guard_program.h).  If the domain ends before
  * there is another agent, the image that was written to since 1 is the one that
  * it went on with: both are marked then (image_mark.h), and the marks tell
- * (delete_plan.c, disks_switch_back.c).
+ * (delete_plan.c, disks_leave.c).
  *
  * One gap is left: QEMU fails in 4 and lets the guest go on with C while the
  * configuration names P, until merge_switch_undo().  The other order would

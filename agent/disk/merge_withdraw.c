@@ -12,10 +12,12 @@
 #include "agent/base/alloc.h"
 #include "agent/disk/block_job.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/merge_end.h"
 #include "agent/disk/merge_look.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_merge.h"
 
 static void next_disk(struct snapshot *snapshot);
 
@@ -43,6 +45,15 @@ static void disk_is_done(struct snapshot *snapshot, const struct error *err)
     next_disk(snapshot);
 }
 
+/* Nothing writes to the images any more. */
+static void on_given_up(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code == ERR_NONE) {
+        merge_note_failure(snapshot);
+    }
+    disk_is_done(snapshot, err);
+}
+
 /* If QEMU has gone on with the state, the next delete finds that. */
 static void on_looked(struct snapshot *snapshot, const struct error *err)
 {
@@ -51,7 +62,7 @@ static void on_looked(struct snapshot *snapshot, const struct error *err)
     if (err->code == ERR_NONE &&
         block_disk_place(block_graph_find(snapshot->graph, disk->vdev, false),
                          disk->over) >= 0) {
-        merge_switch_undo(snapshot, disk_is_done);
+        merge_switch_undo(snapshot, on_given_up);
     } else {
         disk_is_done(snapshot, err);
     }
@@ -77,7 +88,8 @@ static const char *merging(const struct snapshot *snapshot)
     const struct record_disk *disk =
         tree_disk(record, disk_at_work(snapshot)->vdev);
 
-    return disk != NULL && record->deleting_domid == snapshot->guest.domid
+    return disk != NULL && disk->driver == NULL &&
+                   tree_began_in(record, snapshot->guest.domid)
                ? disk->merging
                : NULL;
 }

@@ -39,7 +39,30 @@ bool file_is_same(const char *a, const char *b)
                                  x.device == y.device && x.inode == y.inode);
 }
 
-bool process_has_open(pid_t pid, const struct file_id *id)
+/* Whether that name in a process' folder of open files is the file. */
+static bool descriptor_is(int folder, const char *name,
+                          const struct file_id *id)
+{
+    struct stat status;
+    struct file_id open;
+
+    if (fstatat(folder, name, &status, 0) != 0) {
+        return false;
+    }
+    open = id_of(&status);
+    return open.device == id->device && open.inode == id->inode;
+}
+
+/* The link to an open file is writable if the file is open for that. */
+static bool link_is_writable(int folder, const char *name)
+{
+    struct stat link;
+
+    return fstatat(folder, name, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (link.st_mode & S_IWUSR) != 0;
+}
+
+static bool has_open(pid_t pid, const struct file_id *id, bool to_write)
 {
     char path[64];
     const struct dirent *entry;
@@ -49,19 +72,24 @@ bool process_has_open(pid_t pid, const struct file_id *id)
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
     folder = opendir(path);
     while (folder != NULL && !found && (entry = readdir(folder)) != NULL) {
-        struct stat status;
-
-        if (entry->d_name[0] != '.' &&
-            fstatat(dirfd(folder), entry->d_name, &status, 0) == 0) {
-            struct file_id open = id_of(&status);
-
-            found = open.device == id->device && open.inode == id->inode;
-        }
+        found = entry->d_name[0] != '.' &&
+                (!to_write || link_is_writable(dirfd(folder), entry->d_name)) &&
+                descriptor_is(dirfd(folder), entry->d_name, id);
     }
     if (folder != NULL) {
         closedir(folder);
     }
     return found;
+}
+
+bool process_has_open(pid_t pid, const struct file_id *id)
+{
+    return has_open(pid, id, false);
+}
+
+bool process_writes_to(pid_t pid, const struct file_id *id)
+{
+    return has_open(pid, id, true);
 }
 
 static bool anyone_has_open(const struct file_id *id)

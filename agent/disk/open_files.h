@@ -20,6 +20,9 @@ bool file_is_same(const char *a, const char *b);
 
 bool process_has_open(pid_t pid, const struct file_id *id);
 
+/* The same, open for writing. */
+bool process_writes_to(pid_t pid, const struct file_id *id);
+
 /*
  * Whether anything on this machine but the caller has the file open, for
  * whatever, QEMU with its locking off included; and whether another machine's

@@ -19,7 +19,9 @@
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/disks_leave.h"
 #include "agent/disk/open_files.h"
+#include "agent/overlay_stem.h"
 #include "agent/permission.h"
 #include "agent/recovery.h"
 #include "agent/snapshot.h"
@@ -30,15 +32,11 @@
 #define MIB (1024u * 1024u)
 
 /* Beside a device node is no place for files. */
-static const char *default_folder(const struct snapshot *snapshot,
-                                  const struct snapshot_disk *disk)
+static bool is_device(const char *path)
 {
     struct stat status;
 
-    if (stat(disk->path, &status) == 0 && S_ISBLK(status.st_mode)) {
-        return snapshot->agent->config.store.disk_folder;
-    }
-    return NULL;
+    return stat(path, &status) == 0 && S_ISBLK(status.st_mode);
 }
 
 static bool is_taken(const struct snapshot *snapshot, const char *path)
@@ -46,6 +44,11 @@ static bool is_taken(const struct snapshot *snapshot, const char *path)
     struct stat status;
 
     if (lstat(path, &status) == 0) {
+        return true;
+    }
+    /* One that is missing at the moment may come back. */
+    if (records_owns_file(snapshot->agent->records, snapshot->guest.uuid,
+                          path)) {
         return true;
     }
     for (size_t i = 0; i < snapshot->disk_count; i++) {
@@ -60,26 +63,54 @@ static bool is_taken(const struct snapshot *snapshot, const char *path)
     return false;
 }
 
-/* Where the user chose no path: the first default that is free. */
-static bool choose_path(const struct snapshot *snapshot,
-                        const struct snapshot_disk *disk, const char *name,
-                        char **ret_path, struct error *err)
+/* Where overlays over the disk's image go, and what they are called after; both
+ * are the caller's to free(). */
+static char *default_place(const struct snapshot *snapshot,
+                           const struct snapshot_disk *disk, char **ret_stem)
 {
-    const char *folder = default_folder(snapshot, disk);
-    const char *current =
-        records_current(snapshot->agent->records, snapshot->guest.uuid);
+    const struct agent *agent = snapshot->agent;
+
+    if (is_device(disk->path)) {
+        *ret_stem = image_stem_flat(disk->path);
+        return xstrdup(agent->config.store.disk_folder);
+    }
+    *ret_stem = disk->stem != NULL
+                    ? xstrdup(disk->stem)
+                    : overlay_stem(agent->records, snapshot->guest.uuid, NULL,
+                                   disk->path);
+    if (*ret_stem == NULL) {
+        *ret_stem = image_stem(disk->path);
+    }
+    return xasprintf("%.*s", (int)(strrchr(disk->path, '/') - disk->path + 1),
+                     disk->path);
+}
+
+static bool too_long(const struct snapshot *snapshot,
+                     const struct snapshot_disk *disk, struct error *err)
+{
+    return snapshot->request.operation == REQUEST_CREATE
+               ? error_set(err, ERR_INVALID_REQUEST,
+                           "the default path of an overlay over %s is too "
+                           "long; name one with disks/%s/path",
+                           disk->path, disk->vdev)
+               : error_set(err, ERR_INVALID_REQUEST,
+                           "the path of an overlay over %s is too long; move "
+                           "the image to a folder with a shorter one",
+                           disk->path);
+}
+
+/* The first name that is free. */
+static bool choose_name(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, const char *folder,
+                        const char *stem, const char *name, char **ret_path,
+                        struct error *err)
+{
     char path[PATH_MAX];
 
-    if (folder != NULL && !folder_make(folder, 0700, NULL, err)) {
-        return false;
-    }
     for (unsigned int attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
-        if (!image_default_path(path, sizeof(path), disk->path, folder, current,
-                                name, attempt)) {
-            return error_set(err, ERR_INVALID_REQUEST,
-                             "the default path of an overlay over %s is too "
-                             "long; name one with disks/%s/path",
-                             disk->path, disk->vdev);
+        if (!image_default_path(path, sizeof(path), folder, stem, name,
+                                attempt)) {
+            return too_long(snapshot, disk, err);
         }
         if (!is_taken(snapshot, path)) {
             *ret_path = xstrdup(path);
@@ -90,6 +121,22 @@ static bool choose_path(const struct snapshot *snapshot,
                      "%u files named like %s exist; name another with "
                      "disks/%s/path",
                      NAME_ATTEMPTS, path, disk->vdev);
+}
+
+/* Where the user chose no path. */
+static bool choose_path(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, const char *name,
+                        char **ret_path, struct error *err)
+{
+    char *stem;
+    char *folder = default_place(snapshot, disk, &stem);
+    bool ok =
+        (!is_device(disk->path) || folder_make(folder, 0700, NULL, err)) &&
+        choose_name(snapshot, disk, folder, stem, name, ret_path, err);
+
+    free(folder);
+    free(stem);
+    return ok;
 }
 
 static bool plan_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
@@ -204,18 +251,43 @@ static bool flush_all(struct snapshot *snapshot, struct error *err)
     return ok;
 }
 
+static bool plan(struct snapshot *snapshot, struct error *err)
+{
+    return for_each_disk(snapshot, plan_disk, err) &&
+           for_each_disk(snapshot, check_room, err);
+}
+
 /* All names are chosen and noted before the first file is made: whatever
  * happens then, it is known which files may be ours. */
+static bool make_planned(struct snapshot *snapshot, struct error *err)
+{
+    return recovery_note(snapshot, err) &&
+           for_each_disk(snapshot, make_disk, err) && flush_all(snapshot, err);
+}
+
+void overlays_plan(struct operation *operation)
+{
+    struct error err = {0};
+
+    plan(snapshot_of(operation), &err);
+    operation_step_done(operation, &err);
+}
+
+void overlays_make_planned(struct operation *operation)
+{
+    struct error err = {0};
+
+    make_planned(snapshot_of(operation), &err);
+    operation_step_done(operation, &err);
+}
+
 void overlays_make(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (for_each_disk(snapshot, plan_disk, &err) &&
-        for_each_disk(snapshot, check_room, &err) &&
-        recovery_note(snapshot, &err) &&
-        for_each_disk(snapshot, make_disk, &err)) {
-        flush_all(snapshot, &err);
+    if (plan(snapshot, &err)) {
+        make_planned(snapshot, &err);
     }
     operation_step_done(operation, &err);
 }

@@ -9,6 +9,7 @@
 #include "agent/disk/qmp.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <event2/buffer.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,9 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/disk/qmp_session.h"
+
+/* How a command ends on the wire, and what makes it complete. */
+#define LINE_END "}\n"
 
 /* ---- being called back while being closed ---- */
 
@@ -89,10 +93,11 @@ void qmp_close(struct qmp *qmp)
     if (!qmp)
         return;
     disconnect(qmp);
-    qmp_lock_free(qmp->lock);
+    libxl_lock_release(qmp->lock);
     event_free(qmp->timer);
     event_free(qmp->deferred);
     qmp_parser_free(qmp->parser);
+    evbuffer_free(qmp->early);
     while (qmp->first) {
         struct command *command = take_first(qmp);
 
@@ -100,6 +105,7 @@ void qmp_close(struct qmp *qmp)
             command->on_drop(command->arg);
         free_command(command);
     }
+    free(qmp->prepared);
     qmp->closed = true;
     free_if_closed(qmp);
 }
@@ -200,13 +206,67 @@ void qmp_on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- commands ---- */
 
+static void lose(struct qmp *qmp, int errnum)
+{
+    struct error err;
+
+    error_set_errno(&err, ERR_QMP, errnum,
+                    "the connection to QEMU of domain %u was lost", qmp->domid);
+    qmp_break(qmp, &err);
+}
+
+/* How much of it was; the session may be broken then. */
+static size_t write_now(struct qmp *qmp, const char *text, size_t length)
+{
+    ssize_t written;
+
+    if (evbuffer_get_length(bufferevent_get_output(qmp->stream)) > 0)
+        return 0;
+    written = write(qmp->fd, text, length);
+    if (written < 0 && errno != EAGAIN && errno != EINTR)
+        lose(qmp, errno);
+    return written < 0 ? 0 : (size_t)written;
+}
+
+/* At once where that can be: the loop may be busy for milliseconds before it
+ * comes to it, and QEMU works meanwhile. */
+static void write_text(struct qmp *qmp, const char *text, size_t length)
+{
+    size_t written = write_now(qmp, text, length);
+
+    if (qmp->state != STATE_BROKEN && written < length)
+        bufferevent_write(qmp->stream, text + written, length - written);
+}
+
 void qmp_send(struct qmp *qmp, const char *command,
               struct json_object *arguments, int64_t id)
 {
     char *line = qmp_message_encode(command, arguments, id);
 
-    bufferevent_write(qmp->stream, line, strlen(line));
+    if (qmp->stream)
+        write_text(qmp, line, strlen(line));
+    else
+        evbuffer_add(qmp->early, line, strlen(line));
     free(line);
+}
+
+void qmp_begin_talk(struct qmp *qmp)
+{
+    /* Its reply is taken by qmp_take_greeting(). */
+    char *line = qmp_message_encode("qmp_capabilities", NULL, qmp->next_id++);
+    uint64_t now = clock_monotonic_ms();
+    struct command *command;
+    size_t length;
+
+    for (command = qmp->first; command; command = command->next)
+        command->deadline_ms = now + command->timeout_ms;
+    evbuffer_prepend(qmp->early, line, strlen(line));
+    free(line);
+    length = evbuffer_get_length(qmp->early);
+    write_text(qmp,
+               (const char *)evbuffer_pullup(qmp->early, (ev_ssize_t)length),
+               length);
+    evbuffer_drain(qmp->early, length);
 }
 
 static struct command *add_command(struct qmp *qmp, const char *name,
@@ -226,14 +286,15 @@ static struct command *add_command(struct qmp *qmp, const char *name,
 static void start_command(struct qmp *qmp, const struct command *command,
                           struct json_object *arguments)
 {
-    assert(qmp->state == STATE_READY || qmp->state == STATE_BROKEN);
+    assert(!qmp->prepared);
     if (qmp->state == STATE_BROKEN) {
         json_object_put(arguments);
         event_active(qmp->deferred, 0, 0);
         return;
     }
     qmp_send(qmp, command->name, arguments, command->id);
-    qmp_arm_timer(qmp);
+    if (qmp->state == STATE_READY)
+        qmp_arm_timer(qmp);
 }
 
 void qmp_execute(struct qmp *qmp, const char *command_name,
@@ -257,6 +318,44 @@ void qmp_ask(struct qmp *qmp, const char *command_name,
     command->on_drop = on_drop;
     command->arg = arg;
     start_command(qmp, command, arguments);
+}
+
+void qmp_prepare(struct qmp *qmp, const char *command,
+                 struct json_object *arguments)
+{
+    char *line = qmp_message_encode(command, arguments, qmp->next_id);
+
+    assert(qmp->state == STATE_READY || qmp->state == STATE_BROKEN);
+    assert(!qmp->prepared);
+    if (qmp->state == STATE_READY) {
+        write_text(qmp, line, strlen(line) - strlen(LINE_END));
+        if (qmp->state == STATE_READY)
+            qmp->prepared = xstrdup(command);
+    }
+    free(line);
+}
+
+bool qmp_is_prepared(const struct qmp *qmp)
+{
+    return qmp->prepared != NULL;
+}
+
+void qmp_execute_prepared(struct qmp *qmp, uint32_t timeout_ms,
+                          qmp_on_reply *on_reply, void *arg)
+{
+    struct command *command = add_command(qmp, qmp->prepared, timeout_ms);
+
+    command->on_reply = on_reply;
+    command->arg = arg;
+    free(qmp->prepared);
+    qmp->prepared = NULL;
+    if (qmp->state == STATE_BROKEN) {
+        event_active(qmp->deferred, 0, 0);
+        return;
+    }
+    write_text(qmp, LINE_END, strlen(LINE_END));
+    if (qmp->state == STATE_READY)
+        qmp_arm_timer(qmp);
 }
 
 void qmp_listen(struct qmp *qmp, qmp_on_event *on_event, void *arg)

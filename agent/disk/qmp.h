@@ -7,7 +7,9 @@
  * (<userdata>/userdata-l.<domid>.<uuid>.qmp-socket-lock, flock(2);
  * libxl_internal.c, "libxl__lock_file") and holds it until qmp_close().
  * Keep sessions short, and never wait for a libxl operation on the same domain
- * while holding one: libxl would wait for the lock for ever.
+ * while holding one: libxl would wait for the lock for ever.  (It does not ask
+ * QEMU to save or resume a PV or PVH domain: libxl_dom_suspend.c and, for the
+ * dirty log, libxl_dom_save.c.)
  *
  * States: locking -> connecting -> greeting -> ready -> broken.  Every
  * callback comes from the event loop, never from inside the call that asked
@@ -32,6 +34,7 @@ struct qmp_settings {
     const char *socket_folder; /* "/var/run/xen" */
     const char *socket_name;   /* "qmp-libxl-": the domid follows */
     const char *lock_folder;   /* "/var/lib/xen" */
+    const char *lock_name;     /* "qmp-socket-lock" */
     uint32_t lock_ms;          /* time limits */
     uint32_t greeting_ms;      /* connect, greeting and capabilities */
     uint32_t reply_ms;         /* a command's default */
@@ -56,7 +59,8 @@ typedef void qmp_on_event(const char *name, struct json_object *data,
 /*
  * Begins a session.  `settings` must outlive it.  Never fails on the spot;
  * `on_open` says how it went: ERR_BUSY if libxl's lock was not free in time,
- * else ERR_QMP.  Commands may be sent from then on, not earlier.
+ * else ERR_QMP.  Commands that are sent earlier go out with the session's
+ * first bytes, before QEMU has greeted; each fails if that does not work.
  */
 struct qmp *qmp_open(struct event_base *base,
                      const struct qmp_settings *settings, uint32_t domid,
@@ -77,6 +81,19 @@ void qmp_listen(struct qmp *qmp, qmp_on_event *on_event, void *arg);
 void qmp_execute(struct qmp *qmp, const char *command,
                  struct json_object *arguments, uint32_t timeout_ms,
                  qmp_on_reply *on_reply, void *arg);
+
+/*
+ * The same in two parts.  QEMU reads a command byte by byte, with a turn of its
+ * main loop for each, which takes longer than many a command does: the first
+ * part has it read all but the end while there is time, the second has it
+ * carried out.  No other command may come in between; QEMU forgets what was
+ * prepared when the session ends.  On a broken session nothing is prepared.
+ */
+void qmp_prepare(struct qmp *qmp, const char *command,
+                 struct json_object *arguments);
+bool qmp_is_prepared(const struct qmp *qmp);
+void qmp_execute_prepared(struct qmp *qmp, uint32_t timeout_ms,
+                          qmp_on_reply *on_reply, void *arg);
 
 /* True after a time limit or a lost connection: the last command's outcome is
  * unknown and must be looked up in a new session. */

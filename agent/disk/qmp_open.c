@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How a QMP session begins: libxl's lock, the socket, the greeting. */
 #include <errno.h>
+#include <event2/buffer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ const struct qmp_settings qmp_of_libxl = {
     .socket_folder = "/var/run/xen",
     .socket_name = "qmp-libxl-",
     .lock_folder = "/var/lib/xen",
+    .lock_name = "qmp-socket-lock",
 };
 
 static bool socket_address(const struct qmp_settings *settings, uint32_t domid,
@@ -116,6 +118,7 @@ static void begin_greeting(struct qmp *qmp, int fd)
     bufferevent_enable(qmp->stream, EV_READ | EV_WRITE);
     qmp->state = STATE_GREETING;
     qmp_arm_timer(qmp);
+    qmp_begin_talk(qmp);
 }
 
 void qmp_connect(struct qmp *qmp)
@@ -154,7 +157,6 @@ void qmp_take_greeting(struct qmp *qmp, const struct qmp_message *message)
         return;
     if (!qmp->greeted && message->kind == QMP_MESSAGE_GREETING) {
         qmp->greeted = true;
-        qmp_send(qmp, "qmp_capabilities", NULL, qmp->next_id++);
     } else if (qmp->greeted && message->kind == QMP_MESSAGE_RETURN) {
         qmp->state = STATE_READY;
         qmp_arm_timer(qmp);
@@ -193,13 +195,15 @@ struct qmp *qmp_open(struct event_base *base,
     qmp->on_open = on_open;
     qmp->open_arg = arg;
     qmp->parser = qmp_parser_new();
+    qmp->early = evbuffer_new();
     qmp->timer = evtimer_new(base, qmp_on_timer, qmp);
     qmp->deferred = event_new(base, -1, 0, qmp_on_deferred, qmp);
-    if (!qmp->timer || !qmp->deferred)
+    if (!qmp->timer || !qmp->deferred || !qmp->early)
         abort();
-    path = xasprintf("%s/userdata-l.%u.%s.qmp-socket-lock",
-                     settings->lock_folder, domid, uuid);
-    qmp->lock = qmp_lock_new(base, path, settings->lock_ms, on_lock, qmp);
+    path = xasprintf("%s/userdata-l.%u.%s.%s", settings->lock_folder, domid,
+                     uuid, settings->lock_name);
+    qmp->lock = libxl_lock_take(base, LIBXL_LOCK_QMP, path, settings->lock_ms,
+                                on_lock, qmp);
     free(path);
     return qmp;
 }

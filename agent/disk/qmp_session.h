@@ -4,9 +4,9 @@
  * qmp_open.c (its beginning) share.
  *
  * State       lock     fd, stream  commands   timer
- * LOCKING     waiting  -           none       off
- * CONNECTING  held     -           none       next attempt
- * GREETING    held     open        none       the greeting's limit
+ * LOCKING     waiting  -           early      off
+ * CONNECTING  held     -           early      next attempt
+ * GREETING    held     open        sent       the greeting's limit
  * READY       held     open        any        the nearest command's limit
  * BROKEN      any      -           any, owed  off
  */
@@ -15,8 +15,8 @@
 
 #include <event2/bufferevent.h>
 
+#include "agent/base/libxl_lock.h"
 #include "agent/disk/qmp.h"
-#include "agent/disk/qmp_lock.h"
 #include "agent/disk/qmp_message.h"
 
 /* The session was closed: the reply will not come. */
@@ -49,7 +49,7 @@ struct qmp {
     enum qmp_state state;
     struct error why_broken;
 
-    struct qmp_lock *lock;
+    struct libxl_lock *lock;
     int fd; /* -1 while not connected */
     struct bufferevent *stream;
     struct qmp_parser *parser;
@@ -63,6 +63,8 @@ struct qmp {
     struct command *first; /* waiting for their replies, in order */
     struct command **last;
     int64_t next_id;
+    char *prepared; /* the name of the command that QEMU lacks the end of */
+    struct evbuffer *early; /* commands that wait for the connection */
 
     qmp_on_open *on_open; /* NULL once it has been called */
     void *open_arg;
@@ -82,6 +84,9 @@ void qmp_refuse(struct qmp *qmp, const char *what);
 void qmp_report_open(struct qmp *qmp, const struct error *err);
 void qmp_send(struct qmp *qmp, const char *command,
               struct json_object *arguments, int64_t id);
+/* What goes out at once when it is connected: qmp_capabilities, then whatever
+ * has been asked for by then. */
+void qmp_begin_talk(struct qmp *qmp);
 void qmp_arm_for(struct qmp *qmp, uint64_t deadline_ms);
 void qmp_arm_timer(struct qmp *qmp);
 

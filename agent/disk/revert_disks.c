@@ -13,12 +13,17 @@
 
 #include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
-#include "agent/base/child.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/file_user.h"
 #include "agent/disk/image_lock.h"
 #include "agent/disk/image_snapshots.h"
+#include "agent/disk/offline_work.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
+
+/* For how long the domain's QEMU may take to end. */
+#define CLOSE_POLL_MS  100u
+#define CLOSE_PATIENCE 100u
 
 static char *configured_path(const struct snapshot *snapshot, const char *vdev)
 {
@@ -58,6 +63,22 @@ static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
     }
 }
 
+/* Before the domain ends.  Of one that does not run the QEMU may be ending: see
+ * wait_for_end_of_use(). */
+static bool check_users(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk, struct error *err)
+{
+    struct file_user user;
+    struct file_id id;
+
+    return !snapshot->running || !file_id_of(disk->path, &id) ||
+           !file_user_find(&id, true, snapshot_qemu(snapshot), &user) ||
+           error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: the internal snapshot would be applied to %s, "
+                     "which %s (process %d) has open",
+                     disk->vdev, disk->path, user.program, (int)user.pid);
+}
+
 /* An image that others lie over must not change under them. */
 static bool check_internal(const struct snapshot *snapshot,
                            const struct snapshot_disk *disk, struct error *err)
@@ -82,13 +103,26 @@ static bool check_internal(const struct snapshot *snapshot,
                          "destroy that",
                          disk->vdev, disk->path, state);
     }
-    if (snapshot->request.keep_current) {
+    if (snapshot->request.keep_current && disk->abandoned != NULL &&
+        file_is_same(disk->abandoned, disk->path)) {
         return error_set(err, ERR_INVALID_REQUEST,
                          "keep-current: disk %s has an internal snapshot, "
                          "which is applied to the very image that is left",
                          disk->vdev);
     }
     return image_holds_snapshot(disk->path, disk->internal_name, err);
+}
+
+/* It ends with the domain, and may hold the locks of a backing file still,
+ * though a merge has made that the image which it opens without any. */
+static bool is_our_qemus(const struct snapshot *snapshot, const char *path)
+{
+    pid_t qemu = snapshot->running ? snapshot_qemu(snapshot) : 0;
+    struct file_user other;
+    struct file_id id;
+
+    return qemu > 0 && file_id_of(path, &id) && process_has_open(qemu, &id) &&
+           !file_user_find(&id, true, qemu, &other);
 }
 
 static bool check_disk(const struct snapshot *snapshot,
@@ -102,10 +136,13 @@ static bool check_disk(const struct snapshot *snapshot,
     }
     disk->depth = chain.depth;
     image_chain_dispose(&chain);
-    if (!image_is_quiet(disk->path, err)) {
+    if (!image_is_quiet(disk->path, err) &&
+        !is_our_qemus(snapshot, disk->path)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
-    return disk->external || check_internal(snapshot, disk, err);
+    err->code = ERR_NONE;
+    return disk->external || (check_users(snapshot, disk, err) &&
+                              check_internal(snapshot, disk, err));
 }
 
 /* Images in a driver domain are looked at there, before it says that it is
@@ -174,6 +211,51 @@ static void on_applied(const struct error *err, void *arg)
     apply_next(snapshot);
 }
 
+static void wait_over(struct snapshot *snapshot)
+{
+    struct error err = snapshot->called_off;
+
+    if (err.code != ERR_NONE) {
+        snapshot->then(snapshot, &err);
+    } else {
+        apply_next(snapshot);
+    }
+}
+
+/* Two writers tear an image apart, and a domain's QEMU takes no locks. */
+static void stay_out(struct snapshot *snapshot,
+                     const struct snapshot_disk *disk,
+                     const struct file_user *user)
+{
+    struct error err;
+
+    error_set(&err, ERR_BUSY,
+              "disk %s: %s (process %d) still has %s open, to which the "
+              "internal snapshot would be applied",
+              disk->vdev, user->program, (int)user->pid, disk->path);
+    snapshot->then(snapshot, &err);
+}
+
+/* libxl does not wait for the end of the QEMU that it has told to end.  False
+ * where nobody uses the image. */
+static bool wait_for_end_of_use(struct snapshot *snapshot,
+                                const struct snapshot_disk *disk)
+{
+    struct file_user user;
+    struct file_id id;
+
+    if (!file_id_of(disk->path, &id) || !file_user_find(&id, true, 0, &user)) {
+        return false;
+    }
+    if (snapshot->patience == 0) {
+        stay_out(snapshot, disk, &user);
+    } else {
+        snapshot->patience--;
+        snapshot_later(snapshot, CLOSE_POLL_MS, wait_over);
+    }
+    return true;
+}
+
 static void apply_next(struct snapshot *snapshot)
 {
     static const struct error none;
@@ -185,9 +267,12 @@ static void apply_next(struct snapshot *snapshot)
         const char *argv[] = {"qemu-img",          "snapshot", "-q", "-a",
                               disk->internal_name, disk->path, NULL};
 
+        if (!disk->external && wait_for_end_of_use(snapshot, disk)) {
+            return;
+        }
         if (!disk->external) {
             snapshot->internal_applied = true;
-            child_start(snapshot->agent->loop, argv, on_applied, snapshot);
+            offline_run(snapshot, 0, argv, on_applied);
             return;
         }
     }
@@ -198,5 +283,6 @@ void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then)
 {
     snapshot->then = then;
     snapshot->disk_index = 0;
+    snapshot->patience = CLOSE_PATIENCE;
     apply_next(snapshot);
 }

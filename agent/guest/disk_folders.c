@@ -21,8 +21,11 @@ void disk_folders_list(struct lookahead *ahead, uint32_t domid,
 {
     char *root = xasprintf("/libxl/%" PRIu32 "/device/vbd", domid);
     unsigned int count;
-    char **devids = lookahead_names(ahead, root, "", &count);
+    char **devids;
 
+    lookahead_want_names(ahead, root, "");
+    lookahead_fetch(ahead);
+    devids = lookahead_names(ahead, root, "", &count);
     ret_folders->paths = xcalloc(count, sizeof(*ret_folders->paths));
     ret_folders->count = count;
     for (unsigned int i = 0; i < count; i++) {

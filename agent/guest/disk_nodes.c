@@ -105,9 +105,13 @@ static bool check_backend(struct lookahead *ahead, const char *folder,
 static bool is_forgotten(struct lookahead *ahead, uint32_t domid)
 {
     char *folder = xasprintf("/libxl/%" PRIu32, domid);
-    char *type = lookahead_value(ahead, folder, "type");
-    bool forgotten = !type && errno == ENOENT;
+    char *type;
+    bool forgotten;
 
+    lookahead_want_value(ahead, folder, "type");
+    lookahead_fetch(ahead);
+    type = lookahead_value(ahead, folder, "type");
+    forgotten = !type && errno == ENOENT;
     free(type);
     free(folder);
     return forgotten;

@@ -33,17 +33,16 @@ struct disk_rings {
 
 /* The frontend's folder, the caller's to free(); NULL if there is no such
  * disk. */
-static char *find_frontend(struct xs_handle *xs, uint32_t domid,
+static char *find_frontend(struct xs_handle *xs, const char *devices,
                            const char *vdev)
 {
-    char *root = xasprintf("/libxl/%" PRIu32 "/device/vbd", domid);
     unsigned int count = 0;
-    char **devids = xs_directory(xs, XBT_NULL, root, &count);
+    char **devids = xs_directory(xs, XBT_NULL, devices, &count);
     char *found = NULL;
 
     for (unsigned int i = 0; devids != NULL && i < count && found == NULL;
          i++) {
-        char *folder = xasprintf("%s/%s", root, devids[i]);
+        char *folder = xasprintf("%s/%s", devices, devids[i]);
 
         if (store_read_is(xs, folder, "dev", vdev)) {
             found = store_read(xs, folder, "frontend");
@@ -51,7 +50,6 @@ static char *find_frontend(struct xs_handle *xs, uint32_t domid,
         free(folder);
     }
     free(devids);
-    free(root);
     return found;
 }
 
@@ -97,9 +95,10 @@ static bool map_reference(struct disk_rings *rings, struct xs_handle *xs,
 }
 
 static bool map_ring(struct disk_rings *rings, struct xs_handle *xs,
-                     uint32_t domid, const char *vdev, struct error *err)
+                     const char *devices, uint32_t domid, const char *vdev,
+                     struct error *err)
 {
-    char *frontend = find_frontend(xs, domid, vdev);
+    char *frontend = find_frontend(xs, devices, vdev);
     bool connected = false;
     bool ok = frontend != NULL && read_connected(xs, frontend, &connected) &&
               (!connected || map_reference(rings, xs, domid, frontend));
@@ -119,12 +118,17 @@ static bool map_ring(struct disk_rings *rings, struct xs_handle *xs,
     return true;
 }
 
-struct disk_rings *disk_rings_map(struct xs_handle *xs, uint32_t domid,
-                                  const char *const *vdevs, size_t count,
-                                  struct error *err)
+struct disk_rings *disk_rings_map(struct xs_handle *xs, const char *devices,
+                                  uint32_t domid, const char *const *vdevs,
+                                  size_t count, struct error *err)
 {
-    struct disk_rings *rings = xcalloc(1, sizeof(*rings));
+    struct disk_rings *rings;
 
+    if (xs == NULL) {
+        error_set(err, ERR_STORE, "cannot connect to xenstored");
+        return NULL;
+    }
+    rings = xcalloc(1, sizeof(*rings));
     rings->rings = xcalloc(count + 1, sizeof(*rings->rings));
     rings->grants = xengnttab_open(NULL, 0);
     if (rings->grants == NULL) {
@@ -134,7 +138,7 @@ struct disk_rings *disk_rings_map(struct xs_handle *xs, uint32_t domid,
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        if (!map_ring(rings, xs, domid, vdevs[i], err)) {
+        if (!map_ring(rings, xs, devices, domid, vdevs[i], err)) {
             disk_rings_unmap(rings);
             return NULL;
         }

@@ -19,10 +19,13 @@
 struct disk_rings;
 
 /* Looks up and maps the rings of the given disks.  A disk whose driver is not
- * connected has none and is always idle. */
-struct disk_rings *disk_rings_map(struct xs_handle *xs, uint32_t domid,
-                                  const char *const *vdevs, size_t count,
-                                  struct error *err);
+ * connected has none and is always idle; without a connection to xenstored
+ * (`xs` NULL) it fails.  Below `devices` xenstore tells of the domain's disks:
+ * libxl's folder, or in a driver domain that of its backends. Only the domain
+ * that serves a disk can map its ring. */
+struct disk_rings *disk_rings_map(struct xs_handle *xs, const char *devices,
+                                  uint32_t domid, const char *const *vdevs,
+                                  size_t count, struct error *err);
 
 /* NULL if all are, else the vdev of one that is not. */
 const char *disk_rings_busy(const struct disk_rings *rings);

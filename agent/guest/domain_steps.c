@@ -6,6 +6,7 @@
 
 #include "agent/backends_steps.h"
 #include "agent/base/alloc.h"
+#include "agent/base/process_age.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/disk_backends.h"
@@ -39,39 +40,73 @@ bool guest_is_active(const struct guest *guest, struct error *err)
     return true;
 }
 
-static bool choose_name(struct snapshot *snapshot, struct error *err)
+/* Of a record that cannot be read no more is known than its name. */
+static bool is_taken(const struct snapshot *snapshot, const char *name)
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
+    const char *unreadable = records_unreadable(records, uuid, name);
+
+    return records_find(records, uuid, name) != NULL ||
+           (unreadable != NULL && strcmp(unreadable, name) == 0);
+}
+
+static bool refuse_name(const struct snapshot *snapshot, struct error *err)
+{
+    const char *name = snapshot->name;
+
+    if (records_find(snapshot->agent->records, snapshot->guest.uuid, name) !=
+        NULL) {
+        return error_set(err, ERR_SNAPSHOT_EXISTS,
+                         "domain \"%s\" has a snapshot named \"%s\" "
+                         "already; choose another name or delete it",
+                         snapshot->guest.name, name);
+    }
+    return error_set(err, ERR_SNAPSHOT_EXISTS,
+                     "domain \"%s\" has a snapshot named \"%s\", whose record "
+                     "is damaged; choose another name, or do what the log of "
+                     "xensnapd's start tells",
+                     snapshot->guest.name, name);
+}
+
+static bool choose_name(struct snapshot *snapshot, struct error *err)
+{
     char made[CLOCK_NAME_LENGTH + 1];
 
     clock_utc(snapshot->created_at);
     if (snapshot->request.name[0] != '\0') {
         snprintf(snapshot->name, sizeof(snapshot->name), "%s",
                  snapshot->request.name);
-        if (records_find(records, uuid, snapshot->name) != NULL) {
-            return error_set(err, ERR_SNAPSHOT_EXISTS,
-                             "domain \"%s\" has a snapshot named \"%s\" "
-                             "already; choose another name or delete it",
-                             snapshot->guest.name, snapshot->name);
-        }
-        return true;
+        return !is_taken(snapshot, snapshot->name) ||
+               refuse_name(snapshot, err);
     }
     clock_utc_name(made);
     snprintf(snapshot->name, sizeof(snapshot->name), "%s", made);
-    for (unsigned int n = 2;
-         records_find(records, uuid, snapshot->name) != NULL; n++) {
+    for (unsigned int n = 2; is_taken(snapshot, snapshot->name); n++) {
         snprintf(snapshot->name, sizeof(snapshot->name), "%s-%u", made, n);
     }
     return true;
 }
 
+/* Where the folder could not be read, no record gets into it either. */
+static bool check_records(const struct snapshot *snapshot, struct error *err)
+{
+    return snapshot->request.operation != REQUEST_CREATE ||
+           records_unreadable(snapshot->agent->records, snapshot->guest.uuid,
+                              snapshot->name) == NULL ||
+           error_set(err, ERR_STORE,
+                     "the records of domain \"%s\" could not be read when "
+                     "xensnapd started, whose log tells why",
+                     snapshot->guest.name);
+}
+
 /* Time may have passed in the queue: the domain is looked up by its uuid. */
 static bool find_again(struct snapshot *snapshot, struct error *err)
 {
-    struct guest guest;
+    struct guest guest = snapshot->guest;
 
-    if (!guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
+    if (!snapshot->just_seen &&
+        !guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
                            err)) {
         return err->code != ERR_NO_SUCH_DOMAIN
                    ? false
@@ -90,8 +125,8 @@ void domain_find(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (find_again(snapshot, &err)) {
-        choose_name(snapshot, &err);
+    if (find_again(snapshot, &err) && choose_name(snapshot, &err)) {
+        check_records(snapshot, &err);
     }
     operation_step_done(operation, &err);
 }
@@ -140,30 +175,56 @@ static bool names_image(const struct snapshot_disk *disk, bool forward)
             !(disk->names_stay || (disk->merged && !disk->overlay_stays)));
 }
 
-/* The configuration may still name the overlays, and cannot be mended now. They
- * stay then, empty. */
-static void keep_empty_overlays(struct snapshot *snapshot)
+static void tell_kept(const struct snapshot *snapshot, const char *path,
+                      bool first, struct error *err)
 {
+    size_t length = strlen(err->message);
+
+    LOG_WARN("%s %s stays%s: a configuration may name it; remove it when none "
+             "does",
+             snapshot->label, path,
+             image_overlay_is_empty(path) ? ", empty" : "");
+    snprintf(err->message + length, sizeof(err->message) - length, "%s%s",
+             first ? "; these stay, for a configuration may name them: " : ", ",
+             path);
+}
+
+/* The configuration may still name the overlays, and cannot be mended now,
+ * which `err` tells.  They stay then, empty. */
+static void keep_empty_overlays(struct snapshot *snapshot, struct error *err)
+{
+    bool first = true;
+
     overlays_empty(snapshot);
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made && !disk->overlay_stays && !disk->merged) {
+            tell_kept(snapshot, disk->overlay, first, err);
+            first = false;
+        }
+    }
     overlays_stay(snapshot);
     backends_let_stay(snapshot);
 }
 
 static void wait_for_domain(struct snapshot *snapshot);
 
-/* libvirt ends a domain whose guest reboots at once, and libxl takes its
- * devices away before the domain itself. */
+/* libvirt ends a domain whose guest reboots at once.  libxl pauses a domain,
+ * and takes QEMU and the devices away before the domain itself. */
 static bool may_be_ending(const struct snapshot *snapshot,
                           const struct error *err)
 {
-    return snapshot->of_libvirt && snapshot->patience > 0 &&
-           err->code != ERR_BUSY;
+    return (snapshot->of_libvirt || snapshot->guest.paused ||
+            snapshot->guest.dying) &&
+           snapshot->patience > 0 && err->code != ERR_BUSY;
 }
 
 static void on_adjusted(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
     bool undoing = snapshot->operation.state == OPERATION_UNDOING;
+    struct error own;
 
     free(snapshot->locations);
     snapshot->locations = NULL;
@@ -173,9 +234,13 @@ static void on_adjusted(const struct error *err, void *arg)
         return;
     }
     if (err != NULL && undoing) {
-        keep_empty_overlays(snapshot);
+        own = *err;
+        keep_empty_overlays(snapshot, &own);
+        err = &own;
     } else if (err != NULL) {
         snapshot->adjust_failed = true;
+    } else if (undoing) {
+        err = &snapshot->undo_error; /* of put_back(), or none */
     }
     operation_step_done(&snapshot->operation, err);
 }
@@ -277,6 +342,14 @@ static bool is_waited_for(const struct snapshot *snapshot,
             may_come_back(snapshot, guest));
 }
 
+/* A soft reset keeps the domain's number. */
+static bool has_another_qemu(const struct snapshot *snapshot)
+{
+    return process_began_since(snapshot_qemu(snapshot),
+                               snapshot->looked_ms != 0 ? snapshot->looked_ms
+                                                        : snapshot->started_ms);
+}
+
 static void look_and_put_back(struct snapshot *snapshot)
 {
     uint32_t domid_before = snapshot->guest.domid;
@@ -297,7 +370,7 @@ static void look_and_put_back(struct snapshot *snapshot)
         operation_step_done(&snapshot->operation, NULL);
     } else {
         snapshot->guest = guest;
-        if (guest.domid != domid_before) {
+        if (guest.domid != domid_before || has_another_qemu(snapshot)) {
             merge_forget_domain(snapshot);
             backends_let_stay(snapshot);
             disks_bring_back(snapshot, put_back);
@@ -308,7 +381,8 @@ static void look_and_put_back(struct snapshot *snapshot)
 }
 
 /* A domain that is gone has no stored configuration to mend.  One that has
- * rebooted since the configuration named the overlays has opened them. */
+ * rebooted since the configuration named the overlays has opened them; so has
+ * one that was reset. */
 void config_put_back(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -318,5 +392,6 @@ void config_put_back(struct operation *operation)
         return;
     }
     snapshot->patience = snapshot->gone ? 0 : AWAY_PATIENCE;
+    snapshot->undo_error = (struct error){0};
     look_and_put_back(snapshot);
 }

@@ -26,6 +26,7 @@ struct guard_program {
     char uuid[GUEST_UUID_LENGTH + 1];
     struct guests *guests;
     struct event *look;
+    bool killed; /* the agent, by this guardian */
 };
 
 static void look_after(struct guard_program *guard, uint32_t ms)
@@ -61,13 +62,21 @@ static void on_left(void *state)
     look_after(guard, 0);
 }
 
+/* Told once the guest goes on: whatever a log may wait for, it is not to wait
+ * for that. */
 static void kill_agent(struct guard_program *guard)
 {
-    LOG_ERROR("domain %" PRIu32 " is suspended for longer than "
-              "timeouts.max-pause (%g s) and the agent does not resume it: "
-              "killing the agent",
-              guard->domid, (double)guard->state.bound_ms / 1000.0);
+    guard->killed = true;
     guardian_kill_agent(guard->self);
+}
+
+static void tell_killed(const struct guard_program *guard)
+{
+    if (guard->killed)
+        LOG_ERROR("domain %" PRIu32 " was suspended for longer than "
+                  "timeouts.max-pause (%g s) and the agent did not resume it: "
+                  "the agent was killed",
+                  guard->domid, (double)guard->state.bound_ms / 1000.0);
 }
 
 static void on_word(char word, void *state)
@@ -89,6 +98,7 @@ static void on_resumed(const struct error *err, void *arg)
     struct error ignored;
 
     if (!err) {
+        tell_killed(guard);
         LOG_NOTICE("domain %" PRIu32 " was left suspended; it goes on after "
                    "%" PRIu64 " ms",
                    guard->domid,
@@ -198,6 +208,7 @@ static void *begin(struct guardian_self *self, char *const arguments[],
     guard->state.bound_ms = bound_ms;
     guard->guests = guests;
     guard->look = evtimer_new(guardian_loop(self), on_look, guard);
+    guardian_succeed(self, guard->uuid);
     guardian_tell_agent(self, GUARDIAN_SAYS_READY);
     look_after(guard, 0);
     return guard;

@@ -17,6 +17,10 @@
  * one which was only stopped cannot go on afterwards with what was given up.
  * Then the next agent undoes the operation by its note.
  *
+ * One that an earlier agent has left lingers for a guest that may still follow
+ * the request to suspend; it ends at the next suspend, which it would take for
+ * that.
+ *
  * It looks at the domain, with a hypercall, every tenth of a second, and leaves
  * it alone while another toolstack saves it.
  */

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <libxl_utils.h>
+#include <libxl_uuid.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,23 +13,36 @@
 #include "agent/base/container_of.h"
 #include "agent/guest/guests_private.h"
 
-size_t guests_of_uuid(struct guests *guests, const char *uuid,
-                      struct guest *ret_found, size_t room)
+/* One that went in between counts as gone; false: nobody can tell. */
+static bool look_at(struct guests *guests, uint32_t domid, struct guest *ret_at,
+                    bool *ret_there)
+{
+    struct error err;
+
+    *ret_there = guests_find_domid(guests, domid, ret_at, &err);
+    return *ret_there || err.code == ERR_NO_SUCH_DOMAIN;
+}
+
+bool guests_of_uuid(struct guests *guests, const char *uuid,
+                    struct guest *ret_found, size_t room, size_t *ret_count)
 {
     int count = 0;
     libxl_dominfo *all = libxl_list_domain(guests_libxl(guests), &count);
     size_t found = 0;
+    libxl_uuid wanted;
+    bool known = all && libxl_uuid_from_string(&wanted, uuid) == 0;
 
-    for (int i = 0; all && i < count && found < room; i++) {
-        struct error ignored;
+    for (int i = 0; known && i < count && found < room; i++) {
+        bool there = false;
 
-        if (guests_find_domid(guests, all[i].domid, &ret_found[found],
-                              &ignored) &&
-            !strcmp(ret_found[found].uuid, uuid))
-            found++;
+        if (libxl_uuid_compare(&all[i].uuid, &wanted) == 0)
+            known = look_at(guests, all[i].domid, &ret_found[found], &there);
+        found += there;
     }
-    libxl_dominfo_list_free(all, count);
-    return found;
+    if (all)
+        libxl_dominfo_list_free(all, count);
+    *ret_count = known ? found : 0;
+    return known;
 }
 
 bool guest_keep_aside(struct guests *guests, const struct guest *guest,

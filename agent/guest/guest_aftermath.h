@@ -14,9 +14,10 @@
  * The domains with that uuid, at most `room` of them.  More than one is
  * possible: one that was kept aside and the one made in its place (libxl does
  * not change the uuid that the hypervisor knows, libxl_domain_preserve()).
+ * False, and none, if libxl cannot list them.
  */
-size_t guests_of_uuid(struct guests *guests, const char *uuid,
-                      struct guest *ret_found, size_t room);
+bool guests_of_uuid(struct guests *guests, const char *uuid,
+                    struct guest *ret_found, size_t room, size_t *ret_count);
 
 /*
  * Gives the domain another name, "<name>-<UTC time>" as xl does, so that its

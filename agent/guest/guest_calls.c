@@ -7,12 +7,12 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/base/container_of.h"
+#include "agent/base/libxl_lock.h"
 #include "agent/base/log.h"
 #include "agent/guest/bare_resume.h"
 #include "agent/guest/guests.h"
 #include "agent/guest/guests_private.h"
 #include "agent/guest/savefile.h"
-#include "agent/guest/userdata_lock.h"
 #include "agent/guest/xen_paths.h"
 
 #define ABORT_POLL_MS 10
@@ -218,7 +218,7 @@ static bool is_suspended(const libxl_dominfo *info)
 
 struct resume_call {
     struct plain_call plain; /* first: on_plain_ended() frees it */
-    struct userdata_lock *lock;
+    struct libxl_lock *lock;
 };
 
 /* Without it libxl cannot tell PVH from HVM. */
@@ -253,7 +253,7 @@ static void on_resume_ended(struct guest_call *call)
 
     if (call->rc && is_resumed(call))
         call->rc = 0;
-    userdata_lock_release(resume->lock);
+    libxl_lock_release(resume->lock);
     on_plain_ended(call);
 }
 
@@ -311,8 +311,9 @@ struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
         snprintf(uuid, sizeof(uuid), LIBXL_UUID_FMT,
                  LIBXL_UUID_BYTES(info.uuid));
         path = xen_userdata_path(XEN_USERDATA_LOCK, domid, uuid, RESUME_LOCK);
-        resume->lock = userdata_lock_take(guests->base, path, RESUME_LOCK_MS,
-                                          on_resume_locked, resume);
+        resume->lock =
+            libxl_lock_take(guests->base, LIBXL_LOCK_DATA, path, RESUME_LOCK_MS,
+                            on_resume_locked, resume);
         free(path);
     }
     libxl_dominfo_dispose(&info);
@@ -332,12 +333,28 @@ struct guest_call *guest_destroy(struct guests *guests, uint32_t domid,
     return call;
 }
 
+/* Xen refuses it for one that is not paused: somebody was quicker, such as an
+ * agent that died just then. */
+static void on_unpause_ended(struct guest_call *call)
+{
+    libxl_dominfo info;
+
+    if (call->rc) {
+        if (!guest_look(call->guests, call->domid, &info) && !info.paused &&
+            !info.dying)
+            call->rc = 0;
+        libxl_dominfo_dispose(&info);
+    }
+    on_plain_ended(call);
+}
+
 struct guest_call *guest_unpause(struct guests *guests, uint32_t domid,
                                  guest_on_done *on_done, void *arg)
 {
     struct guest_call *call =
         plain_call_new(guests, domid, "unpausing", on_done, arg);
 
+    call->on_ended = on_unpause_ended;
     guest_call_begun(
         call, libxl_domain_unpause(guests->context.libxl, domid, &call->how));
     return call;

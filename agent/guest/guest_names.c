@@ -110,17 +110,18 @@ static void add_all(struct guest_names *names, struct xs_handle *xs,
     free(requests);
 }
 
-static void read_all(struct guest_names *names, libxl_ctx *ctx,
+static bool read_all(struct guest_names *names, libxl_ctx *ctx,
                      struct xs_handle *xs)
 {
     int count = 0;
     libxl_dominfo *list = libxl_list_domain(ctx, &count);
 
-    guest_names_dispose(names);
     if (!list)
-        return;
+        return false;
+    guest_names_dispose(names);
     add_all(names, xs, list, (size_t)count);
     libxl_dominfo_list_free(list, count);
+    return true;
 }
 
 bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
@@ -130,11 +131,10 @@ bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
     const struct named *known = find(names, name);
 
     if (!known || !has_name(ctx, known->domid, name)) {
-        read_all(names, ctx, xs);
+        if (!read_all(names, ctx, xs))
+            return false;
         known = find(names, name);
     }
-    if (!known)
-        return false;
-    *ret_domid = known->domid;
+    *ret_domid = known ? known->domid : 0;
     return true;
 }

@@ -19,7 +19,8 @@ struct guest_names {
     void *by_name; /* tsearch(3) tree */
 };
 
-/* Of several with the name the first, as for libxl. */
+/* Of several with the name the first, as for libxl; 0, which is no guest, if
+ * there is none.  False if libxl cannot list the domains. */
 bool guest_names_find(struct guest_names *names, libxl_ctx *ctx,
                       struct xs_handle *xs, const char *name,
                       uint32_t *ret_domid);

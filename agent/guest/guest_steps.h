@@ -51,6 +51,7 @@ operation_act guest_then_switch_back;
 
 /* Makes the file durable under its final name, and removes that again. */
 operation_act memory_keep;
+operation_act memory_keep_abort;
 operation_act memory_drop;
 
 /* ---- revert ---- */
@@ -72,9 +73,17 @@ bool rescue_give_up(struct snapshot *snapshot, const char *why);
 /* Ends the running domain: from here there is only forward. */
 operation_act domain_destroy;
 
-/* Makes the domain from the snapshot, or brings it back some other way; fails
- * only when nothing could be made. */
+/*
+ * Makes the domain from the snapshot, or brings it back some other way; fails
+ * only when nothing could be made.  An attempt that gets on no more for
+ * timeouts.restore is given up.  So is the first, of the snapshot, by abort(),
+ * where that leaves a way back: the domain did not run, or its running state is
+ * kept.
+ */
 operation_act domain_restore;
+operation_act domain_restore_abort;
+
+/* Given up after timeouts.restore as well: the domain stays paused then. */
 operation_act domain_start;
 
 /* After a recovery: what the domain was made from stands in the note. */

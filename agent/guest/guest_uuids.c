@@ -43,17 +43,18 @@ static void add(struct guest_uuids *uuids, const libxl_dominfo *info)
     free(known);
 }
 
-void guest_uuids_read(struct guest_uuids *uuids, libxl_ctx *ctx)
+bool guest_uuids_read(struct guest_uuids *uuids, libxl_ctx *ctx)
 {
     int count = 0;
     libxl_dominfo *list = libxl_list_domain(ctx, &count);
 
-    guest_uuids_dispose(uuids);
     if (!list)
-        return;
+        return false;
+    guest_uuids_dispose(uuids);
     for (int i = 0; i < count; i++)
         add(uuids, &list[i]);
     libxl_dominfo_list_free(list, count);
+    return true;
 }
 
 uint32_t guest_uuids_find(const struct guest_uuids *uuids, const char *uuid)

@@ -10,6 +10,7 @@
 #define XENSNAPD_GUEST_GUEST_UUIDS_H
 
 #include <libxl.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct guest_uuids {
@@ -17,8 +18,9 @@ struct guest_uuids {
 };
 
 /* Lists all domains anew.  One that is being destroyed may share its uuid with
- * the one that takes its place: then it is the latter. */
-void guest_uuids_read(struct guest_uuids *uuids, libxl_ctx *ctx);
+ * the one that takes its place: then it is the latter.  False if libxl cannot:
+ * then it is known as before. */
+bool guest_uuids_read(struct guest_uuids *uuids, libxl_ctx *ctx);
 
 /* Where it was when they were listed, 0 if there was none.  `uuid` is text. */
 uint32_t guest_uuids_find(const struct guest_uuids *uuids, const char *uuid);

@@ -247,10 +247,13 @@ static enum guest_type find_type(struct guests *guests,
     return type;
 }
 
+/* `known_name`: which it has just been seen to have; NULL: it is looked up. */
 static void fill_guest(struct guests *guests, const libxl_dominfo *info,
-                       struct guest *guest)
+                       const char *known_name, struct guest *guest)
 {
-    char *name = libxl_domid_to_name(guests->context.libxl, info->domid);
+    char *name = known_name
+                     ? xstrdup(known_name)
+                     : libxl_domid_to_name(guests->context.libxl, info->domid);
 
     memset(guest, 0, sizeof(*guest));
     guest->domid = info->domid;
@@ -274,8 +277,9 @@ static bool no_such_domain(const char *spec, struct error *err)
                      error_sanitise(clean, sizeof(clean), spec));
 }
 
-bool guests_find_domid(struct guests *guests, uint32_t domid,
-                       struct guest *ret_guest, struct error *err)
+static bool find_domid(struct guests *guests, uint32_t domid,
+                       const char *known_name, struct guest *ret_guest,
+                       struct error *err)
 {
     libxl_dominfo info;
     char spec[16];
@@ -287,21 +291,29 @@ bool guests_find_domid(struct guests *guests, uint32_t domid,
     if (rc)
         return error_set(err, ERR_LIBXL, "libxl cannot look up domain %s (%s)",
                          spec, libxl_error_to_string(rc));
-    fill_guest(guests, &info, ret_guest);
+    fill_guest(guests, &info, known_name, ret_guest);
     libxl_dominfo_dispose(&info);
     return true;
 }
 
-/* 0, which is no guest, if there is none. */
-static uint32_t domid_of_uuid(struct guests *guests, const char *uuid)
+bool guests_find_domid(struct guests *guests, uint32_t domid,
+                       struct guest *ret_guest, struct error *err)
 {
-    uint32_t domid = guest_uuids_find(&guests->uuids, uuid);
+    return find_domid(guests, domid, NULL, ret_guest, err);
+}
 
-    if (!domid || guest_glance(guests, domid, uuid) == GUEST_IS_GONE) {
-        guest_uuids_read(&guests->uuids, guests->context.libxl);
-        domid = guest_uuids_find(&guests->uuids, uuid);
-    }
-    return domid;
+/* `*ret_domid` is 0, which is no guest, if there is none.  False if that cannot
+ * be told. */
+static bool domid_of_uuid(struct guests *guests, const char *uuid,
+                          uint32_t *ret_domid)
+{
+    *ret_domid = guest_uuids_find(&guests->uuids, uuid);
+    if (*ret_domid && guest_glance(guests, *ret_domid, uuid) != GUEST_IS_GONE)
+        return true;
+    if (!guest_uuids_read(&guests->uuids, guests->context.libxl))
+        return false;
+    *ret_domid = guest_uuids_find(&guests->uuids, uuid);
+    return true;
 }
 
 /* True if `spec` is digits; `*ret_domid` is 0 where no domid is so large. */
@@ -334,20 +346,24 @@ static bool store_is_lost(struct guests *guests)
 bool guests_find(struct guests *guests, const char *spec,
                  struct guest *ret_guest, struct error *err)
 {
+    bool known = true, by_name = false;
     uint32_t domid = 0;
     libxl_uuid uuid;
 
     if (libxl_uuid_from_string(&uuid, spec) == 0)
-        domid = domid_of_uuid(guests, spec);
-    if (!domid && !parse_domid(spec, &domid) &&
-        !guest_names_find(&guests->names, guests->context.libxl,
-                          guests->context.xs, spec, &domid))
-        domid = 0;
+        known = domid_of_uuid(guests, spec, &domid);
+    if (known && !domid && !parse_domid(spec, &domid)) {
+        by_name = true;
+        known = guest_names_find(&guests->names, guests->context.libxl,
+                                 guests->context.xs, spec, &domid);
+    }
+    if (!known)
+        return error_set(err, ERR_LIBXL, "libxl cannot list the domains");
     if (!domid && store_is_lost(guests))
         return error_set(err, ERR_STORE, "xenstored cannot be reached");
     if (!domid)
         return no_such_domain(spec, err);
-    return guests_find_domid(guests, domid, ret_guest, err);
+    return find_domid(guests, domid, by_name ? spec : NULL, ret_guest, err);
 }
 
 bool guests_find_again(struct guests *guests, const struct guest *known,

@@ -140,6 +140,7 @@ struct guest_call *guest_resume(struct guests *guests, uint32_t domid,
 
 struct guest_call *guest_destroy(struct guests *guests, uint32_t domid,
                                  guest_on_done *on_done, void *arg);
+/* One that is not paused is left alone, and that is success. */
 struct guest_call *guest_unpause(struct guests *guests, uint32_t domid,
                                  guest_on_done *on_done, void *arg);
 struct guest_call *guest_pause(struct guests *guests, uint32_t domid,

@@ -323,6 +323,9 @@ struct libxl_loop *libxl_loop_new(struct event_base *base, libxl_ctx *ctx,
         libxl_loop_free(loop);
         return NULL;
     }
+    /* Of a child that ended while libxl was connected anew nobody was told: the
+     * signal's handler went with the loop before. */
+    event_active(loop->sigchld, EV_SIGNAL, 1);
     libxl_osevent_register_hooks(ctx, &hooks, loop);
     libxl_childproc_setmode(ctx, &childproc_hooks, loop);
     return loop;

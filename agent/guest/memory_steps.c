@@ -3,12 +3,12 @@
  * Saving a domain's memory, and letting the domain go on.
  *
  * The file is an xl save file: `xl restore` takes it.  It is written under a
- * temporary name and gets its own only when it is complete and flushed.
+ * temporary name and gets its own only when it is complete and flushed
+ * (memory_keep.c).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,8 +16,6 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
-#include "agent/base/child.h"
-#include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/savefile.h"
@@ -26,140 +24,10 @@
 
 #define MIB (1024u * 1024u)
 
-/* On top of the guest's pages: page headers and device state.  QEMU's own
- * state of an HVM domain, video memory included, came to less than this. */
-#define STREAM_OVERHEAD_PERCENT 2u
-#define STREAM_OVERHEAD_BYTES   (32u * MIB)
-
 #define METER_MS 250u
 
-/* ---- before: can it work? ---- */
-
-static bool check_live(struct snapshot *snapshot, struct error *err)
-{
-    bool can =
-        guests_can_save_live(snapshot->agent->guests, snapshot->guest.type);
-
-    if (snapshot->request.live == REQUEST_LIVE_YES && !can) {
-        return error_set(err, ERR_LIVE_NOT_SUPPORTED,
-                         "domain \"%s\" cannot be saved live: this hypervisor "
-                         "offers no dirty page tracking for a domain of its "
-                         "type; ask for live=auto or live=0",
-                         snapshot->guest.name);
-    }
-    snapshot->live = can && snapshot->request.live != REQUEST_LIVE_NO;
-    return true;
-}
-
-static bool choose_memory_path(struct snapshot *snapshot, struct error *err)
-{
-    const struct config *config = &snapshot->agent->config;
-    char *folder;
-    bool ok = true;
-
-    if (snapshot->request.memory_path[0] != '\0') {
-        snapshot->memory_path = xstrdup(snapshot->request.memory_path);
-    } else {
-        folder = xasprintf("%s/%s", config->store.memory_folder,
-                           snapshot->guest.uuid);
-        ok = folder_make(folder, 0700, NULL, err);
-        snapshot->memory_path = xasprintf("%s/%s.save", folder, snapshot->name);
-        free(folder);
-    }
-    snapshot->memory_temporary = xasprintf("%s.partial", snapshot->memory_path);
-    return ok;
-}
-
-/* From now on it is this folder, whatever becomes of its path. */
-static bool hold_folder(struct snapshot *snapshot, struct error *err)
-{
-    return beneath_hold(&snapshot->folders, snapshot->memory_path) == 0 ||
-           error_set_errno(err, ERR_INVALID_REQUEST, errno,
-                           "cannot use the folder of memory-path %s",
-                           snapshot->memory_path);
-}
-
-static bool check_path_is_free(const char *path, struct error *err)
-{
-    struct stat status;
-
-    if (lstat(path, &status) == 0) {
-        return error_set(err, ERR_INVALID_REQUEST,
-                         "%s exists already; choose another memory-path or "
-                         "remove it",
-                         path);
-    }
-    if (errno != ENOENT) {
-        return error_set_errno(err, ERR_INVALID_REQUEST, errno,
-                               "cannot use memory-path %s", path);
-    }
-    return true;
-}
-
-static bool check_room(struct snapshot *snapshot, struct error *err)
-{
-    uint64_t reserve = snapshot->agent->config.store.reserve_bytes;
-    uint64_t needed = snapshot->guest.memory_kb * 1024;
-    uint64_t room;
-
-    needed += needed * STREAM_OVERHEAD_PERCENT / 100 + STREAM_OVERHEAD_BYTES;
-    snapshot->memory_expected_bytes = needed;
-    if (!folder_room_of(snapshot->memory_path, &room, err)) {
-        return error_prefix(err, "memory-path: ");
-    }
-    if (room < needed + reserve) {
-        return error_set(err, ERR_NO_SPACE,
-                         "the memory file needs about %" PRIu64 " MiB, %" PRIu64
-                         " MiB are to stay free, but where "
-                         "%s would be are only %" PRIu64
-                         " MiB; make room or choose another memory-path",
-                         needed / MIB, reserve / MIB, snapshot->memory_path,
-                         room / MIB);
-    }
-    return true;
-}
-
-/* A paused guest cannot answer the request to suspend. */
-static bool check_not_paused(const struct snapshot *snapshot, struct error *err)
-{
-    if (snapshot->guest.paused) {
-        return error_set(err, ERR_GUEST_UNRESPONSIVE,
-                         "domain \"%s\" is paused and cannot answer the "
-                         "request to suspend; unpause it, or ask for memory=0",
-                         snapshot->guest.name);
-    }
-    return true;
-}
-
-void memory_check(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
-
-    if (check_not_paused(snapshot, &err) && check_live(snapshot, &err) &&
-        choose_memory_path(snapshot, &err) && hold_folder(snapshot, &err) &&
-        check_path_is_free(snapshot->memory_path, &err)) {
-        check_room(snapshot, &err);
-    }
-    operation_step_done(operation, &err);
-}
-
-/* The domain's folder, if it was made for this file alone. */
-void memory_uncheck(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-
-    if (snapshot->request.memory_path[0] == '\0' &&
-        snapshot->memory_path != NULL) {
-        char *folder = xstrdup(snapshot->memory_path);
-
-        *strrchr(folder, '/') = '\0';
-        /* It stays if another snapshot's file is in it. */
-        beneath_remove_folder(&snapshot->folders, folder);
-        free(folder);
-    }
-    operation_step_done(operation, NULL);
-}
+/* How long telling of the steps waits that a suspended guest waits for. */
+#define TELL_LATER_MS 1000u
 
 /* ---- the file's head ---- */
 
@@ -172,12 +40,6 @@ static const struct snapshot_disk *find_snapshot_disk(
         }
     }
     return NULL;
-}
-
-static void set_text(char **text, const char *value)
-{
-    free(*text);
-    *text = xstrdup(value);
 }
 
 /* The configuration for a plain `xl restore`: never the image that holds the
@@ -194,13 +56,13 @@ static void name_restore_images(const struct snapshot *snapshot,
             continue;
         }
         if (disk->restore_overlay != NULL) {
-            set_text(&to->pdev_path, disk->restore_overlay);
+            xreplace(&to->pdev_path, disk->restore_overlay);
             libxl_disk_format_from_string(disk->rule->external, &to->format);
         } else {
             char *path =
                 xasprintf("%s.%s.extracted", disk->path, disk->internal_name);
 
-            set_text(&to->pdev_path, path);
+            xreplace(&to->pdev_path, path);
             free(path);
         }
     }
@@ -287,7 +149,9 @@ static void on_meter(evutil_socket_t fd, short events, void *arg)
     (void)events;
     snapshot->bytes_done = file_bytes(snapshot);
     snapshot->bytes_total = snapshot->memory_expected_bytes;
-    percent = snapshot->bytes_done * 100 / snapshot->bytes_total;
+    percent = snapshot->bytes_total == 0
+                  ? 0
+                  : snapshot->bytes_done * 100 / snapshot->bytes_total;
     operation_report(&snapshot->operation,
                      percent > 99 ? 99 : (unsigned int)percent);
 }
@@ -332,6 +196,7 @@ static void explain_failure(const struct snapshot *snapshot, struct error *err)
 
 static void on_saved(const struct error *err, void *arg)
 {
+    struct timeval later = clock_timeval(TELL_LATER_MS);
     struct snapshot *snapshot = arg;
     struct error own = {0};
 
@@ -343,6 +208,7 @@ static void on_saved(const struct error *err, void *arg)
     } else {
         memory_note_suspend(snapshot);
         snapshot->memory_bytes = file_bytes(snapshot);
+        event_add(snapshot->teller, &later);
     }
     operation_step_done(&snapshot->operation, &own);
 }
@@ -422,6 +288,7 @@ static void on_resumed(const struct error *err, void *arg)
         pause_is_over(snapshot);
         release_supervision(snapshot);
     }
+    snapshot_close_qmp(snapshot);
     operation_step_done(&snapshot->operation, err);
 }
 
@@ -435,26 +302,30 @@ void guest_go_on(struct operation *operation)
 
 /* ---- the undo of saving ---- */
 
+/* That the guest is still suspended weighs more than a file that stays. */
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
-    struct error own = {0};
+    struct error own = {0}, left = {0};
 
     snapshot->call = NULL;
-    if (err != NULL) {
-        own = *err;
-        error_prefix(
-            &own, "domain \"%s\" could not be resumed: ", snapshot->guest.name);
-    }
     release_supervision(snapshot);
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
         snapshot->memory_fd = -1;
     }
     if (snapshot->memory_made) {
-        snapshot_remove_file(snapshot, snapshot->memory_temporary, &own);
+        snapshot_remove_file(snapshot, snapshot->memory_temporary, &left);
     }
-    operation_step_done(&snapshot->operation, &own);
+    if (err != NULL) {
+        own = *err;
+        error_prefix(
+            &own, "domain \"%s\" could not be resumed: ", snapshot->guest.name);
+    }
+    if (err != NULL && left.code != ERR_NONE) {
+        LOG_WARN("%s %s", snapshot->label, left.message);
+    }
+    operation_step_done(&snapshot->operation, err != NULL ? &own : &left);
 }
 
 /* An aborted or failed save may leave the domain running or suspended;
@@ -469,69 +340,4 @@ void memory_discard(struct operation *operation)
     }
     snapshot->call = guest_resume(snapshot->agent->guests,
                                   snapshot->guest.domid, on_let_go, snapshot);
-}
-
-/* ---- keeping the file ---- */
-
-/* Whoever restores it goes by its path. */
-static void check_place(struct snapshot *snapshot, struct error *err)
-{
-    if (!beneath_is_at_path(&snapshot->folders, snapshot->memory_path)) {
-        error_set(err, ERR_STORE,
-                  "the folder of the memory file %s was moved or replaced "
-                  "while it was written",
-                  snapshot->memory_path);
-    }
-}
-
-/* A file that somebody put there meanwhile must not be overwritten. */
-static void give_name(struct snapshot *snapshot, struct error *err)
-{
-    if (beneath_rename_new(&snapshot->folders, snapshot->memory_temporary,
-                           snapshot->memory_path) != 0) {
-        error_set_errno(err, ERR_STORE, errno,
-                        "cannot give the memory file its name %s",
-                        snapshot->memory_path);
-        return;
-    }
-    snapshot->memory_linked = true;
-    if (beneath_flush(&snapshot->folders, snapshot->memory_path) != 0) {
-        error_set_errno(err, ERR_STORE, errno, "cannot flush the folder of %s",
-                        snapshot->memory_path);
-        return;
-    }
-    check_place(snapshot, err);
-}
-
-static void on_flushed(const struct error *err, void *arg)
-{
-    struct snapshot *snapshot = arg;
-    struct error own = {0};
-
-    if (err != NULL) {
-        own = *err;
-    } else {
-        give_name(snapshot, &own);
-    }
-    operation_step_done(&snapshot->operation, &own);
-}
-
-/* Flushing hundreds of megabytes takes long: sync(1) does it. */
-void memory_keep(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    const char *argv[] = {"sync", snapshot->memory_temporary, NULL};
-
-    child_start(snapshot->agent->loop, argv, on_flushed, snapshot);
-}
-
-void memory_drop(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
-
-    if (snapshot->memory_linked) {
-        snapshot_remove_file(snapshot, snapshot->memory_path, &err);
-    }
-    operation_step_done(operation, &err);
 }

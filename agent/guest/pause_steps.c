@@ -255,6 +255,7 @@ void guest_then_switch_back(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
+    snapshot_close_qmp(snapshot);
     if (snapshot->gone) {
         disks_switch_back(operation);
         return;

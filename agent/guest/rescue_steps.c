@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Before a revert ends the running domain: keeping its state, so that it can be
- * brought back should the snapshot turn out not to be restorable.
+ * brought back should the snapshot turn out not to be restorable.  Where it
+ * could not be either, it stays: whoever mends the cause has it still.
  *
  * It is kept where that is possible, where there is room for it, and where it
  * does not suspend the guest for longer than timeouts.max-pause.  Where not
@@ -86,36 +87,46 @@ static bool write_head(struct snapshot *snapshot, struct error *err)
 
 static bool open_file(struct snapshot *snapshot, struct error *err)
 {
-    beneath_remove(&snapshot->folders, snapshot->rescue_path);
+    int why;
+
     snapshot->memory_fd =
         beneath_open(&snapshot->folders, snapshot->rescue_path,
                      O_RDWR | O_CREAT | O_EXCL, 0600);
     if (snapshot->memory_fd < 0) {
-        return error_set_errno(err, ERR_STORE, errno, "cannot make %s",
-                               snapshot->rescue_path);
+        why = errno;
+        error_set_errno(err, ERR_STORE, why, "cannot make %s",
+                        snapshot->rescue_path);
+        if (why == EEXIST) { /* it is not ours, so it is not removed */
+            xreplace(&snapshot->rescue_path, NULL);
+        }
+        return false;
     }
     return write_head(snapshot, err);
 }
 
 /* It stays if memory files are in it. */
-static void remove_folder(struct snapshot *snapshot)
+static void remove_folder(struct snapshot *snapshot, struct error *err)
 {
     char *folder = xstrdup(snapshot->rescue_path);
 
     *strrchr(folder, '/') = '\0';
-    beneath_remove_folder(&snapshot->folders, folder);
+    if (beneath_remove_folder(&snapshot->folders, folder) != 0 &&
+        errno != ENOTEMPTY && errno != ENOENT) {
+        error_set_errno(err, ERR_STORE, errno, "cannot remove %s", folder);
+    }
     free(folder);
 }
 
-static void remove_file(struct snapshot *snapshot)
+/* `err` is set where it stays. */
+static void remove_file(struct snapshot *snapshot, struct error *err)
 {
     if (snapshot->memory_fd >= 0) {
         close(snapshot->memory_fd);
         snapshot->memory_fd = -1;
     }
-    if (snapshot->rescue_path != NULL) {
-        beneath_remove(&snapshot->folders, snapshot->rescue_path);
-        remove_folder(snapshot);
+    if (snapshot->rescue_path != NULL &&
+        snapshot_remove_file(snapshot, snapshot->rescue_path, err)) {
+        remove_folder(snapshot, err);
     }
     snapshot->rescued = false;
 }
@@ -140,8 +151,13 @@ static void end_without(struct operation *operation)
  * engine undoes this step anyway. */
 static void go_without(struct snapshot *snapshot, const char *why)
 {
+    struct error err = {0};
+
     note_why(snapshot, why);
-    remove_file(snapshot);
+    remove_file(snapshot, &err);
+    if (err.code != ERR_NONE) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
+    }
     end_without(&snapshot->operation);
 }
 
@@ -248,28 +264,30 @@ static void look_after(struct snapshot *snapshot)
     }
 }
 
+/* That the guest is still suspended weighs more than a file that stays. */
 static void on_let_go(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
-    struct error own = {0};
+    struct error left = {0};
 
     snapshot->call = NULL;
-    if (err != NULL) {
-        own = *err;
-    }
-    remove_file(snapshot);
+    remove_file(snapshot, &left);
     look_after(snapshot);
-    operation_step_done(&snapshot->operation, &own);
+    if (err != NULL && left.code != ERR_NONE) {
+        LOG_WARN("%s %s", snapshot->label, left.message);
+    }
+    operation_step_done(&snapshot->operation, err != NULL ? err : &left);
 }
 
 void rescue_undo(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
 
     if (snapshot->gone ||
         (!snapshot->supervision_held && !snapshot->recovered)) {
-        remove_file(snapshot);
-        operation_step_done(operation, NULL);
+        remove_file(snapshot, &err);
+        operation_step_done(operation, &err);
         return;
     }
     snapshot->call = guest_resume(snapshot->agent->guests,
@@ -279,11 +297,18 @@ void rescue_undo(struct operation *operation)
 void rescue_drop(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
 
+    if (snapshot->rescue_stays) {
+        LOG_WARN("%s the state that the domain was in stays in %s",
+                 snapshot->label, snapshot->rescue_path);
+        operation_step_done(operation, NULL);
+        return;
+    }
     if (!snapshot->rescued) {
         /* Not known here only if another agent came to that. */
         note_why(snapshot, "the log says why, before the agent's restart");
     }
-    remove_file(snapshot);
-    operation_step_done(operation, NULL);
+    remove_file(snapshot, &err);
+    operation_step_done(operation, &err);
 }

@@ -87,14 +87,15 @@ static bool check_memory_file(struct snapshot *snapshot, struct error *err)
     return ok || error_prefix(err, "%s: ", record->memory_path);
 }
 
-bool restore_free_memory_kb(const struct snapshot *snapshot, uint64_t *ret_kb)
+/* False if it cannot be told. */
+static bool free_memory_kb(const struct snapshot *snapshot, uint64_t *ret_kb)
 {
     return libxl_get_free_memory(guests_libxl(snapshot->agent->guests),
                                  ret_kb) == 0;
 }
 
-uint64_t restore_needed_kb(const struct snapshot *snapshot,
-                           libxl_domain_config *config)
+static uint64_t needed_kb(const struct snapshot *snapshot,
+                          libxl_domain_config *config)
 {
     uint64_t kb;
 
@@ -105,23 +106,36 @@ uint64_t restore_needed_kb(const struct snapshot *snapshot,
     return kb;
 }
 
+bool restore_has_memory(const struct snapshot *snapshot, const char *json)
+{
+    struct error ignored;
+    libxl_domain_config *config =
+        restore_parse_config(snapshot, json, &ignored);
+    uint64_t have;
+    bool enough = config == NULL || !free_memory_kb(snapshot, &have) ||
+                  have >= needed_kb(snapshot, config);
+
+    snapshot_free_config(&config);
+    return enough;
+}
+
 static bool check_free_memory(struct snapshot *snapshot,
                               libxl_domain_config *config, struct error *err)
 {
     uint64_t have;
 
-    if (!restore_free_memory_kb(snapshot, &have)) {
+    if (!free_memory_kb(snapshot, &have)) {
         return true; /* cannot be told: the restore will */
     }
     if (snapshot->running) {
         have += snapshot->guest.memory_kb;
     }
-    if (have < restore_needed_kb(snapshot, config)) {
-        return error_set(
-            err, ERR_NO_SPACE,
-            "the domain needs about %" PRIu64
-            " MiB of memory, but only %" PRIu64 " MiB would be free",
-            restore_needed_kb(snapshot, config) / 1024, have / 1024);
+    if (have < needed_kb(snapshot, config)) {
+        return error_set(err, ERR_NO_SPACE,
+                         "the domain needs about %" PRIu64
+                         " MiB of memory, but only %" PRIu64
+                         " MiB would be free",
+                         needed_kb(snapshot, config) / 1024, have / 1024);
     }
     return true;
 }
@@ -157,6 +171,23 @@ static bool check_left_out(const struct snapshot *snapshot,
     return true;
 }
 
+/* What an earlier revert had to leave is somebody's. */
+static void choose_rescue_path(struct snapshot *snapshot)
+{
+    char *first = xasprintf("%s/%s/running-state",
+                            snapshot->agent->config.store.memory_folder,
+                            snapshot->guest.uuid);
+    char *path = xstrdup(first);
+    struct stat status;
+
+    for (unsigned int n = 2; lstat(path, &status) == 0; n++) {
+        free(path);
+        path = xasprintf("%s-%u", first, n);
+    }
+    snapshot->rescue_path = path;
+    free(first);
+}
+
 static bool check_all(struct snapshot *snapshot, struct error *err)
 {
     libxl_domain_config *config =
@@ -169,9 +200,7 @@ static bool check_all(struct snapshot *snapshot, struct error *err)
     ok = ok && check_free_memory(snapshot, config, err) &&
          check_left_out(snapshot, config, err);
     if (ok && snapshot->running) {
-        snapshot->rescue_path = xasprintf(
-            "%s/%s/.rescue", snapshot->agent->config.store.memory_folder,
-            snapshot->guest.uuid);
+        choose_rescue_path(snapshot);
     }
     snapshot_free_config(&config);
     return ok;

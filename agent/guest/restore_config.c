@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The configuration of a restored domain, and the images that it names. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent/base/alloc.h"
@@ -34,8 +33,7 @@ libxl_domain_config *restore_parse_config(const struct snapshot *snapshot,
 static void set_path(libxl_device_disk *disk, const char *path,
                      const char *format)
 {
-    free(disk->pdev_path);
-    disk->pdev_path = xstrdup(path);
+    xreplace(&disk->pdev_path, path);
     libxl_disk_format_from_string(format, &disk->format);
 }
 
@@ -88,8 +86,7 @@ libxl_domain_config *restore_snapshot_config(struct snapshot *snapshot,
         restore_parse_config(snapshot, restore_record(snapshot)->config, err);
 
     if (config != NULL) {
-        free(config->c_info.name);
-        config->c_info.name = xstrdup(snapshot->guest.name);
+        xreplace(&config->c_info.name, snapshot->guest.name);
         config->c_info.domid = 0; /* let Xen choose */
         restore_name_disks(snapshot, config);
     }

@@ -8,15 +8,13 @@
  *   the snapshot -> the running state that was kept -> the snapshot once more
  *   -> a boot from the disks that the domain was on
  *
+ * Whoever cancels does not want the snapshot any more: then it is the running
+ * state that is tried once more.  Each attempt waits until the memory of what
+ * was there before is free again.
+ *
  * Once an internal snapshot may have been applied the last of them boots from
  * the snapshot's disks: see snapshot_is_on_overlays().
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "agent/backends_steps.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
@@ -28,114 +26,16 @@
 #define MEMORY_POLL_MS  250u
 #define MEMORY_PATIENCE 60u /* polls */
 
-enum source {
-    SOURCE_SNAPSHOT,
-    SOURCE_RESCUE,
-    SOURCE_SNAPSHOT_AGAIN,
-    SOURCE_BOOT,
-    SOURCE_COUNT
-};
-
-/* ---- one attempt ---- */
-
-static void try_source(struct snapshot *snapshot);
-
-static bool open_stream(struct snapshot *snapshot, const char *path,
-                        off_t offset, struct error *err)
-{
-    snapshot->restore_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (snapshot->restore_fd < 0 ||
-        lseek(snapshot->restore_fd, offset, SEEK_SET) != offset) {
-        return error_set_errno(err, ERR_NO_MEMORY_STATE, errno,
-                               "cannot open %s", path);
-    }
-    return true;
-}
-
-/* The rescue file's own head: written by rescue_steps.c. */
-static bool open_rescue(struct snapshot *snapshot, struct error *err)
-{
-    off_t offset = 0;
-
-    if (snapshot->memory_fd < 0) {
-        snapshot->memory_fd = beneath_open(
-            &snapshot->folders, snapshot->rescue_path, O_RDONLY | O_NOCTTY, 0);
-    }
-    return restore_read_head(snapshot->memory_fd, &offset, err) &&
-           open_stream(snapshot, snapshot->rescue_path, offset, err);
-}
-
-static bool is_from_snapshot(const struct snapshot *snapshot)
-{
-    return snapshot->attempt == SOURCE_SNAPSHOT ||
-           snapshot->attempt == SOURCE_SNAPSHOT_AGAIN;
-}
-
-/* Configuration and stream of the source that is being tried. */
-static bool open_source(struct snapshot *snapshot, struct error *err)
-{
-    /* Behind an applied internal snapshot the disks are no longer those that
-     * the domain was on: then all of them are the snapshot's. */
-    snapshot->restore_config =
-        is_from_snapshot(snapshot) || snapshot->internal_applied
-            ? restore_snapshot_config(snapshot, err)
-            : restore_current_config(snapshot, err);
-    if (snapshot->restore_config == NULL) {
-        return false;
-    }
-    if (snapshot->attempt == SOURCE_RESCUE) {
-        return open_rescue(snapshot, err);
-    }
-    if (is_from_snapshot(snapshot) &&
-        snapshot->request.start != REQUEST_START_BOOT) {
-        return open_stream(snapshot, restore_record(snapshot)->memory_path,
-                           snapshot->stream_offset, err);
-    }
-    return true;
-}
-
-static const char *source_name(unsigned int attempt)
-{
-    static const char *const names[SOURCE_COUNT] = {
-        [SOURCE_SNAPSHOT] = "snapshot",
-        [SOURCE_RESCUE] = "running-state",
-        [SOURCE_SNAPSHOT_AGAIN] = "snapshot",
-        [SOURCE_BOOT] = "boot",
-    };
-
-    return names[attempt];
-}
+static void try_with_memory(struct snapshot *snapshot);
 
 void restore_recall_source(struct snapshot *snapshot)
 {
-    if (!is_from_snapshot(snapshot)) {
-        snapshot->brought_back = source_name(snapshot->attempt);
+    if (restore_is_from_snapshot(snapshot)) {
+        return;
     }
-}
-
-static void close_source(struct snapshot *snapshot)
-{
-    snapshot_free_config(&snapshot->restore_config);
-    if (snapshot->restore_fd >= 0) {
-        close(snapshot->restore_fd);
-        snapshot->restore_fd = -1;
-    }
-}
-
-static bool can_try(const struct snapshot *snapshot)
-{
-    switch ((enum source)snapshot->attempt) {
-    case SOURCE_RESCUE:
-        return snapshot->rescued && !snapshot->internal_applied;
-    case SOURCE_SNAPSHOT_AGAIN:
-        return snapshot->running;
-    case SOURCE_BOOT:
-        return snapshot->running && snapshot->config_json != NULL;
-    case SOURCE_SNAPSHOT:
-    case SOURCE_COUNT:
-        break;
-    }
-    return true;
+    snapshot->brought_back = restore_source_name(snapshot->attempt);
+    snapshot->rescue_stays =
+        snapshot->rescued && snapshot->attempt == SOURCE_BOOT;
 }
 
 /* ---- from one attempt to the next ---- */
@@ -160,6 +60,7 @@ static void end_with_nothing(struct snapshot *snapshot)
 {
     struct error err = snapshot->failure;
 
+    snapshot->rescue_stays = snapshot->rescued;
     if (snapshot->running) {
         error_prefix(&err,
                      "domain \"%s\" is down and could not be brought back; "
@@ -179,21 +80,41 @@ static void end_with_nothing(struct snapshot *snapshot)
     }
 }
 
-static void attempt_failed(struct snapshot *snapshot, const struct error *err)
+static void choose_next(struct snapshot *snapshot)
 {
-    LOG_ERROR("%s cannot make the domain from the %s: %s", snapshot->label,
-              source_name(snapshot->attempt), err->message);
-    close_source(snapshot);
-    if (snapshot->failure.code == ERR_NONE) {
-        snapshot->failure = *err;
+    if (snapshot->attempt == SOURCE_RESCUE && snapshot->restore_cancelled &&
+        !snapshot->rescue_failed) {
+        snapshot->rescue_failed = true;
+        return;
     }
     do {
         snapshot->attempt++;
-    } while (snapshot->attempt < SOURCE_COUNT && !can_try(snapshot));
+    } while (snapshot->attempt < SOURCE_COUNT && !restore_can_try(snapshot));
+}
+
+/* The first one's counts; but that it was called off is not why it could not be
+ * brought back. */
+static void note_failure(struct snapshot *snapshot, const struct error *err)
+{
+    if (snapshot->failure.code == ERR_NONE ||
+        (snapshot->failure.code == ERR_CANCELLED &&
+         snapshot->attempt != SOURCE_RESCUE)) {
+        snapshot->failure = *err;
+    }
+}
+
+static void attempt_failed(struct snapshot *snapshot, const struct error *err)
+{
+    LOG_ERROR("%s cannot make the domain from the %s: %s", snapshot->label,
+              restore_source_name(snapshot->attempt), err->message);
+    restore_close_source(snapshot);
+    snapshot->called_off = (struct error){0};
+    choose_next(snapshot);
+    note_failure(snapshot, err);
     if (snapshot->attempt == SOURCE_COUNT) {
         end_with_nothing(snapshot);
     } else {
-        try_source(snapshot);
+        try_with_memory(snapshot);
     }
 }
 
@@ -209,14 +130,33 @@ static void explain_bringing_back(struct snapshot *snapshot)
                 : "the domain was booted from the disks it was on: ",
     };
 
-    if (is_from_snapshot(snapshot)) {
+    if (restore_is_from_snapshot(snapshot)) {
         snapshot->failure = (struct error){0};
         return;
     }
-    snapshot->brought_back = source_name(snapshot->attempt);
-    error_prefix(&snapshot->failure,
-                 "the snapshot could not be restored, and %s",
+    restore_recall_source(snapshot);
+    if (snapshot->rescue_stays) {
+        error_prefix(&snapshot->failure,
+                     "its memory is in %s, which fits these disks only as they "
+                     "were before that boot: ",
+                     snapshot->rescue_path);
+    }
+    error_prefix(&snapshot->failure, "the snapshot was not restored, and %s",
                  what[snapshot->attempt]);
+}
+
+/* Of a call that was given up libxl says little more than that it was. */
+static struct error why_failed(const struct snapshot *snapshot,
+                               const struct error *err)
+{
+    struct error why = snapshot->called_off;
+
+    if (why.code == ERR_NONE) {
+        return *err;
+    }
+    error_set(&why, snapshot->called_off.code, "%.400s (%s)",
+              snapshot->called_off.message, err->message);
+    return why;
 }
 
 static void on_created(uint32_t domid, const struct error *err, void *arg)
@@ -225,12 +165,14 @@ static void on_created(uint32_t domid, const struct error *err, void *arg)
     struct error own;
 
     snapshot->call = NULL;
+    restore_watch_end(snapshot);
     if (err != NULL) {
-        own = *err;
+        own = why_failed(snapshot, err);
         attempt_failed(snapshot, &own);
         return;
     }
-    close_source(snapshot);
+    restore_close_source(snapshot);
+    snapshot->called_off = (struct error){0}; /* it came too late */
     snapshot->new_domid = domid;
     explain_bringing_back(snapshot);
     operation_step_done(&snapshot->operation, NULL);
@@ -238,15 +180,16 @@ static void on_created(uint32_t domid, const struct error *err, void *arg)
 
 static void create(struct snapshot *snapshot)
 {
-    struct error err = {0};
+    struct error err = snapshot->called_off; /* before it has begun */
 
-    if (!open_source(snapshot, &err)) {
+    if (err.code != ERR_NONE || !restore_open_source(snapshot, &err)) {
         attempt_failed(snapshot, &err);
         return;
     }
     snapshot->call =
         guest_create(snapshot->agent->guests, snapshot->restore_config,
                      snapshot->restore_fd, on_created, snapshot);
+    restore_watch_begin(snapshot);
 }
 
 static void on_applied(struct snapshot *snapshot, const struct error *err)
@@ -260,46 +203,60 @@ static void on_applied(struct snapshot *snapshot, const struct error *err)
 
 static void try_source(struct snapshot *snapshot)
 {
-    if (is_from_snapshot(snapshot)) {
+    struct error err = snapshot->called_off;
+
+    if (err.code != ERR_NONE) { /* no disk is touched any more */
+        attempt_failed(snapshot, &err);
+    } else if (restore_is_from_snapshot(snapshot)) {
         disks_apply_internal(snapshot, on_applied);
     } else {
         create(snapshot);
     }
 }
 
-/* Until the old domain's memory is free again, or we have waited enough: then
- * libxl may say what is missing. */
+static bool is_memory_free(const struct snapshot *snapshot)
+{
+    return restore_has_memory(snapshot, restore_is_from_snapshot(snapshot) ||
+                                                snapshot->config_json == NULL
+                                            ? restore_record(snapshot)->config
+                                            : snapshot->config_json);
+}
+
+/* Until the memory is free, or we have waited enough: then libxl may say what
+ * is missing. */
 static void on_memory_poll(evutil_socket_t fd, short events, void *arg)
 {
     struct snapshot *snapshot = arg;
     struct timeval later = clock_timeval(MEMORY_POLL_MS);
-    struct error err;
-    libxl_domain_config *config =
-        restore_parse_config(snapshot, restore_record(snapshot)->config, &err);
-    uint64_t have;
-    bool enough = config == NULL || !restore_free_memory_kb(snapshot, &have) ||
-                  have >= restore_needed_kb(snapshot, config);
 
     (void)fd;
     (void)events;
-    snapshot_free_config(&config);
-    if (!enough && snapshot->patience > 0) {
-        snapshot->patience--;
+    if (snapshot->called_off.code == ERR_NONE && snapshot->patience > 0 &&
+        !is_memory_free(snapshot)) {
+        if (snapshot->patience-- == MEMORY_PATIENCE) {
+            LOG_INFO("%s waits until a domain's memory is free",
+                     snapshot->label);
+        }
         event_add(snapshot->meter, &later);
         return;
     }
     event_free(snapshot->meter);
     snapshot->meter = NULL;
-    snapshot->attempt = SOURCE_SNAPSHOT;
     try_source(snapshot);
 }
 
-static void begin_restore(struct snapshot *snapshot)
+static void try_with_memory(struct snapshot *snapshot)
 {
     snapshot->patience = MEMORY_PATIENCE;
     snapshot->meter =
         evtimer_new(snapshot->agent->loop, on_memory_poll, snapshot);
     on_memory_poll(-1, 0, snapshot);
+}
+
+static void begin_restore(struct snapshot *snapshot)
+{
+    snapshot->attempt = SOURCE_SNAPSHOT;
+    try_with_memory(snapshot);
 }
 
 static void on_remains_gone(const struct error *err, void *arg)
@@ -321,17 +278,21 @@ static void on_remains_gone(const struct error *err, void *arg)
 static bool claim_absent(const struct snapshot *snapshot, struct error *err)
 {
     struct agent *agent = snapshot->agent;
+    const char *const specs[] = {snapshot->guest.uuid, snapshot->guest.name};
     struct guest guest;
 
-    if (guests_find(agent->guests, snapshot->guest.uuid, &guest, err) ||
-        guests_find(agent->guests, snapshot->guest.name, &guest, err)) {
-        return error_set(err, ERR_BUSY,
-                         "domain \"%s\" was started meanwhile; ask again to "
-                         "revert it",
-                         snapshot->guest.name);
+    for (size_t i = 0; i < sizeof(specs) / sizeof(*specs); i++) {
+        if (guests_find(agent->guests, specs[i], &guest, err)) {
+            return error_set(err, ERR_BUSY,
+                             "domain \"%s\" was started meanwhile; ask again "
+                             "to revert it",
+                             snapshot->guest.name);
+        }
+        if (err->code != ERR_NO_SUCH_DOMAIN) {
+            return false;
+        }
     }
-    return err->code == ERR_NO_SUCH_DOMAIN &&
-           supervisor_forget(agent->supervisor, snapshot->guest.uuid, err);
+    return supervisor_forget(agent->supervisor, snapshot->guest.uuid, err);
 }
 
 /* A crash in the middle of a restore leaves a domain of which nobody knows
@@ -353,5 +314,36 @@ void domain_restore(struct operation *operation)
                           on_remains_gone, snapshot);
     } else {
         begin_restore(snapshot);
+    }
+}
+
+/* Back to where no domain ran, or to the running state.  Once an internal
+ * snapshot may have been applied there is neither. */
+static bool has_way_back(const struct snapshot *snapshot)
+{
+    return snapshot->attempt == SOURCE_SNAPSHOT &&
+           !snapshot->internal_applied &&
+           (!snapshot->running || snapshot->rescued);
+}
+
+void domain_restore_abort(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    /* The domain's own folder goes with it, in the step before. */
+    if (snapshot->orphaned) {
+        return;
+    }
+    if (!has_way_back(snapshot)) {
+        LOG_NOTICE("%s it is too late: nothing would be left of the domain "
+                   "but its disks",
+                   snapshot->label);
+        return;
+    }
+    snapshot->restore_cancelled = true;
+    if (snapshot->restore_config == NULL) {
+        snapshot->called_off = operation->stop; /* create() sees it */
+    } else {
+        restore_call_off(snapshot, &operation->stop);
     }
 }

@@ -6,6 +6,7 @@
  */
 #include "agent/guest/standstill.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "agent/base/alloc.h"
@@ -147,11 +148,13 @@ void standstill_begin(struct guests *guests, struct xs_handle *xs,
                       void *arg)
 {
     struct standstill *still = xcalloc(1, sizeof(*still));
+    char *devices = xasprintf("/libxl/%" PRIu32 "/device/vbd", guest->domid);
 
     still->guests = guests;
     still->guest = *guest;
     still->rings =
-        disk_rings_map(xs, guest->domid, vdevs, count, &still->error);
+        disk_rings_map(xs, devices, guest->domid, vdevs, count, &still->error);
+    free(devices);
     still->deadline_ms = clock_monotonic_ms() + limit_ms;
     still->on_done = on_done;
     still->arg = arg;

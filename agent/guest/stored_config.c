@@ -10,10 +10,10 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/beneath.h"
+#include "agent/base/libxl_lock.h"
 #include "agent/guest/config_text.h"
 #include "agent/guest/disk_nodes.h"
 #include "agent/guest/guests_private.h"
-#include "agent/guest/userdata_lock.h"
 #include "agent/guest/whole_file.h"
 #include "agent/guest/xen_paths.h"
 #include "agent/store/socket.h"
@@ -24,7 +24,7 @@ struct stored_config_change {
     struct guest guest;
     struct disk_location *disks;
     size_t count;
-    struct userdata_lock *lock;
+    struct libxl_lock *lock;
     guest_on_done *on_done;
     void *arg;
 };
@@ -80,8 +80,7 @@ static bool edit_disk(libxl_domain_config *config,
 
         if (!stored->vdev || strcmp(stored->vdev, disk->vdev))
             continue;
-        free(stored->pdev_path);
-        stored->pdev_path = xstrdup(disk->path);
+        xreplace(&stored->pdev_path, disk->path);
         stored->format = format;
         return true;
     }
@@ -148,21 +147,29 @@ static bool commit(const struct wire *wire, const struct disk_nodes *nodes,
     return false;
 }
 
+/* A connection of its own: waiting for the lock, the agent's may have died.
+ * libxl's is for what does not go over a socket (lookahead.h). */
+static struct wire open_wire(const struct guests *guests)
+{
+    struct wire wire = {.fd = store_socket_connect()};
+
+    wire.xs = wire.fd < 0 ? store_socket_open() : guests->context.xs;
+    return wire;
+}
+
 static void close_wire(const struct wire *wire)
 {
     if (wire->fd >= 0)
         close(wire->fd);
-    if (wire->xs)
+    else if (wire->xs)
         xs_close(wire->xs);
 }
 
-/* A connection of its own: waiting for the lock, the agent's may have died. */
 static bool commit_staged(struct stored_config_change *change,
                           const char *staged_path, const char *stored_path,
                           struct error *err)
 {
-    struct wire wire = {.fd = store_socket_connect(),
-                        .xs = store_socket_open()};
+    struct wire wire = open_wire(change->guests);
     struct disk_nodes nodes;
     bool done;
 
@@ -199,7 +206,7 @@ static bool change_config(struct stored_config_change *change,
 static void change_free(struct stored_config_change *change)
 {
     LIST_REMOVE(change, entry);
-    userdata_lock_release(change->lock);
+    libxl_lock_release(change->lock);
     free(change->disks);
     free(change);
 }
@@ -239,8 +246,8 @@ struct stored_config_change *stored_config_set_disks(
     change->count = count;
     change->on_done = on_done;
     change->arg = arg;
-    change->lock = userdata_lock_take(guests_loop(guests), path, lock_ms,
-                                      lock_taken, change);
+    change->lock = libxl_lock_take(guests_loop(guests), LIBXL_LOCK_DATA, path,
+                                   lock_ms, lock_taken, change);
     free(path);
     return change;
 }

@@ -225,10 +225,22 @@ bool durable_file_write_linked(const struct durable_folder *folder,
            flush_folder(folder, name, err);
 }
 
+static bool is_absent(const struct durable_folder *folder, const char *name)
+{
+    int errnum = errno;
+    bool absent = faccessat(folder->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0 &&
+                  errno == ENOENT;
+
+    errno = errnum;
+    return absent;
+}
+
+/* On a file system that is read-only Linux refuses before it looks for the
+ * name. */
 static bool remove_name(const struct durable_folder *folder, const char *name,
                         struct error *err)
 {
-    return unlinkat(folder->fd, name, 0) == 0 || errno == ENOENT ||
+    return unlinkat(folder->fd, name, 0) == 0 || is_absent(folder, name) ||
            failed(folder, name, "remove", err);
 }
 

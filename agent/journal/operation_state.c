@@ -70,6 +70,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(FLAG, "keep-current", request.keep_current),
     OF_SNAPSHOT(CHARS, "name", name),
     OF_SNAPSHOT(FLAG, "running", running),
+    OF_SNAPSHOT(TEXT, "boot", noted_boot),
     OF_SNAPSHOT(NUMBER32, "domid", guest.domid),
     OF_SNAPSHOT(CHARS, "uuid", guest.uuid),
     OF_SNAPSHOT(CHARS, "domain-name", guest.name),

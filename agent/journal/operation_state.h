@@ -30,7 +30,7 @@
 char *operation_state_encode(const struct snapshot *snapshot);
 
 /*
- * Fills in an all-zero snapshot, `noted_step` too: whether the recipe of the
+ * Fills in a new snapshot, `noted_step` too: whether the recipe of the
  * request has such a step is not known here.  ERR_STORE for text that is
  * damaged or of another version; then `snapshot` must still be disposed of.
  */

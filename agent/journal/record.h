@@ -29,10 +29,13 @@ struct record_disk {
        to, as long as this snapshot is `current`.  Empty where internal. */
     char **overlays;
     size_t overlay_count;
-    /* Where a toolstack has put the domain since (rescan), and the images of
-       its own that lie over ours: not made by us, so never removed. */
+    /* Where the domain went on if that is not the last overlay: a toolstack has
+       put it there (rescan), or the snapshot by which it was there is
+       deleted. */
     char *active; /* NULL: it is on the last overlay */
     char *active_format;
+    /* Images of a toolstack's that lie over ours: not made by us, so never
+       removed. */
     char **foreign; /* those that name another image under them */
     size_t foreign_count;
     char *restore_overlay; /* what the memory file's configuration names, for
@@ -45,6 +48,10 @@ struct record_disk {
                       the domain may go on there: it is older from then on;
                       NULL: not yet */
     uint64_t virtual_bytes;
+    /* When `path` was last written to, as far as it is known what by
+       (image_written.h); of an internal snapshot only where a revert has left
+       the image behind (left_image.h).  0: not known. */
+    uint64_t written_ns;
 };
 
 struct record {
@@ -63,6 +70,7 @@ struct record {
                       names is no longer whole, only deleting it again is
                       possible */
     uint64_t deleting_domid; /* the domain that ran then; 0: none */
+    char *deleting_boot;     /* of which its domid is; NULL: not known */
     char *memory_path;       /* NULL where !memory */
     uint64_t memory_bytes;   /* size of that file */
     char *config; /* libxl_domain_config as JSON, naming the images active when
@@ -77,6 +85,10 @@ void record_disk_dispose(struct record_disk *disk);
 
 /* A copy with texts of its own, to change and give to records_replace(). */
 void record_copy(const struct record *record, struct record *ret_copy);
+
+/* Appends a copy of `path`; that says nothing of where the domain goes on if
+ * `active` does. */
+void record_disk_append_overlay(struct record_disk *disk, const char *path);
 
 /* Appends a copy of `path`; the domain goes on there. */
 void record_disk_add_overlay(struct record_disk *disk, const char *path);

@@ -103,6 +103,8 @@ const struct record_field record_fields[] = {
     {"live", RECORD_FLAG, true, PLACE(live), NULL, NULL},
     {"deleting", RECORD_FLAG, true, PLACE(deleting), NULL, NULL},
     {"deleting-domid", RECORD_NUMBER, false, PLACE(deleting_domid), NULL, NULL},
+    {"deleting-boot", RECORD_TEXT, false, PLACE(deleting_boot), is_present,
+     A_TEXT},
     {"memory-path", RECORD_TEXT, false, PLACE(memory_path), is_absolute,
      A_PATH},
     {"memory-bytes", RECORD_NUMBER, true, PLACE(memory_bytes), NULL, NULL},
@@ -137,6 +139,7 @@ const struct record_field record_disk_fields[] = {
     {"copied", RECORD_TEXT, false, PLACE(copied), is_absolute, A_PATH},
     {"merged", RECORD_TEXT, false, PLACE(merged), is_absolute, A_PATH},
     {"virtual-bytes", RECORD_NUMBER, true, PLACE(virtual_bytes), NULL, NULL},
+    {"written", RECORD_NUMBER, false, PLACE(written_ns), NULL, NULL},
     {NULL, RECORD_TEXT, false, 0, NULL, NULL},
 };
 

@@ -58,9 +58,6 @@ extern const struct record_field record_disk_fields[];
  */
 void *record_field_at(const struct record_field *field, const void *structure);
 
-/* As it stands in the list, which may be read before or after `active`. */
-void record_disk_append_overlay(struct record_disk *disk, const char *path);
-
 bool record_kind_is_list(enum record_kind kind);
 
 /* A disk's list of that kind. */

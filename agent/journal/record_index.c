@@ -76,8 +76,8 @@ void record_index_dispose(struct record_index *index)
     *index = (struct record_index){0};
 }
 
-void record_index_add_unreadable(struct record_index *index, const char *uuid,
-                                 const char *name)
+static void add_unreadable(struct record_index *index, const char *uuid,
+                           const char *name, bool is_link)
 {
     struct record_unreadable *added;
 
@@ -86,6 +86,35 @@ void record_index_add_unreadable(struct record_index *index, const char *uuid,
     added = &index->unreadable[index->unreadable_count++];
     added->uuid = xstrdup(uuid);
     added->name = xstrdup(name);
+    added->is_link = is_link;
+}
+
+void record_index_add_unreadable(struct record_index *index, const char *uuid,
+                                 const char *name)
+{
+    add_unreadable(index, uuid, name, false);
+}
+
+void record_index_lose_current(struct record_index *index, const char *uuid)
+{
+    add_unreadable(index, uuid, RECORD_INDEX_CURRENT, true);
+}
+
+void record_index_settle_current(struct record_index *index, const char *uuid)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < index->unreadable_count; i++) {
+        struct record_unreadable *record = &index->unreadable[i];
+
+        if (record->is_link && !strcmp(record->uuid, uuid)) {
+            free(record->uuid);
+            free(record->name);
+        } else {
+            index->unreadable[kept++] = *record;
+        }
+    }
+    index->unreadable_count = kept;
 }
 
 const char *record_index_unreadable(const struct record_index *index,
@@ -94,7 +123,7 @@ const char *record_index_unreadable(const struct record_index *index,
     for (size_t i = 0; i < index->unreadable_count; i++) {
         const struct record_unreadable *record = &index->unreadable[i];
 
-        if ((!uuid || !strcmp(record->uuid, uuid)) &&
+        if (!record->is_link && (!uuid || !strcmp(record->uuid, uuid)) &&
             (!name || !strcmp(record->name, name) ||
              !strcmp(record->name, RECORD_INDEX_ALL)))
             return record->name;

@@ -19,6 +19,7 @@ struct record_vm {
 struct record_unreadable {
     char *uuid;
     char *name;
+    bool is_link; /* no record: what should name the current one */
 };
 
 struct record_index {
@@ -44,8 +45,17 @@ void record_index_remove(struct record_index *index, struct record_vm *vm);
 void record_index_add_unreadable(struct record_index *index, const char *uuid,
                                  const char *name);
 
+/* What names the VM's current record cannot be followed. */
+void record_index_lose_current(struct record_index *index, const char *uuid);
+
+/* It can again. */
+void record_index_settle_current(struct record_index *index, const char *uuid);
+
 /* In place of a name: none of the VM's records could be read. */
 #define RECORD_INDEX_ALL "*"
+
+/* The same: it is what should name the current one. No record is called so. */
+#define RECORD_INDEX_CURRENT "current"
 
 /* The name of an unreadable record of the VM, or with NULL of any: that of this
  * name, or with NULL any; NULL if there is none. */

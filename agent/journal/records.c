@@ -93,6 +93,20 @@ const char *records_unreadable(const struct records *records,
     return record_index_unreadable(&records->index, vm_uuid, name);
 }
 
+size_t records_count_unreadable(const struct records *records)
+{
+    return records->index.unreadable_count;
+}
+
+void records_each_unreadable(const struct records *records,
+                             records_visit_unreadable *visit, void *arg)
+{
+    const struct record_index *index = &records->index;
+
+    for (size_t i = 0; i < index->unreadable_count; i++)
+        visit(index->unreadable[i].uuid, index->unreadable[i].name, arg);
+}
+
 struct name_search {
     const char *domain_name;
     const struct record *newest; /* of those that match */
@@ -257,6 +271,7 @@ bool records_add(struct records *records, struct record *record,
         return false;
     vm = record_index_add(&records->index, record->vm_uuid);
     record_vm_set_current(vm, record->name);
+    record_index_settle_current(&records->index, vm->uuid);
     record_vm_insert(vm, record);
     return true;
 }
@@ -295,6 +310,7 @@ bool records_set_current(struct records *records, const char *vm_uuid,
     if (!record_files_set_current(&records->snapshots, vm, name, err))
         return false;
     record_vm_set_current(vm, name);
+    record_index_settle_current(&records->index, vm->uuid);
     return true;
 }
 
@@ -323,7 +339,9 @@ bool records_remove(struct records *records, const char *vm_uuid,
     /* `vm_uuid` and `name` may be the record's own, gone from here on. */
     record_vm_set_current(vm, current);
     record_vm_remove(vm, record);
-    if (vm->count == 0)
+    if (vm->count == 0) {
+        record_index_settle_current(&records->index, vm->uuid);
         record_index_remove(&records->index, vm);
+    }
     return true;
 }

@@ -48,6 +48,15 @@ size_t records_count_of_vm(const struct records *records, const char *vm_uuid);
 const char *records_unreadable(const struct records *records,
                                const char *vm_uuid, const char *name);
 
+/* Each of those that could not be read at start, "*" as above; "current" where
+ * it is not known which of the VM's is that, until it is set anew.  A VM's come
+ * one after the other. */
+size_t records_count_unreadable(const struct records *records);
+typedef void records_visit_unreadable(const char *vm_uuid, const char *name,
+                                      void *arg);
+void records_each_unreadable(const struct records *records,
+                             records_visit_unreadable *visit, void *arg);
+
 /* Whether one of that VM's records says that we made that file: an overlay, a
  * restore overlay or a memory file. */
 bool records_owns_file(const struct records *records, const char *vm_uuid,

@@ -163,6 +163,26 @@ static void on_file(const char *file, void *arg)
     free(name);
 }
 
+/* Of a record that is damaged it is told already, and to mend that is enough;
+ * where none at all could be read there is nothing that could be named. */
+static void lose_current(const struct vm_folder *vm, const char *name)
+{
+    if (name && record_index_unreadable(vm->index, vm->uuid, name)) {
+        LOG_ERROR("%s/%s: the record that it names is damaged; taken as if it "
+                  "were not there",
+                  vm->folder.path, RECORD_CURRENT_LINK);
+        return;
+    }
+    if (record_index_find(vm->index, vm->uuid))
+        record_index_lose_current(vm->index, vm->uuid);
+    LOG_ERROR("%s/%s: it is not a link to a readable record; taken as if it "
+              "were not there: the next snapshot has no parent. Make it a "
+              "link to the record, in that folder, of the snapshot that the "
+              "running state descends from, and restart xensnapd; a revert "
+              "makes it anew",
+              vm->folder.path, RECORD_CURRENT_LINK);
+}
+
 static void load_current(const struct vm_folder *vm)
 {
     struct record_vm *records = record_index_find(vm->index, vm->uuid);
@@ -177,9 +197,7 @@ static void load_current(const struct vm_folder *vm)
     if (records && name && record_vm_find(records, name))
         record_vm_set_current(records, name);
     else
-        LOG_ERROR("%s/%s: it is not a link to a readable record; taken as if "
-                  "it were not there",
-                  vm->folder.path, RECORD_CURRENT_LINK);
+        lose_current(vm, name);
     free(name);
 }
 

@@ -189,10 +189,10 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
         lock_and_ask(guard);
         return;
     }
-    LOG_NOTICE("domain %" PRIu32 " is frozen for longer than "
-               "timeouts.max-freeze (%g s): thawing it",
-               guard->domid, guard->max_freeze_ms / 1000.0);
     thaw(guard, FREEZE_GUARD_EXPIRED);
+    LOG_NOTICE("domain %" PRIu32 " is frozen for longer than "
+               "timeouts.max-freeze (%g s): it is asked to thaw",
+               guard->domid, guard->max_freeze_ms / 1000.0);
 }
 
 /* ---- freezing ---- */

@@ -12,6 +12,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/store/socket.h"
+#include "agent/store/watches.h"
 
 #define RECONNECT_FIRST_MS 50u
 
@@ -24,13 +25,16 @@ struct store {
     bool complained;   /* one log line for one outage */
     struct xs_handle *xs;
     struct wire wire;
-    struct event *readable; /* watch events on xs */
-    struct event *hang_up;  /* of the second connection */
+    struct watches *watches; /* NULL: they are set on xs ... */
+    struct event *readable;  /* ... whose events this tells */
+    struct event *hang_up;   /* of wire's connection */
     struct event *retry;
 };
 
 static void store_close(struct store *store)
 {
+    watches_free(store->watches);
+    store->watches = NULL;
     if (store->readable != NULL) {
         event_free(store->readable);
         store->readable = NULL;
@@ -59,16 +63,10 @@ static void schedule_attempt(struct store *store)
     }
 }
 
-static void on_hang_up(evutil_socket_t fd, short events, void *arg)
+static void on_lost(void *arg)
 {
     struct store *store = arg;
-    char byte;
-    ssize_t r = recv(fd, &byte, sizeof(byte), MSG_DONTWAIT);
 
-    (void)events;
-    if (r < 0 && (errno == EAGAIN || errno == EINTR)) {
-        return;
-    }
     LOG_WARN("xenstored has gone; trying to reach it again");
     store->complained = true;
     store_close(store);
@@ -76,6 +74,29 @@ static void on_hang_up(evutil_socket_t fd, short events, void *arg)
     schedule_attempt(store);
     store->listener->on_lost(store->arg);
 }
+
+static void on_hang_up(evutil_socket_t fd, short events, void *arg)
+{
+    char byte;
+    ssize_t r = recv(fd, &byte, sizeof(byte), MSG_DONTWAIT);
+
+    (void)events;
+    if (r >= 0 || (errno != EAGAIN && errno != EINTR)) {
+        on_lost(arg);
+    }
+}
+
+static void on_event(const char *path, const char *token, void *arg)
+{
+    struct store *store = arg;
+
+    store->listener->on_watch(path, token, store->arg);
+}
+
+static const struct watches_listener watches_listener = {
+    .on_event = on_event,
+    .on_lost = on_lost,
+};
 
 /* One read of the pipe may stand for several events: take all there are. */
 static void on_readable(evutil_socket_t fd, short events, void *arg)
@@ -86,35 +107,56 @@ static void on_readable(evutil_socket_t fd, short events, void *arg)
     (void)fd;
     (void)events;
     while (store->xs != NULL && (event = xs_check_watch(store->xs)) != NULL) {
-        store->listener->on_watch(event[XS_WATCH_PATH], event[XS_WATCH_TOKEN],
-                                  store->arg);
+        on_event(event[XS_WATCH_PATH], event[XS_WATCH_TOKEN], store);
         free(event);
     }
 }
 
+static void close_socket(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* Where there is a socket. */
+static void use_sockets(struct store *store, int second, int third)
+{
+    store->hang_up =
+        event_new(store->loop, second, EV_READ | EV_PERSIST, on_hang_up, store);
+    event_add(store->hang_up, NULL);
+    store->watches = watches_new(store->loop, third, &watches_listener, store);
+}
+
+static void use_handle(struct store *store)
+{
+    store->readable = event_new(store->loop, xs_fileno(store->xs),
+                                EV_READ | EV_PERSIST, on_readable, store);
+    event_add(store->readable, NULL);
+}
+
 static bool store_open(struct store *store)
 {
-    int second;
+    int second, third;
 
-    /* The second connection first: should xenstored die in between, it is
-     * this one that tells. */
+    /* The handle last: should xenstored die in between, it is another one that
+     * tells. */
     second = store_socket_connect();
-    store->xs = store_socket_open();
+    third = second < 0 ? -1 : store_socket_connect();
+    if (third >= 0 || second < 0) {
+        store->xs = store_socket_open();
+    }
     if (store->xs == NULL) {
-        if (second >= 0) {
-            close(second);
-        }
+        close_socket(second);
+        close_socket(third);
         return false;
     }
     store->wire = (struct wire){.fd = second, .xs = store->xs};
     if (second >= 0) {
-        store->hang_up = event_new(store->loop, second, EV_READ | EV_PERSIST,
-                                   on_hang_up, store);
-        event_add(store->hang_up, NULL);
+        use_sockets(store, second, third);
+    } else {
+        use_handle(store);
     }
-    store->readable = event_new(store->loop, xs_fileno(store->xs),
-                                EV_READ | EV_PERSIST, on_readable, store);
-    event_add(store->readable, NULL);
     return true;
 }
 
@@ -174,4 +216,16 @@ struct xs_handle *store_xs(const struct store *store)
 const struct wire *store_wire(const struct store *store)
 {
     return store->xs == NULL ? NULL : &store->wire;
+}
+
+bool store_watch(struct store *store, const char *path, const char *token)
+{
+    return store->watches != NULL ? watches_add(store->watches, path, token)
+                                  : xs_watch(store->xs, path, token);
+}
+
+bool store_unwatch(struct store *store, const char *path, const char *token)
+{
+    return store->watches != NULL ? watches_remove(store->watches, path, token)
+                                  : xs_unwatch(store->xs, path, token);
 }

@@ -5,9 +5,9 @@
  * A libxenstore handle whose xenstored died never becomes readable and is dead
  * for good.  So a second connection to xenstored's socket is held open: it
  * hangs up the moment xenstored goes, at no cost while it lives.  What is to be
- * sent together goes over this one (wire.h).  (Where xenstored is reached
- * through the kernel there is no such socket, and no restart of xenstored that
- * a connection could survive either.)
+ * sent together goes over this one (wire.h), and watches have a third
+ * (watches.h).  (Where xenstored is reached through the kernel there is no such
+ * socket, and no restart of xenstored that a connection could survive either.)
  *
  * States: down (attempts with growing pauses) <-> connected.  Callbacks come
  * from the event loop only.
@@ -38,5 +38,10 @@ void store_free(struct store *store);
 /* NULL while there is no connection. */
 struct xs_handle *store_xs(const struct store *store);
 const struct wire *store_wire(const struct store *store);
+
+/* For on_watch(), while there is a connection; false with errno.  Not by
+ * xs_watch() on store_xs(): nobody looks for events there. */
+bool store_watch(struct store *store, const char *path, const char *token);
+bool store_unwatch(struct store *store, const char *path, const char *token);
 
 #endif

@@ -62,6 +62,21 @@ void keys_remove(struct keys *keys, const char *path)
     add(keys, path);
 }
 
+void keys_copy(struct keys *to, const char *prefix, const struct keys *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct key *key = &from->items[i];
+        char *path = xasprintf("%s%s", prefix, key->path);
+
+        if (key->value == NULL) {
+            keys_remove(to, path);
+        } else {
+            keys_add_text(to, path, key->value);
+        }
+        free(path);
+    }
+}
+
 void keys_dispose(struct keys *keys)
 {
     for (size_t i = 0; i < keys->count; i++) {
@@ -327,23 +342,6 @@ bool keys_commit_together(const struct wire *wire, const char *folder,
         *ret_gone = outcome == GONE;
     }
     return outcome != FAILED;
-}
-
-bool keys_write_each(const struct wire *wire, const char *folder,
-                     const struct keys *keys, struct error *err)
-{
-    struct batch batch = {0};
-    bool ok;
-
-    if (wire == NULL) {
-        return no_connection(err);
-    }
-    batch_fill(&batch, folder, keys, NULL);
-    ok = wire_run(wire, XBT_NULL, batch.requests, batch.count)
-             ? judge(&batch, folder, err) == COMMITTED
-             : fail(err, "write", folder) == COMMITTED;
-    batch_dispose(&batch);
-    return ok;
 }
 
 bool keys_commit(struct xs_handle *xs, const char *folder,

@@ -31,6 +31,8 @@ void keys_add(struct keys *keys, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void keys_add_text(struct keys *keys, const char *path, const char *value);
 void keys_remove(struct keys *keys, const char *path);
+/* Those of `from` behind what is there, their paths behind `prefix`. */
+void keys_copy(struct keys *to, const char *prefix, const struct keys *from);
 void keys_dispose(struct keys *keys);
 
 /*
@@ -46,11 +48,6 @@ void keys_dispose(struct keys *keys);
 bool keys_commit_together(const struct wire *wire, const char *folder,
                           const struct keys *keys, const char *guard,
                           bool *ret_gone, struct error *err);
-
-/* Each by itself and in their order; `reader` must be 0.  After a failure some
- * may be there. */
-bool keys_write_each(const struct wire *wire, const char *folder,
-                     const struct keys *keys, struct error *err);
 
 /* As keys_commit_together(), by libxenstore alone, one round trip after the
  * other. */

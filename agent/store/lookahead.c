@@ -126,6 +126,19 @@ char *lookahead_value(struct lookahead *ahead, const char *folder,
     return value;
 }
 
+bool lookahead_lacks(struct lookahead *ahead, const char *folder,
+                     const char *key)
+{
+    const struct wire_request *item = answered(ahead, XS_DIRECTORY, folder);
+    bool lacks = item != NULL && item->answer != NULL;
+
+    for (size_t at = 0; lacks && at < item->length;
+         at += strlen(item->answer + at) + 1) {
+        lacks = strcmp(item->answer + at, key) != 0;
+    }
+    return lacks;
+}
+
 static size_t count_strings(const struct wire_request *item)
 {
     size_t count = 0;

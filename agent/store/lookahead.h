@@ -36,6 +36,11 @@ void lookahead_fetch(struct lookahead *ahead);
 
 void lookahead_dispose(struct lookahead *ahead);
 
+/* Whether it is known that the folder has no such key: its names were asked for
+ * ahead. */
+bool lookahead_lacks(struct lookahead *ahead, const char *folder,
+                     const char *key);
+
 /* As xs_read(), xs_directory() and xs_get_permissions(): what they give is the
  * caller's to free(), NULL with errno on failure, and then the count is 0. */
 char *lookahead_value(struct lookahead *ahead, const char *folder,

@@ -94,6 +94,16 @@ char *path_chains(const char *root)
     return xasprintf("%s/chains", root);
 }
 
+char *path_damaged(const char *root)
+{
+    return xasprintf("%s/damaged", root);
+}
+
+char *path_holds(const char *root)
+{
+    return xasprintf("%s/holds", root);
+}
+
 char *path_vm_chain(const char *vm_uuid, const char *vdev)
 {
     return xasprintf("chains/%s/%s", vm_uuid, vdev);

@@ -35,6 +35,8 @@ uint32_t path_split_domain(const char *path, const char **ret_rest);
 char *path_status(const char *root);
 char *path_snapshots(const char *root);
 char *path_chains(const char *root);
+char *path_holds(const char *root);
+char *path_damaged(const char *root);
 
 /* Relative to the root; `node` is path_snapshot_node()'s, or "current". */
 char *path_vm_snapshot(const char *vm_uuid, const char *node);

@@ -9,67 +9,12 @@
 #include <xenstore_lib.h>
 
 #include "agent/base/alloc.h"
-
-/* Sent at once: much less than a socket holds, so that neither side waits for
- * the other to read. */
-#define BURST_MAX ((size_t)32 * 1024)
+#include "agent/store/burst.h"
 
 /* Taken from the socket at once. */
 #define ANSWERS_MAX ((size_t)8 * 1024)
 
-struct burst {
-    char data[BURST_MAX];
-    size_t length;
-    size_t count; /* of requests */
-};
-
 /* ---- sending ---- */
-
-/* Not zeroed: that would be most of what a request costs the processor. */
-static struct burst *burst_new(void)
-{
-    struct burst *burst = xrealloc(NULL, 1, sizeof(*burst));
-
-    burst->length = 0;
-    burst->count = 0;
-    return burst;
-}
-
-static bool fits(const struct burst *burst, size_t payload)
-{
-    return burst->length + sizeof(struct xsd_sockmsg) + payload <= BURST_MAX;
-}
-
-static void append(struct burst *burst, const void *data, size_t length)
-{
-    memcpy(burst->data + burst->length, data, length);
-    burst->length += length;
-}
-
-/* `text` with its end; `value` without, and NULL for none. */
-static bool append_message(struct burst *burst, uint32_t type,
-                           xs_transaction_t transaction, const char *text,
-                           const char *value)
-{
-    size_t text_length = strlen(text) + 1;
-    size_t value_length = value == NULL ? 0 : strlen(value);
-    struct xsd_sockmsg header = {
-        .type = type,
-        .tx_id = transaction,
-        .len = (uint32_t)(text_length + value_length),
-    };
-
-    if (!fits(burst, header.len)) {
-        return false;
-    }
-    append(burst, &header, sizeof(header));
-    append(burst, text, text_length);
-    if (value != NULL) {
-        append(burst, value, value_length);
-    }
-    burst->count++;
-    return true;
-}
 
 /* Answers that are not read would be taken for those of later requests. */
 static bool give_up(const struct wire *wire, int errnum)
@@ -142,7 +87,7 @@ static bool take(const struct wire *wire, struct answers *answers, void *data,
     return true;
 }
 
-static int errnum_of(const char *name)
+int wire_errnum(const char *name)
 {
     for (size_t i = 0; i < sizeof(xsd_errors) / sizeof(xsd_errors[0]); i++) {
         if (strcmp(xsd_errors[i].errstring, name) == 0) {
@@ -173,7 +118,7 @@ static bool take_answer(const struct wire *wire, struct answers *answers,
     *ret_errnum = 0;
     *ret_length = header.len;
     if (header.type == XS_ERROR) {
-        *ret_errnum = errnum_of(payload);
+        *ret_errnum = wire_errnum(payload);
         free(payload);
         payload = NULL;
     }
@@ -223,12 +168,11 @@ static bool run_pipelined(const struct wire *wire, xs_transaction_t transaction,
     bool ok = true;
 
     while (ok && done < count) {
-        burst->length = 0;
-        burst->count = 0;
+        burst_clear(burst);
         while (done + burst->count < count &&
-               append_message(burst, requests[done + burst->count].type,
-                              transaction, requests[done + burst->count].path,
-                              requests[done + burst->count].value)) {
+               burst_append(burst, requests[done + burst->count].type,
+                            transaction, requests[done + burst->count].path,
+                            requests[done + burst->count].value)) {
         }
         ok = burst->count > 0
                  ? send_burst(wire, burst) &&
@@ -286,7 +230,7 @@ static char *ask(const struct wire *wire, uint32_t type,
     bool ok;
 
     answers.taken = answers.length = 0;
-    append_message(burst, type, transaction, text, NULL);
+    burst_append(burst, type, transaction, text, NULL);
     ok = send_burst(wire, burst) &&
          take_answer(wire, &answers, &answer, &length, &errnum);
     free(burst);

@@ -42,6 +42,9 @@ struct wire_request {
 bool wire_run(const struct wire *wire, xs_transaction_t transaction,
               struct wire_request *requests, size_t count);
 
+/* From the word with which xenstored refuses. */
+int wire_errnum(const char *name);
+
 /* XBT_NULL with errno on failure. */
 xs_transaction_t wire_begin(const struct wire *wire);
 

@@ -20,11 +20,9 @@ static void require(bool holds)
 /* NULL if it is no note. */
 static struct snapshot *decode(const char *text)
 {
-    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
+    struct snapshot *snapshot = snapshot_new();
     struct error err = {0};
 
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
     if (!operation_state_decode(text, snapshot, &err)) {
         require(err.code == ERR_STORE);
         snapshot_free(snapshot);

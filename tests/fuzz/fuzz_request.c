@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/text.h"
 #include "agent/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -70,8 +71,8 @@ static void check_error(const struct error *err)
     require(err->code == ERR_INVALID_REQUEST ||
             err->code == ERR_UNSUPPORTED_OPERATION ||
             err->code == ERR_PATH_NOT_ALLOWED);
-    for (c = err->message; *c; c++)
-        require(*c >= 0x20 && *c <= 0x7e);
+    for (c = err->message; *c; c += text_plain_length(c))
+        require(text_plain_length(c) > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Prints what zsh offers behind a command line: a shell of its own on a terminal of
-# its own is typed at, as a person would, and its completer tells each match.
+# its own is typed at, as a person would, and its completer tells each match, and at
+# last what has become of the line.
 #
 #     zsh -f complete.zsh FOLDER LINE     FOLDER holds _xensnap
 zmodload zsh/zpty
@@ -28,9 +29,9 @@ type_line 'compadd() {
 	builtin compadd "$@"
 	(( $#found )) && print -rl -- MATCH-$^found
 }'
-type_line 'told() { zle expand-or-complete; print END-OF-MATCHES; zle kill-whole-line }'
+type_line 'told() { zle expand-or-complete; print -r; print -r -- "LINE-$BUFFER-END"; print END-OF-MATCHES; zle kill-whole-line }'
 type_line "zle -N told; bindkey '^I' told; print SHELL-IS-\${:-READY}"
 wait_for SHELL-IS-READY
 zpty -w -n shell "$2"$'\t'
 wait_for END-OF-MATCHES
-print -r -- "$REPLY" | tr -d '\r' | grep -o 'MATCH-.*' | sed 's,^MATCH-,,'
+print -r -- "$REPLY" | tr -d '\r' | grep -o -e 'MATCH-.*' -e 'LINE-.*-END' | sed 's,^MATCH-,,'

@@ -2,6 +2,7 @@
 """Fixtures of the native tier; see README.md."""
 
 import ctypes
+import faulthandler
 import glob
 import os
 import shutil
@@ -14,9 +15,13 @@ import pytest
 from native.agent import Agent
 from native.backend import Backend
 from native.clock import Clock
+from native.saves import Save
 from native.world import World
 
 LOG_TAIL = 60
+# Seconds. More than a test's own limit, whose report is the better one, but which ends
+# no fixture that hangs when it is taken down.
+HANG_LIMIT = 420
 
 
 def pytest_addoption(parser):
@@ -59,8 +64,23 @@ def pytest_configure(config):
         raise pytest.UsageError(
             "start these tests with tests/native/run: they need namespaces "
             "of their own and the shims")
+    # A shell's background job ignores it, and so would all that is started here.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):  # of pytest-xdist
         _own_fixed_folders()
+    # Not captured here, as it is while a test runs.
+    config.native_stderr = os.dup(2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """A hang is told of and ends the worker, of which pytest-xdist starts another and
+    says during which test it ended: the run goes on, and ends."""
+    faulthandler.dump_traceback_later(HANG_LIMIT, exit=True, file=item.config.native_stderr)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    del nextitem
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -109,6 +129,14 @@ def clock(agent_stopped):
     yield one
     agent_stopped.check_end()
     one.close()
+
+
+@pytest.fixture(name="save")
+def fixture_save(tmp_path, monkeypatch):
+    """Checkpoints with a played save helper: before `agent`, which inherits this."""
+    one = Save(tmp_path, monkeypatch)
+    yield one
+    one.release()
 
 
 @pytest.fixture

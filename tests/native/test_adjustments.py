@@ -90,6 +90,7 @@ def fixture_locked(world, hasty):
     fault = domain.interpose().fault("query-block", "hold-after")
     request = submit(hasty)
     fault.wait_reached()
+    world.store.wait(f"{request.path}/step", "asking QEMU for the disks' chains")
     with open(lock_path(domain), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fault.release()

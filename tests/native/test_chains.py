@@ -2,10 +2,12 @@
 """How long chains are is published, and bounded."""
 
 import os
+import signal
 
 import pytest
 
 from native.agent import ROOT
+from native.expect import rewrite_settings
 
 
 def create(agent, name, **more):
@@ -89,3 +91,8 @@ def test_a_long_chain_brings_a_warning(world, agent_stopped):
     assert reply["state"] == "done"
     assert "chain of 3 images" in reply["result/warning"]
     assert "limits.warn-depth" in agent.log_text()
+    assert world.store.read(f"{ROOT}/status/warn-depth") == "3"
+    agent.configure("limits", warn_depth=0)
+    rewrite_settings(agent)
+    agent.process.send_signal(signal.SIGHUP)
+    world.store.wait(f"{ROOT}/status/warn-depth", "0")

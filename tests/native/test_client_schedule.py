@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xensnap create --keep: a schedule's old snapshots are removed."""
 
+import re
+import shlex
+import signal
+from pathlib import Path
+
 import pytest
 
 from native.agent import ROOT
 from native.clock import HOUR
 
+UNIT = Path(__file__).resolve().parents[2] / "install" / "xensnap@.service.in"
 DONE, FAILED, USAGE, NO_AGENT, CANCELLED, NOT_PRUNED = range(6)
 
 
@@ -97,3 +103,43 @@ def test_nothing_is_removed_where_no_snapshot_was_made(world, agent, run):
     result = create(run, "s1", "--schedule", "daily", "--keep", "1")
     assert result.returncode == FAILED
     assert set(names(world, domain)) == {"s1"}
+
+
+def test_the_night_s_unit_keeps_the_guest_running_and_takes_disks_alone(
+        world, agent, run):
+    domain = world.add_domain("web")
+    unit = UNIT.read_text(encoding="utf-8")
+    options, = re.findall(r'^Environment="XENSNAP_OPTIONS=(.*)"$', unit, re.M)
+    command, = re.findall(r"^ExecStart=@bindir@/xensnap (.*)$", unit, re.M)
+    command = command.replace("%i", "web").replace("$XENSNAP_OPTIONS", options)
+    for _ in range(8):
+        result = run(*shlex.split(command))
+        assert result.returncode == DONE, result.stderr
+        assert result.stdout == ""
+    keys = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")
+    assert [value for path, value in keys.items()
+            if path.endswith("/memory")] == ["0"] * 7
+    assert set(names(world, domain).values()) == {"daily"}
+
+
+def test_a_removal_that_is_cancelled_takes_nothing_from_the_create(
+        world, agent, run, spawn):
+    domain = world.add_domain("web")
+    for name in ("k1", "k2"):
+        assert create(run, name, "--schedule", "default").returncode == DONE
+    fault = domain.interpose().fault("block-commit", "hold-before")
+    process = spawn("create", "web", "--name", "k3", "--no-memory",
+                    "--keep", "1")
+    fault.wait_reached()
+    process.send_signal(signal.SIGINT)
+    path = f"{ROOT}/requests/{world.store.ls(f'{ROOT}/requests')[0]}"
+    world.store.wait(f"{path}/cancel", "1")
+    assert agent.request("create", domain="nobody")["state"] == "failed"
+    fault.release()
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == NOT_PRUNED
+    assert "name         k3\n" in output
+    assert "the old snapshot 'k1' stays: its removal was cancelled" in errors
+    assert "as it was" not in errors
+    # Nor is the next one removed.
+    assert set(names(world, domain)) == {"k1", "k2", "k3"}

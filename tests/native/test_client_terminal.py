@@ -141,8 +141,27 @@ def test_a_narrow_terminal_gets_one_line(start, played):
     assert terminal.process.wait(20) == DONE
 
 
-def test_a_dumb_terminal_gets_lines(start, played):
-    terminal = start(TERM="dumb")
+def test_a_very_narrow_terminal_gets_the_percent(start, played):
+    terminal = start(columns=20)
+    played.tell(state="running", step="switching the disks", progress=70)
+    terminal.read_until(r"\r 70 %  switching th")
+    played.tell(state="done")
+    terminal.read_until(r"^\r100 %  done")
+    assert terminal.process.wait(20) == DONE
+
+
+def test_a_terminal_of_one_column_gets_nothing(start, played):
+    terminal = start(columns=1)
+    played.tell(state="running", step="one", progress=70)
+    terminal.read_until(r"\r")
+    played.tell(state="failed", error__code="busy", error__message="So.")
+    terminal.read_until(r"^\r*xensnap: busy")
+    assert terminal.process.wait(20) == FAILED
+
+
+@pytest.mark.parametrize("name", ["dumb", ""])
+def test_a_dumb_terminal_gets_lines(start, played, name):
+    terminal = start(TERM=name)
     played.tell(state="running", step="one", progress=10)
     terminal.read_until(r"running  10 %  one\r\n")
     played.tell(step="two", progress=20)
@@ -154,6 +173,8 @@ def test_a_dumb_terminal_gets_lines(start, played):
 def test_a_pipe_gets_a_line_for_each_step_and_tenth(spawn, played):
     process = spawn("create", "web")
     played.wait_request()
+    played.tell(state="queued")
+    assert process.stderr.readline() == "queued\n"
     for step, percent in (("one", 1), ("two", 10), ("two", 11), ("two", 19),
                           ("two", 20)):
         played.tell(state="running", step=step, progress=percent)
@@ -177,7 +198,8 @@ def test_the_question_stands_alone_and_a_second_interrupt_cancels(
     played.tell(step="two", progress=20)
     terminal.type("\x03")
     played.store.wait(f"{played.path}/cancel", "1")
-    terminal.read_until("two")
+    # Nor does the bar go on in its line.
+    terminal.read_until(r"\n\r\[[=>]* *\] +20 %  two")
     played.tell(state="cancelled", error__code="cancelled",
                 error__message="as you asked")
     terminal.read_until("xensnap: cancelled: as you asked\r\n")

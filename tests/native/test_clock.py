@@ -2,15 +2,12 @@
 """The time of day jumps by hours, as NTP or an administrator makes it: what lasts
 and what is limited goes by the clock that does not."""
 
-import os
-
 import pytest
 
 from native.agent import ROOT
 from native.clock import HOUR
 from native.expect import TIME
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 FORTH, BACK = 10 * HOUR, -10 * HOUR
 
 
@@ -34,21 +31,18 @@ def test_the_agents_clock_jumps(world, clock, agent_stopped):
 
 
 @pytest.mark.parametrize("jump", [FORTH, BACK])
-def test_no_limit_of_a_request_ends_early(world, clock, agent_stopped, monkeypatch, tmp_path,
-                                          jump):
+def test_no_limit_of_a_request_ends_early(world, clock, agent_stopped, save, jump):
     """Neither its own, nor a step's, QEMU's or max-pause; nor is a duration wrong."""
-    hold = tmp_path / "hold"
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", str(hold))
     agent = agent_stopped.start()
     domain = world.add_domain("web")
     world.add_domain("other")
-    hold.touch()
+    save.hold()
+    relay = domain.interpose()  # before the session of which the switch is a part
     request = agent.submit("create", {"timeout": 600}, domain="web", name="s1", live=0)
     world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "it is suspended")
     clock.jump(jump)
-    fault = domain.interpose().fault("transaction", "hold-after")
-    hold.unlink()
+    fault = relay.fault("transaction", "hold-after")
+    save.release()
     fault.wait_reached()
     clock.jump(0)
     turn_of_the_loop(agent)

@@ -8,8 +8,8 @@ from native.costs import AGENT, FLUSHES, LIBXL, Costs, costs_of, count
 
 # By the number of disks, for a snapshot that is not the domain's first.
 BOUNDS = {
-    1: {AGENT: 19, LIBXL: 30, FLUSHES: 6},
-    4: {AGENT: 19, LIBXL: 57, FLUSHES: 9},
+    1: {AGENT: 15, LIBXL: 28, FLUSHES: 7},
+    4: {AGENT: 15, LIBXL: 55, FLUSHES: 13},
 }
 
 

@@ -270,6 +270,26 @@ def test_a_note_that_an_earlier_version_named_is_taken_up(world, agent):
     assert (listing(world), chain(domain)) == (before, was)
 
 
+@pytest.mark.parametrize("what", ["the note", "the note's end", "the journal"])
+def test_what_cannot_be_read_now_is_not_forgotten(world, agent, what):
+    domain = world.add_domain("alice", disks=DISKS)
+    images, was = listing(world), chain(domain)
+    request = kill_at(agent, domain, "transaction", "hold-after", "create", name="s1", memory=0)
+    name, = notes(agent)
+    path = f"{agent.settings['store']['folder']}/{name}"
+    agent.unreadable = os.path.dirname(path) if what == "the journal" else path
+    agent.unreadable_from = 16 if what == "the note's end" else None
+    agent.start(ready=False)
+    assert agent.wait_exit() == 1
+    assert f"{agent.unreadable}" in agent.log_text()
+    assert notes(agent) == [name] and request.state() == "running"
+    agent.unreadable = None
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    assert (listing(world), chain(domain)) == (images, was)
+    world.eventually(lambda: notes(agent) == [], 10, "no note")
+
+
 def cut_short(note):
     return note[:len(note) // 2]
 

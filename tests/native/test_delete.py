@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, image_info, merge_job_id
+from native.faults import KILL_BEFORE, Faults
+from native.merges import reboot
 
 
 def create(agent, name, **keys):
@@ -153,6 +155,75 @@ def test_a_cancelled_merge_can_be_finished_by_deleting_again(world, agent):
     if reply["state"] == "cancelled":
         assert delete(agent, "s3")["state"] == "done"
     assert_content(domain)
+
+
+def test_a_cancelled_merge_is_not_taken_for_done_after_a_rescan(world, agent):
+    """A toolstack's overlay beside the image that was being merged looks as if it had been
+    over that."""
+    domain, _ = three(world, agent, "raw")
+    top, _, s1, base = chain(domain)
+    nodes = {node["file"]: node["node-name"]
+             for node in domain.qmp("query-named-block-nodes", flat=True)
+             if node["drv"] in ("qcow2", "raw")}
+    # Found and taken up as the delete's own, it does not come to its end.
+    domain.qmp("block-commit", job_id=merge_job_id("xvda", base), device=nodes[top],
+               top_node=nodes[s1], base_node=nodes[base], auto_finalize=False,
+               auto_dismiss=False, speed=1)
+    request = agent.submit("delete", domain="alice", name="s1")
+    world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
+    request.cancel()
+    assert request.wait()["state"] == "cancelled"
+    side = f"{world.images}/side.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", side],
+                   check=True)
+    reply = agent.request("rescan", {"disks/xvda/path": side, "disks/xvda/format": "qcow2"},
+                          domain="alice", disks="xvda")
+    assert reply["state"] == "done", reply
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", side, s1)
+    world.remove_domain(domain)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s1"), "snapshot-in-use",
+                  side, s1)
+    # It is s2's state.
+    assert os.path.exists(s1)
+    assert world.store.read(f"/tool/xensnapd/snapshots/{domain.uuid}/s2/disks/xvda/path") == s1
+
+
+def test_nor_after_one_that_the_agents_end_cuts_short(world, agent_stopped):
+    """The next agent lets the domain go, and does not take the hold for that of a
+    delete."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    create(agent, "s1")
+    domain.write("xvda", 0, b"1" * 4096)
+    create(agent, "s2")
+    domain = reboot(world, domain)  # xen-block opens its disk without a lock
+    top, s1, base = chain(domain)
+    nodes = {node["file"]: node["node-name"]
+             for node in domain.qmp("query-named-block-nodes", flat=True)
+             if node["drv"] == "qcow2"}
+    domain.qmp("block-commit", job_id=merge_job_id("xvda", base), device=nodes[top],
+               top_node=nodes[s1], base_node=nodes[base], auto_finalize=False,
+               auto_dismiss=False, speed=1)
+    request = agent.submit("delete", domain="alice", name="s1")
+    world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
+    request.cancel()
+    assert request.wait()["state"] == "cancelled"
+    # What the merge would have done as well, but that s2 needs the image.
+    subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", base, "-F", "qcow2", top],
+                   check=True)
+    agent.faults.arm(KILL_BEFORE, 1, "make .tmp-s")
+    agent.submit("rescan", domain="alice", disks="xvda")
+    agent.process.wait(20)
+    agent.faults.disarm()
+    agent.start()
+    held = f"{agent.settings['store']['run-folder']}/held"
+    world.eventually(lambda: not os.listdir(held), 20, "the hold's end")
+    assert chain(domain) == [top, base]
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", top, s1)
+    assert os.path.exists(s1)
+    assert world.store.read(f"/tool/xensnapd/snapshots/{domain.uuid}/s2/disks/xvda/path") == s1
 
 
 def test_keep_files_removes_the_record_alone(world, agent):

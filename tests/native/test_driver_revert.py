@@ -15,31 +15,10 @@ from native.faults import KILL_BEFORE, Faults
 from native.expect import Picture, assert_failed, image_info, image_is_sound
 from native.toolstack import Toolstack
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 BEFORE, AFTER = b"before!!" * 64, b"after!!!" * 64
 
-
-class Rescue:
-    """Keeping the running state stops while the guest is suspended."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def hold(self):
-        with open(self.path, "wb"):
-            pass
-
-    def release(self):
-        os.unlink(self.path)
-
-
-@pytest.fixture(name="rescue", autouse=True)
-def fixture_rescue(tmp_path, monkeypatch):
-    """Before `agent`, which inherits this."""
-    one = Rescue(tmp_path / "hold")
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", one.path)
-    return one
+# Keeping the running state is a save as well.
+pytestmark = pytest.mark.usefixtures("save")
 
 
 @pytest.fixture(name="toolstack")
@@ -102,9 +81,9 @@ def assert_is_back(domain, reply):
         domain.write(vdev, 4096, b"new!" * 256)
 
 
-def held_in_the_suspend(world, agent, domain, rescue):
-    """A revert that keeps the running state, until `rescue` is released."""
-    rescue.hold()
+def held_in_the_suspend(world, agent, domain, save):
+    """A revert that keeps the running state, until `save` is released."""
+    save.hold()
     request = submit(agent)
     wait_suspended(world, domain)
     return request
@@ -234,15 +213,15 @@ def test_one_that_hangs_before_it_is_prepared(world, impatient, backend, domain,
 
 
 def test_its_agent_is_killed_before_the_domain_is_ended(world, agent, backend, domain, driver,
-                                                        rescue):
+                                                        save):
     create(agent, domain)
     picture = Picture(agent, domain)
-    request = held_in_the_suspend(world, agent, domain, rescue)
+    request = held_in_the_suspend(world, agent, domain, save)
     backend.kill()
     backend.start()
     world.store.wait_for(f"{driver.path}/data/xensnapd",
                          lambda: "failed" in answers(world, driver).values(), 20)
-    rescue.release()
+    save.release()
     reply = end(world, request)
     assert_failed(reply, "interrupted", "storage")
     assert reply["error/step"] == "check-backends"
@@ -251,26 +230,26 @@ def test_its_agent_is_killed_before_the_domain_is_ended(world, agent, backend, d
 
 
 def test_the_driver_domain_dies_before_the_domain_is_ended(world, agent, backend, domain,
-                                                           driver, rescue):
+                                                           driver, save):
     create(agent, domain)
     chain = domain.chain("xvda")
-    request = held_in_the_suspend(world, agent, domain, rescue)
+    request = held_in_the_suspend(world, agent, domain, save)
     backend.kill()
     domain.served[driver.domid].kill()
     world.remove_domain(driver)
-    rescue.release()
+    save.release()
     assert_failed(end(world, request), "domain-inactive", "storage")
     assert world.xen.is_running(domain.domid)
     assert domain.chain("xvda") == chain
 
 
 def test_our_agent_is_killed_before_the_domain_is_ended(world, agent, backend, domain, driver,
-                                                        rescue):
+                                                        save):
     create(agent, domain)
     picture = Picture(agent, domain)
-    request = held_in_the_suspend(world, agent, domain, rescue)
+    request = held_in_the_suspend(world, agent, domain, save)
     agent.kill()
-    rescue.release()
+    save.release()
     agent.start()
     assert_failed(end(world, request), "interrupted")
     picture.assert_same()
@@ -281,13 +260,13 @@ def test_our_agent_is_killed_before_the_domain_is_ended(world, agent, backend, d
 
 
 def test_its_agent_dies_when_the_domain_is_ended(world, impatient, backend, domain, driver,
-                                                 rescue, toolstack):
+                                                 save, toolstack):
     left = create(impatient, domain)
-    rescue.hold()
+    save.hold()
     request = submit(impatient)
     wait_suspended(world, domain)
     backend.kill()
-    rescue.release()
+    save.release()
     reply = end(world, request)
     # The domain is back; what was left there has nobody who would remove it.
     assert reply["state"] == "done", reply
@@ -301,12 +280,12 @@ def test_its_agent_dies_when_the_domain_is_ended(world, impatient, backend, doma
     assert_nothing_is_left(world, driver, backend)
 
 
-def test_its_agent_comes_back_behind_that(world, agent, backend, domain, driver, rescue,
+def test_its_agent_comes_back_behind_that(world, agent, backend, domain, driver, save,
                                           toolstack):
     left = create(agent, domain)
-    request = held_in_the_suspend(world, agent, domain, rescue)
+    request = held_in_the_suspend(world, agent, domain, save)
     backend.kill()
-    rescue.release()
+    save.release()
     wait_told(world, driver, "commit")
     backend.start()
     reply = end(world, request)
@@ -413,9 +392,10 @@ def test_its_files_are_removed_in_both(world, agent, backend, domain, driver, br
     assert {vdev: web.chain(vdev) for vdev in web.disks} == chains
     assert not world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2")
     assert_nothing_is_left(world, driver, backend)
-    # The domain lies over s1.
+    # The domain lies over s1: that is merged.
     reply = delete(agent, "s1")
-    assert_failed(reply, "unsupported-disk", "xvdb", "storage", "keep-files=1")
+    assert reply["state"] == "done", reply
+    assert {vdev: len(web.chain(vdev)) for vdev in web.disks} == {"xvda": 1, "xvdb": 1}
     # What used those names before is not in the way of another.
     assert create(agent, web, "s2")
 
@@ -434,6 +414,14 @@ def test_a_file_that_a_domain_may_need_keeps_it(world, agent, branch, driver, ba
     assert_failed(delete(agent), "snapshot-in-use", "storage", "memory file")
     picture.assert_same()
     assert_nothing_is_left(world, driver, backend)
+
+
+def test_a_state_that_was_written_to_without_a_word_stays(agent, branch):
+    """As by the domain, started by a file that still names it."""
+    files, _ = branch
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write 0 64k", files["path"]], check=True)
+    assert_failed(delete(agent), "snapshot-in-use", "storage", "written to")
+    assert os.path.exists(files["path"])
 
 
 def test_without_an_agent_there_nothing_is_deleted(agent, branch, backend):
@@ -461,6 +449,22 @@ def test_its_agent_is_killed_and_the_delete_is_asked_for_again(world, agent_stop
     reply = delete(agent)
     assert reply["state"] == "done", reply
     assert not os.path.exists(state)
+    assert_nothing_is_left(world, driver, backend)
+
+
+def test_what_is_kept_for_xl_restore_follows_a_merge(world, agent, backend, domain, driver):
+    """It lies over the image that goes."""
+    bases = {vdev: disk.path for vdev, disk in domain.disks.items()}
+    create(agent, domain)
+    create(agent, domain, "s2")
+    reply = delete(agent, "s1")
+    assert reply["state"] == "done", reply
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")
+    for vdev, base in bases.items():
+        assert published[f"{vdev}/path"] == base
+        assert image_info(published[f"{vdev}/restore-overlay"])[
+            "full-backing-filename"] == base
+        assert domain.read(vdev, 0, len(AFTER)) == AFTER
     assert_nothing_is_left(world, driver, backend)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from native.agent import FINAL
 from native.expect import Picture, assert_failed, rewrite_settings
+from native.faults import STOP_BEFORE, Faults
 from native.hypervisor import GuestPorts
 from native.ring import Denied
 
@@ -109,6 +110,35 @@ def test_as_shipped_nobody_has_a_folder(world, agent_stopped):
     for domid in (1, 2):
         assert FOLDER.split("/")[1] not in world.store.ls(
             f"/local/domain/{domid}/snapshot")
+
+
+def test_a_request_in_a_new_folder_is_not_taken_for_one_of_the_folder_before(
+        world, agent_stopped):
+    """It has the same name, and was written before the agent watched the new folder."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    web = world.add_domain("web")
+    start(agent, OWN)
+    wait_folder(world, web)
+    path = f"{web.path}/{FOLDER}"
+    assert ask(agent, web, id="old")["state"] == "done"
+
+    def go_on_to(point):
+        agent.faults.arm(STOP_BEFORE, 1, point)
+        agent.process.send_signal(signal.SIGCONT)
+        world.eventually(agent.faults.reached, what=point)
+        agent.faults.disarm()
+
+    agent.faults.arm(STOP_BEFORE, 1, f"xs-rm {path}")
+    world.store.write(f"{web.path}/name", "db")
+    world.eventually(agent.faults.reached, what="it goes")
+    world.store.write(f"{web.path}/name", "web")
+    go_on_to("xs-commit")
+    world.store.mkdir(path)
+    world.store.set_permissions(path, f"n{web.domid}")
+    request = agent.submit("create", guest=web, id="old", memory=0)
+    agent.process.send_signal(signal.SIGCONT)
+    assert answer(web, request.path)["state"] == "done"
 
 
 def test_the_folder_comes_and_goes_with_the_right(world, web, agent_stopped):

@@ -104,7 +104,7 @@ def test_nothing_is_left_open(world, agent):
     for index in range(1, 6):
         assert submit(agent, f"s{index}").wait()["state"] == "done"
         assert_failed(submit(agent, "s0").wait(), "snapshot-exists")
-    assert agent.descriptor_count() == before
+    assert agent.descriptor_count() <= before
 
 
 def test_what_a_killed_agent_left_is_put_right_whatever_the_limits(world, agent):

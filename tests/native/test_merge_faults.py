@@ -10,23 +10,8 @@ import pytest
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
 from native.merges import chain, content, delete, forget_merged, kill_at, reboot, record_path, \
-    two, write
-
-UNFLUSHABLE = "/run/fake-xen/unflushable"
-
-
-def three(world, agent):
-    """Snapshots s1, s2 and s3 with something written after each, the most after
-    s3: deleting s2 merges downwards (a commit), deleting s3 streams."""
-    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
-    domain.write("xvda", 0, b"0" * 4096)
-    for n in (1, 2, 3):
-        reply = agent.request("create", domain="alice", name=f"s{n}", memory=0)
-        assert reply["state"] == "done", reply
-        domain.write("xvda", n * 65536, str(n).encode() * 4096)
-    domain.write("xvda", 8 << 20, b"x" * (1 << 20))
-    domain.disks["xvda"].front.flush()
-    return domain
+    three, two, unflushable, write
+from native.rescans import qemu_img
 
 
 def assert_as_before(domain, images):
@@ -59,16 +44,26 @@ def test_a_flush_that_fails_is_noticed(world, agent, name, written):
     """QEMU itself says nothing about it to whoever asks it to flush."""
     domain = three(world, agent)
     images = chain(domain)
-    with open(UNFLUSHABLE, "w", encoding="ascii") as file:
-        file.write(images[written])
-    try:
+    with unflushable(images[written]):
         assert_failed(delete(agent, name), "qmp-error", "Input/output error")
-    finally:
-        os.unlink(UNFLUSHABLE)
     assert_as_before(domain, images)
 
 
 # -- the switch -------------------------------------------------------------
+
+def assert_next_agent_keeps_what_it_writes(world, agent, request, domain, base, stays):
+    """`stays`: the domain, until that agent has ended the delete."""
+    write(domain, b"3")
+    if not stays:
+        world.remove_domain(domain)
+    agent.start()
+    assert request.wait()["state"] == "done"
+    if stays:
+        assert_disk_is_on(domain, "xvda", base)
+        world.remove_domain(domain)
+    assert content(base, 0) == b"3" * 4096
+    assert content(base, 65536) == b"1" * 4096
+
 
 @pytest.mark.parametrize("kind, guardian", [("hold-before", False), ("hold-before", True),
                                             ("hold-after", True)])
@@ -83,17 +78,8 @@ def test_a_domain_that_reboots_without_an_agent_finds_what_it_wrote(world, agent
         write(domain, newest := b"2")
     domain = reboot(world, domain)
     assert domain.read("xvda", 0, 4096) == newest * 4096
-    write(domain, b"3")
-    if not stays:
-        world.remove_domain(domain)
-    agent.start()
-    assert request.wait()["state"] == "done"
+    assert_next_agent_keeps_what_it_writes(world, agent, request, domain, base, stays)
     assert not os.path.exists(over)
-    if stays:
-        assert_disk_is_on(domain, "xvda", base)
-        world.remove_domain(domain)
-    assert content(base, 0) == b"3" * 4096
-    assert content(base, 65536) == b"1" * 4096
 
 
 @pytest.mark.parametrize("goes_on_with_base", [True, False])
@@ -105,17 +91,8 @@ def test_of_two_images_the_one_that_was_used_since_is_the_newer(world, agent, go
     request = kill_at(agent, domain, "job-finalize", "hold-before", guardian=True)
     forget_merged(agent, domain)
     domain = reboot(world, domain, base if goes_on_with_base else over)
-    write(domain, b"3")
-    if not stays:
-        world.remove_domain(domain)
-    agent.start()
-    assert request.wait()["state"] == "done"
+    assert_next_agent_keeps_what_it_writes(world, agent, request, domain, base, stays)
     assert not os.path.exists(over)
-    if stays:
-        assert_disk_is_on(domain, "xvda", base)
-        world.remove_domain(domain)
-    assert content(base, 0) == b"3" * 4096
-    assert content(base, 65536) == b"1" * 4096
 
 
 @pytest.mark.parametrize("dies", [True, False])
@@ -237,3 +214,30 @@ def test_a_qemu_img_that_is_killed_behind_the_header_loses_nothing(world, deadly
     for n in range(4):
         assert content(active, n * 65536) == str(n).encode() * 4096
     assert content(active, 8 << 20) == b"x" * 4096
+
+
+def test_a_rescan_after_that_loses_nothing_either(world, deadly, agent_stopped):
+    """The header of the image that was copied into no longer tells what that lacks."""
+    agent = agent_stopped
+    domain = three(world, agent)
+    active, small, under = chain(domain)[:3]
+    world.remove_domain(domain)
+    with open(deadly, "w", encoding="ascii"):
+        pass
+    assert_failed(delete(agent, "s3"), "store-error", "qemu-img")
+    # As an agent leaves it that is killed as well.
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", under, "-F", "qcow2", active)
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "format": "qcow2", "path": active}])
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", side)
+    reply = agent.request("rescan", {"disks/xvda/path": side, "disks/xvda/format": "qcow2"},
+                          domain="alice", disks="xvda")
+    assert reply["state"] == "done", reply
+    assert_failed(delete(agent, "s3"), "snapshot-in-use", active, "shut the domain down")
+    assert os.path.exists(small)
+    world.remove_domain(domain)
+    assert delete(agent, "s3")["state"] == "done"
+    assert not os.path.exists(small)
+    for n in range(4):
+        assert content(active, n * 65536) == str(n).encode() * 4096

@@ -7,7 +7,9 @@ import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
-from native.merges import chain, delete, kill_at, reboot, two, write
+from native.merges import chain, delete, kill_at, reboot, three, two, unflushable, write
+
+LARGE = 4 << 20
 
 
 def leave_job(world, agent):
@@ -114,25 +116,6 @@ def test_the_merge_of_another_snapshot_is_not_followed(world, agent):
 
 # -- another way than is planned now -----------------------------------------
 
-UNFLUSHABLE = "/run/fake-xen/unflushable"
-LARGE = 4 << 20
-
-
-def three(world, agent, large):
-    """Snapshots s1, s2 and s3 with something written after each, the most after
-    the one that is named; chain() is then the images over s3, s2, s1 and the base."""
-    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
-    domain.write("xvda", 0, b"0" * 4096)
-    for n in (1, 2, 3):
-        reply = agent.request("create", domain="alice", name=f"s{n}", memory=0)
-        assert reply["state"] == "done", reply
-        domain.write("xvda", n * 65536, str(n).encode() * 4096)
-        if large == f"s{n}":
-            domain.write("xvda", 8 << 20, b"x" * LARGE)
-    domain.disks["xvda"].front.flush()
-    return domain
-
-
 def begin_job(domain, command, place):
     """As an earlier agent did: of the image at that place in the chain and the one
     under it.  Slowly, so that it does not change what is planned."""
@@ -173,15 +156,11 @@ def delete_behind_plan(agent, domain, name):
 def test_a_job_of_the_other_way_is_flushed_as_what_it_is(world, agent, large, name, command,
                                                         place, flushed, fails):
     """Before a header stops naming the image that was copied from."""
-    domain = three(world, agent, large)
+    domain = three(world, agent, large, LARGE)
     images = chain(domain)
     begin_job(domain, command, place)
-    with open(UNFLUSHABLE, "w", encoding="ascii") as file:
-        file.write(images[flushed] if fails else "/nothing")
-    try:
+    with unflushable(images[flushed] if fails else "/nothing"):
         reply = delete_behind_plan(agent, domain, name)
-    finally:
-        os.unlink(UNFLUSHABLE)
     assert domain.qmp("query-jobs") == []
     if fails:
         assert_failed(reply, "qmp-error", "Input/output error")
@@ -201,7 +180,7 @@ def test_a_job_of_the_other_way_is_flushed_as_what_it_is(world, agent, large, na
 
 
 def test_a_commit_of_the_active_image_is_followed_where_a_stream_is_planned(world, agent):
-    domain = three(world, agent, "s3")
+    domain = three(world, agent, "s3", LARGE)
     images = chain(domain)
     begin_job(domain, "block-commit", 0)
     assert delete_behind_plan(agent, domain, "s3")["state"] == "done"

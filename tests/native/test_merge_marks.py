@@ -7,7 +7,8 @@ import os
 import pytest
 
 from native.expect import assert_disk_is_on, assert_failed
-from native.merges import chain, content, forget_merged, kill_at, reboot, two, write
+from native.merges import (chain, content, forget_merged, kill_at, reboot, two, unflushable,
+                           write)
 
 
 def begin(world, agent, noted="merged"):
@@ -82,12 +83,8 @@ def test_what_qemu_still_has_to_write_is_written_before_the_switch(world, agent)
 
 def test_the_image_that_goes_need_not_be_sound(world, agent):
     domain, over, base = two(world, agent)
-    with open("/run/fake-xen/unflushable", "w", encoding="ascii") as file:
-        file.write(over)
-    try:
+    with unflushable(over):
         assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
-    finally:
-        os.unlink("/run/fake-xen/unflushable")
     assert chain(domain) == [base]
     assert domain.read("xvda", 65536, 4096) == b"1" * 4096
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DASHBOARD = (Path(__file__).resolve().parents[2] /
              "install/grafana-xensnapd.json")
 
@@ -98,9 +97,8 @@ def test_operations_snapshots_and_chains_are_measured(
 
 
 def test_downtime_and_memory_of_a_checkpoint_are_measured(
-        world, agent_stopped, metrics, monkeypatch):
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{world.folder}/no-hold")
+        world, agent_stopped, metrics, save):
+    del save
     agent = agent_stopped.start()
     world.add_domain("web")
     reply = agent.request("create", domain="web", name="s1", live=0)

@@ -2,44 +2,17 @@
 """A guest stands still for `max-pause` at most, whatever hangs (I1, I2, I5). The
 save helper is played, all else of a checkpoint is real."""
 
-import contextlib
+import glob
 import os
 import signal
 
 import pytest
 
 from native.expect import Picture
-from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, Faults
-from native.guardians import guardians, kill_guardian, wait_no_guardian
+from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, STOP_BEFORE, Faults
+from native.guardians import guardians, kill_guardian, kill_with_guardian, wait_no_guardian
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
-
-
-class Save:
-    """What the played helper waits for."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def hold(self, deaf=False):
-        for name in [self.path] + [f"{self.path}.deaf"] * deaf:
-            with open(name, "wb"):
-                pass
-
-    def release(self):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-
-@pytest.fixture
-def save(tmp_path, monkeypatch):
-    """Before `agent`, which inherits this."""
-    one = Save(tmp_path / "hold")
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", one.path)
-    yield one
-    one.release()
 
 
 def running(world, domain):
@@ -54,8 +27,8 @@ def wait_suspended(world, domain):
     world.eventually(lambda: not running(world, domain), 20, "the guest is suspended")
 
 
-def create(agent, **keys):
-    return agent.submit("create", domain="web", name="s1", live=0, **keys)
+def create(agent, domain="web", **keys):
+    return agent.submit("create", domain=domain, name="s1", live=0, **keys)
 
 
 @pytest.mark.parametrize("kind", ["pv", "pvh", "hvm"])
@@ -66,6 +39,126 @@ def test_a_checkpoint(world, save, agent, kind):
     assert reply["state"] == "done", reply
     assert running(world, domain)
     wait_no_guardian(world, domain)
+
+
+def test_bytes_are_told_while_the_percentage_stays(world, save, agent):
+    """One of a hundred parts of a large guest's memory takes long."""
+    domain = world.add_domain("web", memory_kb=1 << 20)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    told = world.store.wait_for(request.path, lambda: request.output().get("bytes-done"), 20)
+    progress = request.output()["progress"]
+    path, = glob.glob(f"{agent.settings['store']['memory-folder']}/**/*s1*", recursive=True)
+    with open(path, "ab") as file:
+        file.write(b"x" * 4096)
+    world.store.wait_for(request.path, lambda: (
+        int(request.output()["bytes-done"]) >= int(told) + 4096), 20)
+    assert request.output()["progress"] == progress
+    save.release()
+    assert request.wait()["state"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_a_suspended_guest_waits_for_the_end_of_one_line_to_qemu(world, save, agent, kind):
+    """QEMU reads a command byte by byte, and greets slowly."""
+    domain = world.add_domain("web", kind, disks=DISKS)
+    relay = domain.interpose()
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    commands, received = len(relay.commands), relay.received
+    save.release()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert [command["execute"] for command in relay.commands[commands:]] == ["transaction"]
+    assert relay.received - received == len("}\n")
+
+
+@pytest.mark.parametrize("kind, held", [("pv", True), ("pvh", True), ("hvm", False)])
+def test_a_guest_goes_on_before_qemu_sees_the_end_of_the_session(
+        world, save, agent_stopped, kind, held):
+    """But for one that libxl resumes by QEMU."""
+    del save
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("web", kind, disks=DISKS)
+    lock = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.qmp-socket-lock"
+    agent.faults.arm(STOP_BEFORE, 1, "libxl libxl_domain_resume")
+    request = create(agent)
+    world.eventually(agent.faults.reached, 20, "the resume")
+    agent.faults.disarm()
+    assert os.path.exists(lock) == held
+    agent.process.send_signal(signal.SIGCONT)
+    assert request.wait()["state"] == "done"
+    assert not os.path.exists(lock)
+
+
+def test_qemu_forgets_a_switch_that_was_prepared_and_given_up(world, save, agent):
+    domain = world.add_domain("web", disks=DISKS)
+    picture = Picture(agent, domain)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    request.cancel()
+    save.release()
+    assert request.wait()["state"] == "cancelled"
+    picture.assert_same()
+    assert create(agent).wait()["state"] == "done"
+
+
+def test_the_guardian_of_an_earlier_agent_leaves_the_next_save_alone(world, save, agent):
+    """It waits for a guest that may still follow its own agent's request, and could not
+    tell this one's suspend from that."""
+    domain = world.add_domain("web", disks=DISKS, responsive=False)
+    control = f"{domain.path}/control/shutdown"
+    create(agent)
+    world.store.wait(control, "suspend")
+    agent.kill()
+    world.store.wait(control, "")
+    assert guardians(domain)
+    domain.responsive = True
+    save.hold()
+    agent.start()
+    request = create(agent, id="again")
+    wait_suspended(world, domain)
+    world.eventually(lambda: len(guardians(domain)) == 1, 20, "one guardian")
+    save.release()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert "was left suspended" not in agent.log_text()
+    wait_no_guardian(world, domain)
+
+
+def test_nothing_is_told_between_the_save_and_the_resume(world, save, agent):
+    domain = world.add_domain("web", disks=DISKS)
+    switch = domain.interpose().fault("transaction", "hold-before")
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    save.release()
+    switch.wait_reached()
+    before = request.output()
+    # Whoever answers this has had time to tell of the other.
+    assert agent.request("create", domain="nobody")["state"] == "failed"
+    assert request.output() == before
+    switch.release()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+
+
+def test_a_session_with_qemu_that_is_lost_while_memory_is_saved(world, save, agent):
+    domain = world.add_domain("web", disks=DISKS)
+    domain.interpose()
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    domain.uninterpose()
+    save.release()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    assert running(world, domain)
 
 
 def test_a_save_that_takes_longer_than_max_pause_is_given_up(world, save, agent_stopped):
@@ -81,6 +174,29 @@ def test_a_save_that_takes_longer_than_max_pause_is_given_up(world, save, agent_
     assert running(world, domain)
     picture.assert_same()
     wait_no_guardian(world, domain)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout"])
+def test_a_memory_file_that_cannot_be_flushed_is_given_up(world, save, agent_stopped, tmp_path,
+                                                          how):
+    sync = tmp_path / "sync"
+    sync.write_text("#!/bin/sh\ntrap '' TERM\necho >%s/begun\nwhile :; do sleep 1; done\n"
+                    % tmp_path)
+    sync.chmod(0o755)
+    world.variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    agent = agent_stopped.start()
+    domain = world.add_domain("web", disks=DISKS)
+    picture = Picture(agent, domain)
+    request = create(agent, timeout="3" if how == "timeout" else "600")
+    world.eventually((tmp_path / "begun").exists, what="the flush")
+    assert running(world, domain)
+    if how == "cancelled":
+        request.cancel()
+    reply = request.wait(20)
+    assert reply["error/code"] == how, reply
+    assert reply["error/step"] == "keep-memory"
+    assert running(world, domain)
+    picture.assert_same()
 
 
 def test_the_guest_goes_on_though_the_disk_hangs(world, save, agent_stopped):
@@ -321,7 +437,8 @@ def test_an_agent_that_dies_as_it_ends_the_domain(world, save, agent_stopped, ki
 @pytest.mark.parametrize("kind", ["pv", "pvh"])
 @pytest.mark.parametrize("agent_dies", [False, True])
 def test_a_guest_goes_on_without_xenstored(world, save, agent, kind, agent_dies):
-    """Once xenstored has died, libxl cannot tell which type a guest is of."""
+    """Once xenstored has died, libxl cannot tell which type a guest is of, nor watch
+    for its end, which is not tried for ever."""
     domain = world.add_domain("web", kind, disks=DISKS)
     save.hold()
     create(agent)
@@ -342,3 +459,57 @@ def test_a_guest_goes_on_without_xenstored(world, save, agent, kind, agent_dies)
     world.eventually(lambda: not [name for name in agent.records()
                                   if name.startswith("journal/")], 20, "no note is left")
     assert running(world, domain)
+    assert agent.log_text().count("libxl cannot watch domain") < 5
+
+
+def test_a_note_of_no_use_leaves_no_guest_suspended(world, save, agent):
+    """Agent and guardian were killed together, and the note was cut short."""
+    domain = world.add_domain("web", disks=DISKS)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    kill_with_guardian(world, domain, agent)
+    name, = (name for name in os.listdir(f"{agent.settings['store']['folder']}/journal"))
+    os.truncate(f"{agent.settings['store']['folder']}/journal/{name}", 100)
+    agent.start()
+    save.release()
+    assert request.wait()["error/code"] == "interrupted"
+    wait_running(world, domain)
+    agent.wait_log("was left suspended; it goes on")
+
+
+def test_a_suspended_guest_that_somebody_moves_away_is_not_resumed(world, save, agent):
+    """It is suspended still when nothing saves it any more: the other side begins."""
+    left, moved = (world.add_domain(name, disks=DISKS) for name in ("left", "moved"))
+    save.hold()
+    requests = []
+    for domain in (left, moved):
+        requests.append(create(agent, domain=domain.name))
+        wait_suspended(world, domain)
+    kill_with_guardian(world, left, agent, moved)
+    folder = f"{agent.settings['store']['folder']}/journal"
+    for name in os.listdir(folder):
+        os.truncate(f"{folder}/{name}", 100)
+    agent.start()
+    save.release()
+    for request in requests:
+        assert request.wait()["error/code"] == "interrupted"
+    assert not running(world, moved)
+    world.remove_domain(moved)
+    agent.wait_log('domain "left" was left suspended; it goes on')
+    assert agent.log_text().count("left suspended") == 1
+
+
+@pytest.mark.parametrize("keys", [{"operation": "create", "name": "s2", "memory": 0},
+                                  {"operation": "rescan"}])
+def test_what_is_asked_while_the_guest_is_suspended_waits(world, save, agent, keys):
+    domain = world.add_domain("web", disks=DISKS)
+    save.hold()
+    first = create(agent)
+    wait_suspended(world, domain)
+    second = agent.submit(keys.pop("operation"), domain="web", **keys)
+    second.wait_state("queued")
+    save.release()
+    assert first.wait()["state"] == "done"
+    reply = second.wait()
+    assert reply["state"] == "done", reply

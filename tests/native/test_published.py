@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the agent publishes: its status, and the snapshots that exist."""
 
+import json
+import os
+import signal
+import time
+
 import pytest
 
-from native.agent import ROOT
-from native.expect import TIME
+from native.agent import FINAL, ROOT
+from native.expect import TIME, assert_failed, assert_works
+from native.faults import FAIL, STOP_BEFORE, Faults
 from native.ring import Denied
+from native.store_relay import WATCH, WRITE, StoreRelay
 
 STATUS, SNAPSHOTS = f"{ROOT}/status", f"{ROOT}/snapshots"
 
 
-def create(agent, name, keys=None, **more):
-    reply = agent.request("create", keys, domain="web", name=name, memory=0,
-                          **more)
+def create(agent, name, keys=None, domain="web", **more):
+    reply = agent.request("create", keys, domain=domain, name=name, memory=0, **more)
     assert reply["state"] == "done", reply
     return reply
 
@@ -183,7 +189,269 @@ def test_a_damaged_record_does_not_hide_the_others(world, agent):
     names = world.store.ls(f"{SNAPSHOTS}/{domain.uuid}")
     assert "s1" in names and "s2" not in names
     # Its name is taken: the file still is there.
+    relay = domain.interpose()
     reply = agent.request("create", domain="web", name="s2", memory=0)
-    assert reply["error/code"] == "snapshot-exists"
+    assert_failed(reply, "snapshot-exists", "s2", "damaged")
+    assert reply["error/step"] == "find-domain"
+    assert not [command for command in relay.commands if command["execute"] == "transaction"]
     assert domain.chain("xvda")[0][0].endswith("web-xvda.s2.qcow2")
     assert len(domain.chain("xvda")) == 3
+
+
+def test_damaged_records_are_told_of(world, agent, run):
+    """Also of a VM that has no other."""
+    web, db = world.add_domain("web"), world.add_domain("db")
+    for name in ("s1", "s2"):
+        create(agent, name)
+    create(agent, "d1", domain="db")
+    assert not world.store.ls(f"{ROOT}/damaged")
+    for domain, name in ((web, "s2"), (db, "d1")):
+        path = f"{agent.settings['store']['folder']}/snapshots/{domain.uuid}/{name}.yaml"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("no: record\n")
+    agent.restart()
+    for domain, name in ((web, "s2"), (db, "d1")):
+        assert world.store.tree(f"{ROOT}/damaged/{domain.uuid}") == {"0": name}
+    for command in ("list", "tree", "status"):
+        told = run(command).stderr
+        assert "'s2' of web" in told and "'d1' of db" in told and "log" in told
+    assert "'s2' of web" in run("tree", "web").stderr
+    assert "d1" not in run("list", "web").stderr
+    assert "'s2' of web" in run("show", "web", "s2").stderr
+    assert json.loads(run("status", "--json").stdout)["damaged"] == {
+        web.uuid: ["s2"], db.uuid: ["d1"]}
+    one, = json.loads(run("list", "--json", "web").stdout)
+    assert one["damaged"] == ["s2"]
+    # That there is nothing else does not hide it.
+    for spec in "db", db.uuid:
+        one, = json.loads(run("list", "--json", spec).stdout)
+        assert (one["uuid"], one["damaged"], one["snapshots"]) == (db.uuid, ["d1"], [])
+    all_of_them = json.loads(run("list", "--json").stdout)
+    assert [(vm["name"], vm["damaged"]) for vm in all_of_them] == [
+        ("db", ["d1"]), ("web", ["s2"])]
+    assert "no snapshot that can be read" in run("tree").stdout
+    world.remove_domain(db)
+    assert run("list", db.uuid).returncode == 0
+    for path in (agent.settings["store"]["folder"] + f"/snapshots/{domain.uuid}/{name}.yaml"
+                 for domain, name in ((web, "s2"), (db, "d1"))):
+        os.unlink(path)
+    agent.restart()
+    # Nothing is known of the ones that are gone, but that the link names one.
+    told, = run("list").stderr.splitlines()
+    assert "running state of web" in told
+    assert world.store.ls(f"{ROOT}/damaged") == [web.uuid]
+
+
+@pytest.mark.parametrize("make_link", [
+    lambda path: os.symlink("gone.yaml", path), lambda path: os.symlink("s1", path),
+    lambda path: os.mkdir(path)], ids=["of-none", "no-record", "no-link"])
+def test_that_the_current_one_is_not_known_is_told(world, agent, run, make_link):
+    web = world.add_domain("web")
+    create(agent, "s1")
+    create(agent, "s2")
+    current = f"{agent.settings['store']['folder']}/snapshots/{web.uuid}/current"
+    os.unlink(current)
+    make_link(current)
+    agent.restart()
+    agent.wait_log(f"{current}: it is not a link to a readable record")
+    assert world.store.tree(f"{ROOT}/damaged/{web.uuid}") == {"0": "current"}
+    for command in ("list", "tree", "status"):
+        told = run(command).stderr
+        assert "running state of web" in told and "not known" in told and "log" in told
+    one, = json.loads(run("list", "--json", "web").stdout)
+    assert one["damaged"] == ["current"] and len(one["snapshots"]) == 2
+    if os.path.isdir(current):
+        os.rmdir(current)
+    # What makes it anew ends that; the others can be deleted before.
+    assert agent.request("delete", domain="web", name="s1")["state"] == "done"
+    assert "not known" in run("list").stderr
+    create(agent, "s3")
+    assert run("list").stderr == "" and not world.store.ls(f"{ROOT}/damaged")
+    agent.restart()
+    assert run("list").stderr == ""
+    assert world.store.read(f"{SNAPSHOTS}/{web.uuid}/current") == "s3"
+
+
+def test_where_the_records_cannot_be_listed_a_create_changes_nothing(world, agent):
+    domain = world.add_domain("web")
+    create(agent, "s1")
+    folder = agent.settings["store"]["folder"]
+    agent.stop()
+    os.rename(f"{folder}/snapshots/{domain.uuid}", f"{world.folder}/hidden")
+    with open(f"{folder}/snapshots/{domain.uuid}", "wb"):
+        pass
+    agent.start()
+    relay = domain.interpose()
+    for name in ({"name": "s2"}, {}):
+        reply = agent.request("create", domain="web", memory=0, **name)
+        assert_failed(reply, "store-error", "web", "log")
+    assert not [command for command in relay.commands if command["execute"] == "transaction"]
+    assert agent.request("rescan", domain="web")["state"] == "done"
+
+
+# ---- with the result, in one transaction ----
+
+# Of a create these commit: `running`, both `params`, and the end of it.
+END = 3
+
+
+@pytest.fixture(name="faulty")
+def fixture_faulty(world, agent_stopped):
+    """An agent whose ends can be met, and a domain."""
+    agent_stopped.faults = Faults(world.folder)
+    agent_stopped.start()
+    return agent_stopped, world.add_domain("web")
+
+
+def stopped_at_its_end(world, agent):
+    """A create's request, of which only the end is not told yet."""
+    agent.faults.arm(STOP_BEFORE, END, "xs-commit")
+    request = agent.submit("create", domain="web", name="s1", memory=0)
+    world.eventually(agent.faults.reached, what="the end of the create")
+    agent.faults.disarm()
+    return request
+
+
+def test_the_end_of_a_create_is_one_transaction(faulty):
+    """But for what is told of one that takes longer than a tenth of a second, which on a
+    busy machine some do."""
+    agent, _ = faulty
+    counts = []
+    for number in range(10):
+        agent.faults.arm(wanted="xs-commit")
+        create(agent, f"s{number}")
+        counts.append(len([name for name in agent.faults.names() if "xs-commit" in name]))
+    assert min(counts) == END, counts
+
+
+def test_a_snapshot_is_seen_when_its_request_is_done_and_not_before(world, faulty):
+    agent, domain = faulty
+    request = stopped_at_its_end(world, agent)
+    assert request.output()["state"] == "running"
+    assert world.store.tree(SNAPSHOTS) == {}
+    agent.process.send_signal(signal.SIGCONT)
+    assert request.wait()["state"] == "done"
+    assert world.store.read(f"{SNAPSHOTS}/{domain.uuid}/current") == "s1"
+
+
+def test_a_snapshot_is_seen_whose_request_was_removed_at_its_end(world, faulty):
+    agent, domain = faulty
+    request = stopped_at_its_end(world, agent)
+    world.store.rm(request.path)
+    agent.process.send_signal(signal.SIGCONT)
+    world.store.wait(f"{SNAPSHOTS}/{domain.uuid}/current", "s1")
+    assert world.store.tree(request.path) == {}
+    assert_works(domain, "xvda")
+
+
+def test_what_xenstored_refused_of_a_removed_request_is_seen_all_the_same(world, faulty):
+    agent, domain = faulty
+    request = stopped_at_its_end(world, agent)
+    world.store.rm(request.path)
+    agent.faults.arm(FAIL, 1, "xs-commit")
+    agent.process.send_signal(signal.SIGCONT)
+    world.eventually(agent.faults.reached, what="the refusal")
+    world.store.wait(f"{SNAPSHOTS}/{domain.uuid}/current", "s1")
+    assert world.store.tree(request.path) == {}
+
+
+def test_a_refusal_that_xenstored_refused_is_not_queued(world, faulty):
+    """It has ended."""
+    agent, _ = faulty
+    seen = set()
+    agent.faults.arm(FAIL, 1, "xs-commit")
+    request = agent.submit("delete", domain="web", name="nobody-made-it")
+
+    def has_ended():
+        seen.add(request.state())
+        return request.state() in FINAL
+
+    world.eventually(has_ended, what="the end")
+    assert agent.faults.reached()
+    assert "queued" not in seen
+    assert request.output()["error/code"] == "no-such-snapshot"
+
+
+def test_a_result_that_xenstored_refused_comes_with_its_snapshot(world, faulty):
+    agent, domain = faulty
+    agent.faults.arm(FAIL, END, "xs-commit")
+    reply = agent.request("create", domain="web", name="s1", memory=0)
+    assert agent.faults.reached()
+    assert reply["state"] == "done" and "result/warning" not in reply, reply
+    assert world.store.read(f"{SNAPSHOTS}/{domain.uuid}/current") == "s1"
+
+
+# ---- removed by others ----
+
+@pytest.mark.parametrize("again", ["", "/requests/early"])
+def test_a_root_that_was_removed_is_written_anew(world, agent, run, again):
+    """Also where somebody has asked for something there before the agent came to look."""
+    domain = world.add_domain("web")
+    create(agent, "s1")
+    before = world.store.tree(SNAPSHOTS)
+    keys = {"domain": "web", "name": "s2", "memory": "0", "operation": "create"}
+    agent.process.send_signal(signal.SIGSTOP)
+    world.store.rm(ROOT)
+    for key, value in keys.items() if again else ():
+        world.store.write(f"{ROOT}{again}/{key}", value)
+    agent.process.send_signal(signal.SIGCONT)
+    agent.wait_ready()
+    if again:
+        world.store.wait(f"{ROOT}{again}/state", *FINAL)
+        assert world.store.read(f"{ROOT}{again}/state") == "done"
+    else:
+        assert world.store.tree(SNAPSHOTS) == before
+        assert agent.request("create", domain="web", name="s2", memory=0)["state"] == "done"
+    assert "s2" in run("list", "web").stdout
+    assert world.store.permissions(f"{ROOT}/requests") == ["n0"]
+    assert_works(domain, "xvda")
+
+
+def test_a_root_that_cannot_be_written_is_tried_again_at_intervals(world, agent_stopped):
+    """Not whenever our own attempt is told of, which would keep agent and xenstored busy."""
+    agent = agent_stopped
+    agent.relay = StoreRelay(world.folder)
+    agent.configure("xenstore", reconnect_max="400ms")
+    agent.start()
+    world.add_domain("web")
+    create(agent, "s1")
+    before = world.store.tree(SNAPSHOTS)
+
+    def attempts():
+        return agent.log_text().count("is written anew")
+
+    agent.relay.refuse(WRITE)
+    began = time.monotonic()
+    world.store.rm(ROOT)
+    world.eventually(lambda: attempts() >= 7, 30, "it is tried again")
+    assert time.monotonic() - began > 1.5  # 50 ms, 100, 200, and 400 from then on
+    agent.relay.accept(WRITE)
+    agent.wait_ready()
+    world.eventually(lambda: world.store.tree(SNAPSHOTS) == before, 10)
+    assert agent.request("create", domain="web", name="s2", memory=0)["state"] == "done"
+    # Once more from the beginning.
+    world.store.rm(ROOT)
+    agent.wait_ready()
+
+
+def test_a_watch_that_cannot_be_set_at_first(world, agent_stopped):
+    """Requests are heard once it can."""
+    agent = agent_stopped
+    agent.relay = StoreRelay(world.folder)
+    agent.relay.refuse(WATCH)
+    agent.start(ready=False)
+    agent.wait_log("cannot watch")
+    agent.relay.accept(WATCH)
+    agent.wait_ready()
+    world.add_domain("web")
+    create(agent, "s1")
+
+
+def test_snapshots_that_were_removed_are_not_called_the_agents_end(world, agent, run):
+    world.add_domain("web")
+    create(agent, "s1")
+    world.store.rm(SNAPSHOTS)
+    told = run("list").stderr
+    assert SNAPSHOTS in told and "removed" in told and "restart" in told.lower()
+    agent.restart()
+    assert "s1" in run("list").stdout

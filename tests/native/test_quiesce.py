@@ -13,8 +13,6 @@ from native.expect import Picture, assert_disk_is_on, assert_works
 from native.guest_helper import GuestHelper
 from native.quiesced import create, submit
 
-SAVE_HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
-
 
 @pytest.fixture
 def domain(world):
@@ -75,19 +73,15 @@ def test_again_and_again(agent, domain, guest):
 
 
 def test_with_memory_the_disks_are_flushed_and_the_guest_thawed_before_it_is_suspended(
-        world, agent_stopped, domain, guest, monkeypatch):
-    hold = f"{world.folder}/hold"
-    with open(hold, "wb"):
-        pass
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", SAVE_HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", hold)
+        world, agent_stopped, domain, guest, save):
+    save.hold()
     agent_stopped.start()
     guest.start()
     request = submit(agent_stopped, domain, memory=1)
     world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "a suspend")
     assert not guest.frozen()
     assert guest.done().count("freeze root") == 1
-    os.unlink(hold)
+    save.release()
     reply = request.wait()
     assert reply["state"] == "done", reply
     assert reply["result/consistency"] == "full"
@@ -176,7 +170,7 @@ def test_a_freeze_that_ends_too_late_is_thawed(world, agent_stopped, domain, gue
 
 def test_a_switch_that_takes_too_long_is_no_quiesced_snapshot(
         agent_stopped, domain, guest):
-    agent_stopped.configure("timeouts", max_freeze="2s")
+    agent_stopped.configure("timeouts", freeze="1900ms", max_freeze="2s")
     agent = agent_stopped.start()
     guest.start()
     before = Picture(agent, domain)
@@ -197,7 +191,7 @@ def test_a_switch_that_takes_too_long_is_no_quiesced_snapshot(
 
 def test_an_agent_that_dies_leaves_no_guest_frozen(
         world, agent_stopped, domain, guest):
-    agent_stopped.configure("timeouts", max_freeze="2s")
+    agent_stopped.configure("timeouts", freeze="1900ms", max_freeze="2s")
     agent = agent_stopped.start()
     guest.start()
     before = Picture(agent, domain)

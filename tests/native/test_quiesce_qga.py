@@ -13,8 +13,6 @@ from native.guest_agent import FREEZE, INFO, STATUS, SYNC, THAW, GuestAgent
 from native.guest_helper import GuestHelper
 from native.quiesced import create, submit
 
-SAVE_HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
-
 
 @pytest.fixture
 def domain(world):
@@ -70,9 +68,8 @@ def test_the_guest_is_frozen_for_the_switch_and_thawed_after_it(
 
 
 def test_with_memory_it_is_thawed_before_it_is_suspended(
-        world, agent_stopped, domain, qga, monkeypatch):
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", SAVE_HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{world.folder}/hold")
+        world, agent_stopped, domain, qga, save):
+    del save
     reply = create(agent_stopped.start(), domain, memory=1)
     assert reply["state"] == "done", reply
     assert reply["result/consistency"] == "full"
@@ -278,7 +275,7 @@ def test_no_guardian_stays_where_qemu_has_gone(world, agent, domain, qga):
 
 def test_a_switch_that_takes_too_long_is_no_quiesced_snapshot(
         agent_stopped, domain, qga):
-    agent = impatient(agent_stopped, freeze="10s", max_freeze="2s")
+    agent = impatient(agent_stopped, freeze="1900ms", max_freeze="2s")
     before = Picture(agent, domain)
     request, switch = held_switch(agent, domain)
     qga.wait_thawed()
@@ -320,7 +317,7 @@ def test_an_agent_that_dies_while_it_asks(world, agent_stopped, domain, qga, com
 
 def test_an_agent_that_is_stopped_leaves_no_guest_frozen(
         world, agent_stopped, domain, qga):
-    agent = impatient(agent_stopped, freeze="10s", max_freeze="2s")
+    agent = impatient(agent_stopped, freeze="1900ms", max_freeze="2s")
     before = Picture(agent, domain)
     request, switch = held_switch(agent, domain)
     agent.process.send_signal(signal.SIGSTOP)

@@ -3,17 +3,19 @@
 and xenstore are empty, domids are given out anew, only the disks are what they were
 (I2, I6)."""
 
-import contextlib
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
 
 from native.agent import ROOT
-from native.expect import assert_works, image_info, image_is_sound, named_images
+from native.boot import Boot
+from native.expect import assert_failed, assert_works, image_info, image_is_sound, \
+    merge_job_id, named_images
+from native.guardians import kill_with_guardian
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 PIECE = 65536
 
@@ -41,8 +43,8 @@ class Stranger:
 class Host:
     """A domain "web", the agent, and a stranger that has web's domid afterwards."""
 
-    def __init__(self, world, agent, hold):
-        self.world, self.agent, self.hold = world, agent, hold
+    def __init__(self, world, agent, save, boot):
+        self.world, self.agent, self.save, self.boot = world, agent, save, boot
         self.web = world.add_domain("web", disks=DISKS)
         self.written = {}
         self.write("first")
@@ -68,8 +70,7 @@ class Host:
         agent, world, web = self.agent, self.world, self.web
         if agent.process.poll() is None:
             agent.kill()
-        with contextlib.suppress(FileNotFoundError):
-            self.hold.unlink()
+        self.save.release()
         with open(web.config_path, "rb") as file:
             config = file.read()
         world.remove_domain(web)
@@ -77,6 +78,7 @@ class Host:
             file.write(config)
         world.kill_xenstored()
         shutil.rmtree(agent.settings["store"]["run-folder"])
+        self.boot.begin_anew()
 
     def come_up(self):
         """Another domain has the domid now; its guest must not notice anything."""
@@ -88,11 +90,30 @@ class Host:
         self.names = self.images()
         world.xen.forget_calls()
         agent.start()
-        journal = f"{agent.settings['store']['folder']}/journal"
-        world.eventually(lambda: os.listdir(journal) == [], 60, "no note stays")
+        self.wait_no_note()
         assert world.xen.calls() == []
         assert not os.listdir(f"{agent.settings['store']['run-folder']}/held")
         return stranger, picture
+
+    def wait_no_note(self):
+        journal = f"{self.agent.settings['store']['folder']}/journal"
+        self.world.eventually(lambda: os.listdir(journal) == [], 60, "no note stays")
+
+    def come_up_with_web(self, images, same_domid):
+        """It is started from a file of the toolstack's, on these images, before the
+        agent is."""
+        world, web = self.world, self.web
+        world.start_xenstored()
+        domid = web.domid if same_domid else web.domid + 7
+        self.web = world.add_domain("web", domid=domid, uuid=web.uuid, disks=[
+            {"vdev": vdev, "format": image_format, "path": path}
+            for vdev, (path, image_format) in images.items()])
+        self.agent.start()
+
+    def assert_nothing_lost(self, tops):
+        for vdev, (path, image_format) in tops.items():
+            assert os.path.exists(path), vdev
+            self.assert_content(vdev, path, image_format)
 
     def published(self):
         tree = self.world.store.tree(f"{ROOT}/snapshots/{self.web.uuid}")
@@ -127,11 +148,10 @@ class Host:
 
 
 @pytest.fixture
-def host(world, agent_stopped, tmp_path, monkeypatch):
-    hold = tmp_path / "hold"
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", str(hold))
-    return Host(world, agent_stopped.start(), hold)
+def host(world, agent_stopped, save, tmp_path):
+    boot = Boot(tmp_path)
+    yield Host(world, agent_stopped.start(), save, boot)
+    boot.end()
 
 
 def stop_at(host, command, kind, operation, **keys):
@@ -143,7 +163,7 @@ def stop_at(host, command, kind, operation, **keys):
 
 
 def stop_suspended(host, operation, **keys):
-    host.hold.touch()
+    host.save.hold()
     host.agent.submit(operation, domain="web", **keys)
     host.world.eventually(lambda: not host.world.xen.is_running(host.web.domid), 20,
                           "the guest is suspended")
@@ -245,3 +265,150 @@ def test_a_hold_ends_with_its_domain(host):
     reply = host.agent.request("create", domain="web", name="s1", memory=0)
     assert reply["state"] == "done", reply
     assert len(web.chain("xvda")) == 2
+
+
+def bases_of(host):
+    return {vdev: (disk.path, disk.format) for vdev, disk in host.web.disks.items()}
+
+
+@pytest.mark.parametrize("same_domid", [True, False])
+def test_a_create_leaves_what_the_guest_wrote_before_it_was_put_back(host, same_domid):
+    """On the images that a toolstack's file names, which knows of no overlay."""
+    bases = bases_of(host)
+    stop_at(host, "transaction", "hold-after", "create", name="s1", memory=0)
+    host.write("second")
+    tops = {vdev: host.web.chain(vdev)[0] for vdev in host.web.disks}
+    host.go_down()
+    host.come_up_with_web(bases, same_domid)
+    host.wait_no_note()
+    host.assert_nothing_lost(tops)
+    log = host.agent.log_text()
+    for vdev, (path, _) in tops.items():
+        assert f"disk {vdev} is on {bases[vdev][0]} now, and {path} alone " \
+            "has what the guest wrote before: start it on that, or remove that" in log
+    assert {disk["pdev_path"] for disk in host.web.stored_config()["disks"]} == \
+        {path for path, _ in bases.values()}
+
+
+@pytest.mark.parametrize("same_domid", [True, False])
+@pytest.mark.parametrize("command, kind", [
+    ("block-commit", "hold-before"), ("block-commit", "hold-after"),
+    ("job-complete", "hold-before"), ("job-complete", "hold-after"),
+    ("job-finalize", "hold-before")])
+def test_a_delete_leaves_what_the_guest_wrote_before_it_was_put_back(host, command, kind,
+                                                                     same_domid):
+    """That QEMU has the base open without the overlay tells of a merge only in the
+    domain in which that began."""
+    bases = bases_of(host)
+    host.ask("create", name="s1", memory=0)
+    host.write("second")
+    tops = {vdev: host.web.chain(vdev)[0] for vdev in host.web.disks}
+    stop_at(host, command, kind, "delete", name="s1")
+    host.go_down()
+    host.come_up_with_web(bases, same_domid)
+    host.wait_no_note()
+    host.assert_nothing_lost(tops)
+
+
+def test_a_delete_does_not_take_the_base_for_the_newer_image(host):
+    """All was copied, but the guest went on where it was."""
+    base = bases_of(host)["xvdb"]
+    host.ask("create", name="s1", memory=0)
+    host.write("second")
+    over = host.web.chain("xvdb")[0]
+    relay = host.web.interpose()
+    first = relay.fault("job-finalize", "hold-before")
+    host.agent.submit("delete", domain="web", name="s1")
+    first.wait_reached()
+    fault = relay.fault("job-finalize", "hold-before")
+    first.release()
+    fault.wait_reached()
+    kill_with_guardian(host.world, host.web, host.agent)
+    host.web.uninterpose()
+    host.web.qmp("job-cancel", id=merge_job_id("xvdb", base[0]))
+    host.write("third")
+    images = {"xvda": host.web.chain("xvda")[0], "xvdb": base}
+    host.go_down()
+    host.come_up_with_web(images, same_domid=True)
+    host.wait_no_note()
+    assert f"disk xvdb: {over[0]} is merged into {base[0]}, and the domain ended at that " \
+        "instant" in host.agent.log_text()
+    host.assert_nothing_lost({"xvdb": over})
+    # As the message says: it is on the one that is to be kept.
+    host.ask("delete", name="s1")
+    assert not os.path.exists(over[0])
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "no list"])
+def test_domains_may_be_started_when_what_was_cut_short_is_seen_to(host, tmp_path, listed):
+    """As systemd does it, by READY=1: in the middle of a merge no image is the right one.
+    Nor where libxl cannot list the domains at first."""
+    world, agent = host.world, host.agent
+    bases = {vdev: (disk.path, disk.format) for vdev, disk in host.web.disks.items()}
+    host.ask("create", name="s1", memory=0)
+    host.write("second")
+    stop_at(host, "block-commit", "hold-before", "delete", name="s1")
+    host.go_down()
+    (tmp_path / "qemu-img").write_text(
+        f'#!/bin/sh\n[ "$1" != commit ] || [ -e {tmp_path}/go ] || '
+        f'while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\nexec /usr/bin/qemu-img "$@"\n')
+    (tmp_path / "qemu-img").chmod(0o755)
+    world.variables.update(PATH=f"{tmp_path}:{os.environ['PATH']}",
+                           NOTIFY_SOCKET=f"{tmp_path}/notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(f"{tmp_path}/notify")
+        notify.settimeout(20)
+        world.start_xenstored()
+        world.xen.fail_lists(not listed)
+        agent.start()
+        assert notify.recv(4096).startswith(b"EXTEND_TIMEOUT_USEC=")
+        notify.settimeout(1)
+        with pytest.raises(TimeoutError):
+            notify.recv(4096)
+        world.xen.fail_lists(False)
+        (tmp_path / "go").touch()
+        notify.settimeout(20)
+        assert notify.recv(4096) == b"READY=1"
+    for vdev, (path, image_format) in bases.items():
+        host.assert_content(vdev, path, image_format)
+    assert host.published() == set()
+
+
+def test_no_image_is_made_over_the_base_that_a_delete_was_merging_into(host):
+    """It would look as if it had been over the image that was merged."""
+    bases = bases_of(host)
+    host.ask("create", name="s1", memory=0)
+    host.write("second")
+    tops = {vdev: host.web.chain(vdev)[0] for vdev in host.web.disks}
+    stop_at(host, "block-commit", "hold-before", "delete", name="s1")
+    host.go_down()
+    host.come_up_with_web(bases, same_domid=True)
+    host.wait_no_note()
+    reply = host.agent.request("create", domain="web", name="s2", memory=0)
+    assert_failed(reply, "snapshot-in-use", f"{tops['xvda'][0]} lies aside over")
+    host.world.remove_domain(host.web)
+    # The domain in between may have written to the bases.
+    reply = host.agent.request("delete", domain=host.web.uuid, name="s1")
+    assert_failed(reply, "snapshot-in-use", tops["xvda"][0], bases["xvda"][0], "was written to")
+    host.assert_nothing_lost(tops)
+
+
+def test_no_image_is_made_in_a_branch_beside_the_image_that_was_being_merged(host):
+    """That branch then would look as if it had been over that image."""
+    bases = bases_of(host)
+    host.ask("create", name="s1", memory=0)
+    host.write("second")
+    tops = {vdev: host.web.chain(vdev)[0] for vdev in host.web.disks}
+    stop_at(host, "block-commit", "hold-before", "delete", name="s1")
+    host.go_down()
+    sides = {}
+    for vdev, (path, image_format) in bases.items():
+        sides[vdev] = (f"{host.world.images}/side-{vdev}.qcow2", "qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", path,
+                        "-F", image_format, sides[vdev][0]], check=True)
+    host.come_up_with_web(sides, same_domid=True)
+    host.wait_no_note()
+    reply = host.agent.request("create", domain="web", name="s2", memory=0)
+    assert_failed(reply, "snapshot-in-use",
+                  f"{tops['xvda'][0]} lies aside over {bases['xvda'][0]}")
+    host.assert_nothing_lost(tops)

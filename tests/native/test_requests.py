@@ -601,3 +601,15 @@ def test_a_finished_request_is_not_carried_out_again(world, agent):
         agent.restart()
         assert request.output() == reply
     assert_disk_is_on(domain, "xvda", reply["result/disks/xvda/path"])
+
+
+def test_a_request_that_is_refused_at_once_has_one_state(world, agent):
+    """So its requester's watch wakes it but once."""
+    world.add_domain("web")
+    path = f"{REQUESTS}/refused"
+    watcher = Store()
+    watcher.watch(f"{path}/state")
+    reply = agent.request("delete", id="refused", domain="web", name="none")
+    assert_failed(reply, "no-such-snapshot")
+    assert watcher.read(path) is not None  # no event is under way any more
+    assert len(watcher.events()) == 2  # one of them that it watches

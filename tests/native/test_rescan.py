@@ -2,101 +2,17 @@
 """Rescan: the chain changed, or is about to, under a running domain that writes
 all the time."""
 
-import hashlib
 import os
-import random
 import subprocess
-import threading
 import time
+from datetime import datetime
 
 import pytest
 
-SIZE = 64 << 20
-PIECE = 4096
+from native.rescans import (PIECE, SIZE, Writer, commit_middle, content, convert_base, flatten,
+                            flatten_to_raw, move_base, nothing, overlay, paths, paused,
+                            qemu_img, rebase_active, unheard)
 
-
-class Writer:
-    """A guest that writes all the time, and remembers what. Like a guest's
-    processor it only runs while its domain does: the shims' pause waits for
-    the lock under which a request is put into the ring."""
-
-    def __init__(self, domain, vdev="xvda", seed=1):
-        self.front = domain.disks[vdev].front
-        self.domain, self.vdev = domain, vdev
-        self.written = {}
-        self.error = None
-        self.count = 0
-        self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._word = self.front._word
-        self.front._word = self._gated_word
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _gated_word(self, index, value=None):
-        if index != 0 or value is None:
-            return self._word(index, value)
-        xen = self.domain.world.xen
-        while True:
-            with xen.lock():
-                if xen.is_running(self.domain.domid):
-                    return self._word(0, value)
-            time.sleep(0.001)
-
-    def _run(self):
-        try:
-            while not self._stop.is_set():
-                offset = self._random.randrange(SIZE // PIECE) * PIECE
-                data = self._random.randbytes(64) * (PIECE // 64)
-                self.front.write(offset, data)
-                self.written[offset] = data
-                self.count += 1
-                if self.count % 50 == 0:
-                    self.front.flush()
-        except Exception as error:  # pylint: disable=broad-except
-            self.error = error
-
-    def progress(self, more=20, timeout=20):
-        """Waits until the guest has got on."""
-        goal, deadline = self.count + more, time.monotonic() + timeout
-        while self.count < goal:
-            assert self.error is None, self.error
-            assert time.monotonic() < deadline, "the guest does not get on"
-            time.sleep(0.005)
-
-    def stop(self):
-        self._stop.set()
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "the guest hangs"
-        self.front._word = self._word
-        assert self.error is None, self.error
-
-    def check(self):
-        """Everything written is there."""
-        self.stop()
-        for offset, data in self.written.items():
-            assert self.front.read(offset, PIECE) == data, hex(offset)
-        self.front.flush()
-
-    def checksum(self):
-        image = bytearray(SIZE)
-        for offset, data in self.written.items():
-            image[offset:offset + PIECE] = data
-        return hashlib.sha256(image).hexdigest()
-
-
-def qemu_img(*arguments):
-    subprocess.run(["qemu-img", *arguments], check=True, stdout=subprocess.DEVNULL)
-
-
-def content(path, disk_format):
-    """What a guest would see, as the file has it."""
-    copy = f"{path}.content"
-    qemu_img("convert", "-U", "-f", disk_format, "-O", "raw", path, copy)
-    with open(copy, "rb") as file:
-        result = hashlib.sha256(file.read()).hexdigest()
-    os.unlink(copy)
-    return result
 
 
 def assert_whole(domain, vdev="xvda"):
@@ -107,14 +23,6 @@ def assert_whole(domain, vdev="xvda"):
 
 def assert_nothing_deleted_is_open(domain):
     assert not [path for path in domain.open_files() if path.endswith("(deleted)")]
-
-
-def paths(domain, vdev="xvda"):
-    return [path for path, _ in domain.chain(vdev)]
-
-
-def paused(domain):
-    return int(domain.world.xen.get(domain.domid)["paused"])
 
 
 def rescan(agent, **keys):
@@ -309,79 +217,6 @@ def test_two_disks_cannot_get_one_image(world, agent):
 
 # ---- it is about to change ----
 
-def commit_middle(world, domain, keys):
-    """An inner image committed into its base and unlinked."""
-    active, middle, base = paths(domain)
-    yield
-    qemu_img("commit", "-q", "-d", "-f", "qcow2", middle)
-    qemu_img("rebase", "-u", "-f", "qcow2", "-b", base, "-F", "raw", active)
-    os.unlink(middle)
-    yield [active, base]
-
-
-def rebase_active(world, domain, keys):
-    """What lay in the inner image pulled up."""
-    active, middle, base = paths(domain)
-    yield
-    qemu_img("rebase", "-f", "qcow2", "-b", base, "-F", "raw", active)
-    os.unlink(middle)
-    yield [active, base]
-
-
-def move_base(world, domain, keys):
-    active, middle, base = paths(domain)
-    moved = "/run/moved-base.raw"  # another file system
-    yield
-    subprocess.run(["mv", base, moved], check=True)
-    qemu_img("rebase", "-u", "-f", "qcow2", "-b", moved, "-F", "raw", middle)
-    yield [active, middle, moved]
-
-
-def convert_base(world, domain, keys):
-    active, middle, base = paths(domain)
-    converted = f"{world.images}/base.qcow2"
-    yield
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", base, converted)
-    os.unlink(base)
-    qemu_img("rebase", "-u", "-f", "qcow2", "-b", converted, "-F", "qcow2", middle)
-    yield [active, middle, converted]
-
-
-def overlay(world, domain, keys):
-    active = paths(domain)[0]
-    made = f"{world.images}/toolstack.qcow2"
-    yield
-    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", made)
-    keys.update({"disks/xvda/path": made, "disks/xvda/format": "qcow2"})
-    yield [made, active]
-
-
-def flatten(world, domain, keys):
-    flat = f"{world.images}/flat.qcow2"
-    active, middle, base = paths(domain)
-    yield
-    qemu_img("convert", "-f", "qcow2", "-O", "qcow2", active, flat)
-    for path in (active, middle, base):
-        os.unlink(path)
-    keys.update({"disks/xvda/path": flat})
-    yield [flat]
-
-
-def flatten_to_raw(world, domain, keys):
-    flat = f"{world.images}/flat.raw"
-    active = paths(domain)[0]
-    yield
-    qemu_img("convert", "-f", "qcow2", "-O", "raw", active, flat)
-    keys.update({"disks/xvda/path": flat, "disks/xvda/format": "raw"})
-    yield [flat]
-
-
-def nothing(world, domain, keys):
-    before = paths(domain)
-    yield
-    yield before
-
-
 @pytest.mark.parametrize("change, kind", [
     (commit_middle, "pv"), (commit_middle, "pvh"), (commit_middle, "hvm"),
     (rebase_active, "pv"), (move_base, "pv"), (convert_base, "pv"), (overlay, "pv"),
@@ -484,6 +319,39 @@ def test_abort_lets_go_with_nothing_changed(world, agent, alice):
     assert_still_works(world, agent, alice, alice.writer)
 
 
+def test_a_hold_is_published_while_it_lasts(world, agent, alice):
+    holds = "/tool/xensnapd/holds"
+    path = f"{holds}/{alice.uuid}"
+    prepare(agent, hold=1)
+    assert world.store.tree(path)["disks"] == "xvda"
+    world.store.wait_for(holds, lambda: not world.store.ls(holds), timeout=30)
+    until = datetime.fromisoformat(
+        prepare(agent, hold=600)["result/hold-until"][:-1])
+
+    def assert_published():
+        held = world.store.tree(path)
+        assert held["disks"] == "xvda"
+        seconds = (datetime.fromisoformat(held["until"][:-1]) - until).seconds
+        assert min(seconds, 86400 - seconds) < 5
+        assert world.store.permissions(f"{path}/until") == ["n0"]
+
+    assert_published()
+    # What fails leaves it as it is, and so does the end of the agent, or of
+    # xenstored.
+    assert rescan(agent, phase="complete", disks="xvdz")["state"] == "failed"
+    assert_published()
+    agent.kill()
+    agent.start()
+    assert_published()
+    world.restart_xenstored()
+    agent.wait_ready()
+    assert_published()
+    complete(agent)
+    assert not world.store.ls(holds)
+    alice.writer.progress()
+    alice.writer.check()
+
+
 def test_complete_and_abort_need_a_prepare(world, agent, alice):
     for phase in ("complete", "abort"):
         reply = rescan(agent, phase=phase)
@@ -538,6 +406,18 @@ def test_a_hold_ends_at_its_deadline_and_completing_it_is_too_late(world, agent,
     assert_still_works(world, agent, alice, alice.writer)
 
 
+def test_completing_is_too_late_also_long_after_the_deadline(world, agent, alice):
+    """No try to let go once more makes that forgotten."""
+    prepare(agent, hold=1)
+    world.eventually(lambda: not paused(alice), 20, "let go")
+    alice.writer.progress()
+    log = agent.log_text()
+    time.sleep(11)
+    assert "letting go" not in agent.log_text()[len(log):]
+    reply = rescan(agent, phase="complete")
+    assert reply["error/code"] == "timeout", reply
+
+
 def test_at_the_deadline_a_broken_chain_keeps_the_guest_standing_until_it_is_mended(
         world, agent, alice):
     base = paths(alice)[2]
@@ -561,22 +441,9 @@ def test_a_domain_that_is_destroyed_ends_its_hold(world, agent, alice):
 
 
 def test_a_disk_with_requests_under_way_is_waited_for(world, agent, alice):
-    """A request in the ring that QEMU does not hear of: the guest's processor
-    was stopped in between. It runs on for a moment."""
-    front = alice.writer.front
-    notify = front._ports.notify
-    silent = threading.Event()
-    front._ports.notify = lambda port: None if silent.is_set() else notify(port)
-
-    def wake():
-        time.sleep(3)
-        silent.clear()
-        notify(front._port)
-    silent.set()
-    thread = threading.Thread(target=wake)
-    thread.start()
-    prepare(agent)
-    thread.join()
+    """It runs on for a moment."""
+    with unheard(alice.writer.front):
+        prepare(agent)
     complete(agent)
     alice.writer.progress()
     assert_still_works(world, agent, alice, alice.writer)

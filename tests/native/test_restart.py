@@ -10,17 +10,17 @@ import math
 import os
 import resource
 import shutil
+import time
 
 import pytest
 
 from native.agent import FINAL
-from native.expect import assert_disk_is_on, assert_works, image_info
-from native.faults import FAIL, Faults
+from native.expect import assert_disk_is_on, assert_failed, assert_works, image_info
+from native.faults import FAIL, KILL_AFTER, Faults
 from native.toolstack import Toolstack
 
-POWEROFF, REBOOT, CRASH = 0, 1, 3  # xen/sched.h
-
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
+POWEROFF, REBOOT, CRASH, SOFT_RESET = 0, 1, 3, 5  # xen/sched.h
+PATIENT_ATTEMPTS = 6  # supervise_reaction_private.h; 2, 4, 8 ... seconds between them
 
 
 @pytest.fixture(name="faults")
@@ -32,9 +32,8 @@ def fixture_faults(world, agent_stopped):
 
 
 @pytest.fixture(name="host")
-def fixture_host(world, agent_stopped, tmp_path, monkeypatch):
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", f"{tmp_path}/no-hold")
+def fixture_host(world, agent_stopped, save):
+    del save
     agent_stopped.start()
     return Toolstack(world)
 
@@ -135,7 +134,205 @@ def test_an_undo_waits_for_a_restart_that_takes_long(world, agent_stopped, host)
     assert not os.path.exists(overlay)
 
 
-def test_what_a_failing_restart_names_stays(world, agent_stopped, host):
+def test_an_undo_sees_what_a_soft_reset_has_opened(world, agent_stopped, host):
+    """It is the same domain, with another QEMU, which has the overlay."""
+    del host
+    agent = agent_stopped
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"1" * 4096)
+    domain.disks["xvda"].front.flush()
+    active = domain.chain("xvda")[0][0]
+    request, overlay, fault = switching(agent, domain)
+    world.xen.shut_down(domain.domid, SOFT_RESET)
+    domain.kill_qemu()
+    fault.release()
+    agent.wait_log("step=switch-disks undo done", 20)
+    world.remove_domain(domain)
+    domain = world.add_domain("alice", uuid=domain.uuid, domid=domain.domid, disks=[
+        {"vdev": "xvda", "format": "qcow2", "path": overlay}])
+    domain.write("xvda", 65536, b"2" * 4096)
+    domain.disks["xvda"].front.flush()
+    assert_failed(request.wait(60), "qmp-error")
+    assert_disk_is_on(domain, "xvda", active)
+    assert domain.chain("xvda") == [(active, "qcow2")]
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+    assert domain.read("xvda", 65536, 4096) == b"2" * 4096
+    assert not os.path.exists(overlay)
+    assert_works(domain, "xvda")
+
+
+def test_an_undo_waits_for_our_own_soft_reset(world, agent_stopped, host):
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    active = domain.chain("xvda")[0][0]
+    request, overlay, fault = switching(agent, domain)
+    world.xen.shut_down(domain.domid, SOFT_RESET)
+    with nobody_attends(world):
+        world.eventually(lambda: named_at_the_restart(world), 30, "the reset")
+        domain.kill_qemu()  # as libxl does before
+        fault.release()
+        assert named_at_the_restart(world) == overlay
+    world.eventually(lambda: request.state() in FINAL, 30, "the request's end")
+    assert request.state() == "failed"
+    made, = host.made
+    assert made.domid == domain.domid
+    assert_disk_is_on(made, "xvda", active)
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    assert_works(made, "xvda")
+    assert not os.path.exists(overlay)
+
+
+def test_a_restart_that_hangs_is_tried_again(world, agent_stopped, host):
+    agent = agent_stopped
+    agent.configure("timeouts", restore="8s")
+    agent.restart()
+    domain = looked_after(world, agent)
+    host.hang, host.leave = 1, True
+    world.xen.shut_down(domain.domid, REBOOT)
+    agent.wait_log("8 s (timeouts.restore)", 30)
+    world.eventually(lambda: len(host.made) == 2 and
+                     world.xen.is_running(host.made[-1].domid), 30, "it runs again")
+    assert len(world.xen.domids()) == 2, "dom0 and one domain"
+    assert host.made[-1].read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_a_destroy_that_takes_long_is_told_of(world, agent_stopped, host):
+    """Nobody can call it off. What is asked meanwhile gets an answer."""
+    agent = agent_stopped
+    agent.configure("timeouts", restore="1s")
+    agent.restart()
+    domain = looked_after(world, agent)
+    with world.xen.destroy_held():
+        world.xen.shut_down(domain.domid, REBOOT)
+        agent.wait_log("could not be destroyed yet, for 1 s (timeouts.restore)", 30)
+        reply = agent.request("delete", domain=domain.uuid, name="s1")
+        assert_failed(reply, "busy")
+        assert "cannot be started anew" in reply["error/message"]
+        assert host.made == []
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    made, = host.made
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    assert agent.request("delete", domain=domain.uuid, name="s1")["state"] == "done"
+
+
+def test_a_restart_that_takes_libxl_long_is_not_given_up(world, agent_stopped, host):
+    """It builds a large domain with the agent waiting, which is no hanging."""
+    agent = agent_stopped
+    agent.configure("timeouts", restore="3s")
+    agent.restart()
+    domain = looked_after(world, agent)
+    host.hang, host.block = 1, True
+    world.xen.shut_down(domain.domid, REBOOT)
+    world.eventually(lambda: host.hanging, 30, "the restart")
+    began = time.monotonic()
+    world.eventually(lambda: time.monotonic() - began > 4, 30)
+    host.go_on()
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    assert "timeouts.restore" not in agent.log_text()
+    assert len(host.made) == 1
+
+
+def test_a_soft_reset_that_hangs_ends_in_a_restart(world, agent_stopped, host):
+    agent = agent_stopped
+    agent.configure("timeouts", restore="3s")
+    agent.restart()
+    domain = looked_after(world, agent)
+    host.hang = 1
+    world.xen.shut_down(domain.domid, SOFT_RESET)
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    assert "3 s (timeouts.restore)" in agent.log_text()
+    made, = host.made
+    assert made.domid != domain.domid
+    assert len(world.xen.domids()) == 2, "dom0 and one domain"
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_a_soft_reset_that_was_cut_short_ends_in_a_restart(world, agent_stopped, host):
+    """What libxl has left of the domain does not run, nor is it shut down."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    host.hang = 1
+    world.xen.shut_down(domain.domid, SOFT_RESET)
+    world.eventually(lambda: host.hanging, 30, "the reset")
+    agent.kill()
+    domain.kill_qemu()
+    world.xen.set(domain.domid, shutdown=-1, paused=1)
+    agent.start()
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    made, = host.made
+    assert made.domid != domain.domid
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    world.eventually(lambda: notes(agent) == [domain.uuid], 10, "it is looked after")
+
+
+def end_once_it_is_kept(world, agent, faults, domain, reason):
+    """The domain shuts down, and the agent dies before it touches it."""
+    faults.arm(KILL_AFTER, 1, f"rename {domain.uuid}.json")
+    world.xen.shut_down(domain.domid, reason)
+    world.eventually(lambda: agent.process.poll() is not None, 30, "its end")
+    faults.disarm()
+    agent.process.wait()
+    assert f"{domain.uuid}.json" in notes(agent)
+
+
+@pytest.mark.parametrize("unnamed", [False, True], ids=["named", "unnamed"])
+@pytest.mark.parametrize("reason", [SOFT_RESET, REBOOT])
+def test_a_destroy_that_was_cut_short_ends_in_a_restart(world, agent_stopped, faults, host,
+                                                        reason, unnamed):
+    """libxl has done away with its devices, so it cannot tell its disks any more."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    end_once_it_is_kept(world, agent, faults, domain, reason)
+    # libxl__destroy_domid() (libxl_domain.c) up to its devices, or to the last step but one
+    world.xen.set(domain.domid, paused=1)
+    domain.kill_qemu()
+    world.store.rm(f"/libxl/{domain.domid}/device/vbd")
+    world.store.rm(domain.backend_path("xvda"))
+    if unnamed:
+        world.store.rm(domain.path)
+    agent.start()
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    made, = host.made
+    assert made.domid != domain.domid
+    assert len(world.xen.domids()) == 2, "dom0 and one domain"
+    assert made.read("xvda", 0, 4096) == b"1" * 4096
+    world.eventually(lambda: notes(agent) == [domain.uuid], 10, "it is looked after")
+
+
+def test_a_restart_that_had_begun_is_made_from_what_is_kept(world, agent_stopped, faults,
+                                                            host):
+    """libxl takes PCI devices away before it pauses the domain; a disk stands for one."""
+    agent = agent_stopped
+    domain = looked_after(world, agent)
+    end_once_it_is_kept(world, agent, faults, domain, REBOOT)
+    world.store.rm(f"/libxl/{domain.domid}/device/vbd")
+    agent.start()
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    assert len(world.xen.domids()) == 2, "dom0 and one domain"
+    assert host.made[0].read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_a_paused_domain_that_was_to_be_kept_aside_is_not_destroyed(world, agent_stopped,
+                                                                    faults, host):
+    """It is there for whoever looks at why it crashed, and has paused it to do so."""
+    agent = agent_stopped
+    domain = looked_after(world, agent, on_crash="rename-restart")
+    end_once_it_is_kept(world, agent, faults, domain, CRASH)
+    world.xen.set(domain.domid, paused=1)
+    agent.start()
+    world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30,
+                     "it runs again")
+    assert world.xen.get(domain.domid) is not None
+    assert world.store.read(f"{domain.path}/name").startswith("alice-")
+
+
+def test_what_a_failing_restart_names_stays(world, clock, agent_stopped, host):
     """It is not waited for any longer once it has failed for a minute."""
     agent = agent_stopped
     domain = looked_after(world, agent)
@@ -145,6 +342,10 @@ def test_what_a_failing_restart_names_stays(world, agent_stopped, host):
     world.xen.shut_down(domain.domid, REBOOT)
     world.eventually(lambda: named_at_the_restart(world), 30, "the restart")
     fault.release()
+    for attempt in range(1, PATIENT_ATTEMPTS):
+        agent.wait_log(f"could not be started anew (attempt {attempt})", 30)
+        assert request.state() not in FINAL
+        clock.pass_steadily(2 ** attempt)
     world.eventually(lambda: request.state() in FINAL, 150, "the request's end")
     reply = request.output()
     assert reply["state"] == "failed"
@@ -161,6 +362,8 @@ def test_a_change_of_the_configuration_comes_before_it_is_read(world, agent_stop
     fault = domain.interpose().fault("query-block", "hold-after")
     request = agent.submit("create", domain="alice", name="s2", memory=0)
     fault.wait_reached()
+    # The configuration was read meanwhile, for which libxl needs that lock.
+    world.store.wait(f"{request.path}/step", "asking QEMU for the disks' chains")
     lock = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.domain-userdata-lock"
     with open(lock, "w", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

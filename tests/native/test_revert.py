@@ -3,12 +3,15 @@
 are applied, the way back, with a toolstack that the test plays."""
 
 import os
+import signal
 import subprocess
 
 import pytest
 
 from native.agent import FINAL, ROOT
 from native.expect import image_is_sound
+from native.faults import STOP_BEFORE, Faults
+from native.merges import content
 from native.toolstack import Toolstack
 
 BEFORE, AFTER = b"before!!" * 64, b"after!!!" * 64
@@ -29,6 +32,18 @@ def fixture_mixed(world, agent):
     assert reply["state"] == "done", reply
     write(domain, AFTER)
     return domain, {vdev: reply[f"result/disks/{vdev}/path"] for vdev in domain.disks}
+
+
+@pytest.fixture(name="hanging_sync")
+def fixture_hanging_sync(world, tmp_path):
+    """A sync(1) that tells what it flushes, and lasts for as long as that stands there."""
+    told = tmp_path / "flushes"
+    sync = tmp_path / "sync"
+    sync.write_text(f'#!/bin/sh\necho "$@" >{told}.new\nmv {told}.new {told}\n'
+                    f'while [ -e {told} ]; do sleep 0.05; done\n')
+    sync.chmod(0o755)
+    world.variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    return told
 
 
 def write(domain, data):
@@ -78,7 +93,10 @@ def test_behind_an_internal_snapshot_the_boot_is_on_the_snapshots_disks(world, a
         assert web.read(vdev, 0, len(BEFORE)) == BEFORE
     # What the guest writes is in a file, and it is known in which.
     write(web, AFTER)
-    assert os.path.exists(overlay) and not os.path.exists(left["xvda"])
+    assert os.path.exists(overlay)
+    # Nobody got what he asked for, so what was left is not thrown away.
+    assert os.path.exists(left["xvda"])
+    assert reply["result/disks/xvda/abandoned"] == left["xvda"]
     published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s1/disks/xvda")
     assert overlay in published.values()
     second = agent.request("create", domain="web", name="s2", memory=0)
@@ -97,3 +115,75 @@ def test_behind_an_internal_snapshot_no_disk_is_said_to_be_as_it_was(world, agen
     assert reply["state"] == "failed", reply
     assert "with an internal snapshot may be as in that" in reply["error/message"]
     assert mixed and images(world) == files
+
+
+def test_a_cancel_before_an_internal_snapshot_is_applied_leaves_the_disk(world, agent_stopped,
+                                                                        toolstack):
+    """It waits for memory, of which there was enough when that was checked."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("web", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
+    image = domain.chain("xvdb")[0][0]
+    write(domain, BEFORE)
+    reply = agent.request("create", {"disks/xvdb/external": "0"}, domain="web", name="s1",
+                          memory=0)
+    assert reply["state"] == "done", reply
+    write(domain, AFTER)
+    world.remove_domain(domain)
+    agent.faults.arm(STOP_BEFORE, 1, "make web-xvda.s1")
+    request = agent.submit("revert", domain="web", name="s1", start="boot")
+    world.eventually(agent.faults.reached, what="the overlay")
+    agent.faults.disarm()
+    world.xen.set_host(**{**world.xen.host(), "free_kb": 1024})
+    os.kill(agent.process.pid, signal.SIGCONT)
+    world.store.wait(f"{request.path}/step", "restoring the domain")
+    request.cancel()
+    world.eventually(lambda: request.state() in FINAL, 30, "the end")
+    assert request.state() == "cancelled", request.output()
+    assert toolstack.made == []
+    assert content(image, 0)[:len(AFTER)] == AFTER
+
+
+def test_an_image_that_is_left_is_flushed_while_others_are_served(world, agent_stopped, toolstack,
+                                                                  hanging_sync):
+    """The guest may have written gigabytes to it that are not on the disk yet."""
+    agent = agent_stopped
+    agent.start()
+    domain = world.add_domain("web", disks=[("xvda", "qcow2")])
+    for name, external in (("s1", 1), ("s2", 0)):
+        reply = agent.request("create", {"disks/xvda/external": external}, domain="web",
+                              name=name, memory=0)
+        assert reply["state"] == "done", reply
+    write(domain, AFTER)
+    left = domain.chain("xvda")[0][0]
+    request = agent.submit("revert", domain="web", name="s1", start="boot")
+    world.eventually(hanging_sync.exists, 60, "the flush")
+    assert agent.request("create", domain="nobody")["error/code"] == "no-such-domain"
+    assert request.state() == "running"
+    assert left in hanging_sync.read_text()
+    hanging_sync.unlink()
+    reply = request.wait()
+    assert reply["state"] == "done" and "result/warning" not in reply, reply
+    assert len(toolstack.made) == 1
+    # Nobody has written to it since, so it goes with its last snapshot.
+    assert os.path.exists(left)
+    assert agent.request("delete", domain="web", name="s2")["state"] == "done"
+    assert not os.path.exists(left)
+
+
+def test_what_is_asked_while_the_domain_is_made_anew_waits(world, agent, toolstack):
+    domain = world.add_domain("web", disks=[("xvda", "qcow2")])
+    assert agent.request("create", domain="web", name="s1", memory=0)["state"] == "done"
+    toolstack.hang = 1
+    requests = [agent.submit("revert", domain="web", name="s1", start="boot")]
+    world.eventually(lambda: toolstack.hanging, 30, "a domain is asked for")
+    requests += [agent.submit("create", domain="web", name="s2", memory=0),
+                 agent.submit("rescan", domain=domain.uuid)]
+    for request in requests[1:]:
+        request.wait_state("queued")
+    toolstack.go_on()
+    world.eventually(lambda: all(request.state() in FINAL for request in requests), 60)
+    assert [request.state() for request in requests] == ["done"] * 3, \
+        [request.output() for request in requests]
+    assert len(toolstack.made[-1].chain("xvda")) == 3

@@ -62,9 +62,10 @@ def test_no_request_lists_all_domains_once_they_are_known(world, agent):
     domain = world.add_domain("web")
     for spec in ("web", domain.uuid):
         costs_of(agent, "create", domain=spec, memory=0)  # they get known
-        costs = (costs_of(agent, "create", domain=spec, name="s1", memory=0) +
-                 costs_of(agent, "delete", domain=spec, name="s1") +
-                 costs_of(agent, "rescan", domain=spec))
+        costs = costs_of(agent, "create", domain=spec, name="s1", memory=0)
+        # Before an image goes it must be certain that no other domain is the VM's.
+        agent.request("delete", domain=spec, name="s1")
+        costs += costs_of(agent, "rescan", domain=spec)
         assert LIST not in {what for _, what, _ in costs}
     # A domain that came in another's place is found all the same.
     world.remove_domain(domain)
@@ -76,7 +77,7 @@ def test_no_request_lists_all_domains_once_they_are_known(world, agent):
     assert len(again.chain("xvda")) > 1
 
 
-def test_at_the_start_each_vm_is_published_in_one_round_trip(world, agent):
+def test_at_the_start_many_vms_are_published_at_once(world, agent):
     web = world.add_domain("web")
     costs_of(agent, "create", domain="web", memory=0)
     agent.stop()
@@ -85,7 +86,7 @@ def test_at_the_start_each_vm_is_published_in_one_round_trip(world, agent):
     agent.start()
     publishing = [cost for cost in agent.costs.take()
                   if re.search(r"/(chains|snapshots)/", cost[2])]
-    assert len(publishing) == len(uuids)
+    assert len(publishing) < len(uuids) / 2
     snapshots = f"{ROOT}/snapshots"
     assert sorted(world.store.ls(snapshots)) == sorted(uuids)
     for uuid in uuids[:-1]:
@@ -115,8 +116,7 @@ def test_more_names_than_one_answer_holds_are_read_all_the_same(world, agent):
 
 # -- at rest ----------------------------------------------------------------
 
-EPOLL_WAIT, READ, RECVFROM = 232, 0, 45
-FOR_EVER = 2 ** 64 - 1
+EPOLL_WAIT = 232
 
 
 def sleeps(task):
@@ -129,10 +129,8 @@ def sleeps(task):
     if not words or not words[0].isdigit():
         return False  # it runs
     number, arguments = int(words[0]), [int(word, 16) for word in words[1:7]]
-    if number == EPOLL_WAIT:
-        timeout = struct.unpack("=i", struct.pack("=Q", arguments[3])[:4])[0]
-        return timeout < 0
-    return number in (READ, RECVFROM)
+    timeout = struct.unpack("=i", struct.pack("=Q", arguments[3])[:4])[0]
+    return number == EPOLL_WAIT and timeout < 0
 
 
 def armed_timers(pid):
@@ -158,7 +156,8 @@ def test_an_idle_agent_sleeps_until_something_happens(world, agent_stopped):
 
     def at_rest():
         tasks = glob.glob(f"/proc/{pid}/task/*")
-        return tasks and all(map(sleeps, tasks)) and not armed_timers(pid)
+        # One alone: none stands between xenstored's events and the agent.
+        return len(tasks) == 1 and sleeps(tasks[0]) and not armed_timers(pid)
 
     world.eventually(at_rest, what="an agent that waits for events alone")
 

@@ -10,31 +10,13 @@ import pytest
 
 from native.expect import assert_works, files_below
 
-HELPER = os.path.join(os.path.dirname(__file__), "native", "save_helper")
 
-
-class Held:
-    """A checkpoint that stops once its files are made, while the guest is
-    suspended; it goes on when the block is left."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    @contextlib.contextmanager
-    def __call__(self, world, domain):
-        world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
-        yield
-        os.unlink(self.path)
-
-
-@pytest.fixture(name="held")
-def fixture_held(tmp_path, monkeypatch):
-    """Before `agent`, which inherits this."""
-    path = tmp_path / "hold"
-    path.touch()
-    monkeypatch.setenv("LIBXL_SAVE_HELPER", HELPER)
-    monkeypatch.setenv("SAVE_HELPER_HOLD", str(path))
-    return Held(path)
+@contextlib.contextmanager
+def suspended(world, domain, save):
+    """The domain is, since its memory is being saved, until the block is left."""
+    world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
+    yield
+    save.release()
 
 
 @pytest.fixture(name="outside")
@@ -60,14 +42,15 @@ def content(folder):
     return result
 
 
-def test_a_memory_folder_that_is_swapped_is_not_left(world, held, agent, outside):
+def test_a_memory_folder_that_is_swapped_is_not_left(world, save, agent, outside):
+    save.hold()
     domain = world.add_domain("alice")
     folder = f"{world.folder}/memories"
     os.mkdir(folder)
     chain = domain.chain("xvda")
     request = agent.submit("create", domain="alice", name="s1", live=0,
                            memory_path=f"{folder}/s1.save")
-    with held(world, domain):
+    with suspended(world, domain, save):
         moved = swap(folder, outside)
         shutil.copy(f"{moved}/s1.save.partial", outside)
         before = content(outside)
@@ -80,14 +63,15 @@ def test_a_memory_folder_that_is_swapped_is_not_left(world, held, agent, outside
     assert_works(domain, "xvda")
 
 
-def test_an_overlay_folder_that_is_swapped_is_not_left(world, held, agent, outside):
+def test_an_overlay_folder_that_is_swapped_is_not_left(world, save, agent, outside):
+    save.hold()
     domain = world.add_domain("alice")
     folder = f"{world.folder}/overlays"
     os.mkdir(folder)
     chain = domain.chain("xvda")
     request = agent.submit("create", {"disks/xvda/path": f"{folder}/over.qcow2"},
                            domain="alice", name="s1", live=0)
-    with held(world, domain):
+    with suspended(world, domain, save):
         moved = swap(folder, outside)
         # As good an overlay as the one that was made.
         shutil.copy(f"{moved}/over.qcow2", outside)

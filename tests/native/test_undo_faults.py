@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -203,7 +204,7 @@ def test_a_reboot_that_read_the_configuration_before_the_switch_keeps_its_writes
     content = host.content(*overlay)
     for (vdev, place), data in host.data.items():
         if vdev == "xvdb":
-            assert content[place * 65536:][:len(data)] == data
+            assert content[place * 65536:place * 65536 + len(data)] == data
 
 
 def test_a_domain_that_ends_behind_the_switch_keeps_what_it_wrote_last(host):
@@ -371,3 +372,75 @@ def test_the_image_over_an_overlay_stays_named(host):
     assert_disk_is_on(host.domain, "xvdb", *host.bases["xvdb"])
     assert files_below(host.world.images) == host.images | {overlay, over}
     host.assert_data()
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_domain_that_is_started_on_the_base_leaves_what_it_had_written(host, dies):
+    """From a file of the toolstack's, which knows of no overlay."""
+    if dies:
+        host.begin()
+    else:
+        fault = host.undo_until("block-commit", "hold-before")
+    tops = {vdev: host.domain.chain(vdev)[0] for vdev in host.domain.disks}
+    if dies:
+        host.kill()
+    host.reboot({"disks": [{"vdev": vdev, "format": image_format, "pdev_path": path}
+                           for vdev, (path, image_format) in host.bases.items()]})
+    if dies:
+        host.agent.start()
+    else:
+        fault.drop()
+    assert_failed(host.request.wait(), "interrupted" if dies else "store-error",
+                  "start the domain on it" if not dies else "start it on that")
+    log = host.agent.log_text()
+    for vdev, (path, image_format) in tops.items():
+        assert f"disk {vdev} is on {host.bases[vdev][0]} now, and {path} alone " \
+            "has what the guest wrote before: start it on that, or remove that" in log
+        content = host.content(path, image_format)
+        for (name, place), data in host.data.items():
+            assert name != vdev or content[place * 65536:place * 65536 + len(data)] == data
+        assert_disk_is_on(host.domain, vdev, *host.bases[vdev])
+
+
+def destroy_as_far_as_the_domain(world, domain):
+    """As libxl does it: QEMU first, then the devices, last and some time later the
+    domain."""
+    world.xen.set(domain.domid, paused=1)
+    domain.kill_qemu()
+    for vdev in domain.disks:
+        world.store.rm(domain.backend_path(vdev))
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_domain_that_is_destroyed_at_the_switch_leaves_nothing_untold(world, agent, ends):
+    domain = world.add_domain("alice", disks=DISKS)
+    images = files_below(world.images)
+    fault = domain.interpose().fault("transaction", "hold-after")
+    request = agent.submit("create", domain="alice", name="s1", memory=0)
+    fault.wait_reached()
+    tops = {vdev: domain.chain(vdev)[0][0] for vdev in domain.disks}
+    destroy_as_far_as_the_domain(world, domain)
+    fault.drop()
+    agent.wait_log("step=switch-disks undo")
+    if ends:
+        # The undo has come to the configuration, which is not all there.
+        time.sleep(1)
+        world.remove_domain(domain)
+    reply = request.wait(60)
+    if ends:
+        assert_failed(reply, "qmp-error")
+        assert files_below(world.images) == images
+        return
+    assert_failed(reply, "qmp-error", *(os.path.basename(path) for path in tops.values()))
+    assert files_below(world.images) == images | set(tops.values())
+    for path in tops.values():
+        assert f"{path} stays, empty" in agent.log_text()
+    world.remove_domain(domain)
+    for count in (2, 1):
+        agent.restart()
+        for path in list(tops.values())[:count]:
+            agent.wait_log(f"no snapshot has the overlay {path}")
+        assert agent.log_text().count("no snapshot has the overlay") == 4 - count
+        os.unlink(list(tops.values())[count - 1])
+    agent.restart()
+    assert os.listdir(f"{agent.settings['store']['folder']}/left") == []

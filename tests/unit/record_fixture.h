@@ -35,6 +35,7 @@ static inline void fill_disks(struct record *record)
     disks[0].copied = xstrdup("/images/web.before.qcow2");
     disks[0].merged = xstrdup("/images/web.before.qcow2");
     disks[0].virtual_bytes = 10737418240;
+    disks[0].written_ns = 1795849923123456789;
     disks[1].vdev = xstrdup("xvdb");
     disks[1].path = xstrdup("/images/data.qcow2");
     disks[1].format = xstrdup("qcow2");
@@ -60,6 +61,7 @@ static inline struct record full_record(void)
         .live = true,
         .deleting = true,
         .deleting_domid = 7,
+        .deleting_boot = xstrdup("6f2d1f5e-3f0a-4a7e-9d0f-2c1b7a5e4d3c"),
         .memory_path = xstrdup("/memory/web.before.save"),
         .memory_bytes = UINT64_MAX,
         .config = xstrdup("{\n    \"c_info\": {\n        \"name\": \"web\"\n"

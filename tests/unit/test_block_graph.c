@@ -331,6 +331,38 @@ static void a_disk_is_not_found_under_another_name(void **state)
     assert_null(block_graph_find(graph, "xvdaa", false));
 }
 
+static void must_not_be_served(const char *vdev, const char *words)
+{
+    struct error err;
+
+    assert_null(block_graph_find_served(graph, vdev, &err));
+    assert_int_equal(err.code, ERR_UNSUPPORTED_DISK);
+    assert_non_null(strstr(err.message, words));
+}
+
+static void a_disk_is_served_where_its_pv_driver_alone_is_at_work(void **state)
+{
+    struct error err;
+
+    (void)state;
+    add_image("one", "raw", "/vm/a.img");
+    add_image("two", "raw", "/vm/b.img");
+    add_node("placeholder", "null-co", "json:{}");
+    add_device("", "dev1", "one");
+    add_device("", "dev2", "two");
+    add_device("", "dev3", "placeholder");
+    add_device("ide0-hd1", "dev4", "two");
+    parse();
+    block_disk_set_vdev(&graph->disks[0], "xvda0");
+    block_disk_set_vdev(&graph->disks[1], "xvdb0");
+    block_disk_set_vdev(&graph->disks[2], "xvdc0");
+    assert_string_equal(block_graph_find_served(graph, "xvda", &err)->node,
+                        "one");
+    must_not_be_served("xvdb", "disk xvdb is still an emulated one too");
+    must_not_be_served("xvdc", "does not serve disk xvdc");
+    must_not_be_served("xvdd", "does not serve disk xvdd");
+}
+
 /* ---- replies that make no sense ---- */
 
 static void a_root_that_is_not_among_the_nodes_is_an_error(void **state)
@@ -533,6 +565,7 @@ int main(void)
         TEST(devices_that_are_no_disks_of_xen_are_dropped),
         TEST(emulated_disks_are_found_by_the_vdev_that_libxl_made_them_from),
         TEST(a_disk_is_not_found_under_another_name),
+        TEST(a_disk_is_served_where_its_pv_driver_alone_is_at_work),
         TEST(a_root_that_is_not_among_the_nodes_is_an_error),
         TEST(a_chain_whose_next_image_is_missing_is_an_error),
         TEST(nodes_in_a_loop_are_an_error),

@@ -285,6 +285,39 @@ static void one_that_is_stopped_ends_and_is_told(void **state)
     assert_string_equal(heard.message, "sleep was ended by signal 15");
 }
 
+static void one_that_is_killed_cannot_help_it(void **state)
+{
+    (void)state;
+    child_kill(start_shell("trap '' TERM; exec sleep 600"));
+    reap();
+    assert_int_equal(ended, 1);
+    assert_string_equal(heard.message, "sh was ended by signal 9");
+}
+
+/* The pipe is closed when the last process that has it is gone. */
+static void one_dies_with_who_started_it(void **state)
+{
+    const char *argv[] = {"sleep", "600", NULL};
+    char byte;
+    int alive[2];
+    pid_t parent;
+
+    (void)state;
+    assert_int_equal(pipe(alive), 0);
+    parent = fork();
+    assert_true(parent >= 0);
+    if (parent == 0) {
+        start(argv);
+        raise(SIGKILL);
+    }
+    close(alive[1]);
+    assert_int_equal(waitpid(parent, NULL, 0), parent);
+    alarm(10);
+    assert_int_equal(read(alive[0], &byte, 1), 0);
+    alarm(0);
+    close(alive[0]);
+}
+
 static void one_that_may_end_in_its_own_way_when_stopped(void **state)
 {
     int ready[2];
@@ -364,6 +397,8 @@ int main(void)
         TEST(it_has_no_input_and_none_of_our_files),
         TEST(it_has_none_of_our_signal_settings),
         TEST(one_that_is_stopped_ends_and_is_told),
+        TEST(one_that_is_killed_cannot_help_it),
+        TEST(one_dies_with_who_started_it),
         TEST(one_that_may_end_in_its_own_way_when_stopped),
         TEST(each_of_several_is_told_once),
         TEST(a_child_of_somebody_else_is_not_ours),

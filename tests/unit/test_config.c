@@ -133,16 +133,42 @@ static void settings_are_taken_over(void **state)
     assert_int_equal(config.limits.per_domain, 16);
 }
 
-static void durations_take_units_and_mean_seconds_without(void **state)
+static void durations_take_units(void **state)
 {
     (void)state;
-    assert_true(parse("timeouts: {request: 2h, lock: 1500ms, qmp-reply: 3, "
+    assert_true(parse("timeouts: {request: 2h, lock: 1500ms, qmp-reply: 3s, "
                       "drain: 2min, qmp-greeting: 4s}"));
     assert_int_equal(config.timeouts.request_ms, 7200000);
     assert_int_equal(config.timeouts.lock_ms, 1500);
     assert_int_equal(config.timeouts.qmp_reply_ms, 3000);
     assert_int_equal(config.timeouts.drain_ms, 120000);
     assert_int_equal(config.timeouts.qmp_greeting_ms, 4000);
+}
+
+static void a_number_alone_is_no_duration_and_no_size(void **state)
+{
+    (void)state;
+    assert_refused("timeouts: {request: 30}",
+                   "x.yaml:1: timeouts.request: \"30\" is not a duration such "
+                   "as 500ms, 30s, 10min or 1h");
+    assert_refused("store: {reserve: 64}",
+                   "x.yaml:1: store.reserve: \"64\" is not a size such as "
+                   "512KiB, 64MiB or 1GiB");
+    assert_true(parse("timeouts: {request: 0}\nstore: {reserve: 0}"));
+    assert_true(config.timeouts.request_ms == 0);
+    assert_true(config.store.reserve_bytes == 0);
+}
+
+static void a_freeze_ends_before_the_guest_thaws_by_itself(void **state)
+{
+    (void)state;
+    assert_refused("timeouts: {freeze: 40s}",
+                   "x.yaml: timeouts.max-freeze (30 s) has to be longer than "
+                   "timeouts.freeze (40 s)");
+    assert_refused("timeouts: {freeze: 2500ms, max-freeze: 2500ms}",
+                   "x.yaml: timeouts.max-freeze (2.5 s) has to be longer than "
+                   "timeouts.freeze (2.5 s)");
+    assert_true(parse("timeouts: {freeze: 40s, max-freeze: 1min}"));
 }
 
 static void a_value_that_is_no_choice_is_refused_with_the_choices(void **state)
@@ -473,7 +499,9 @@ int main(void)
         cmocka_unit_test(the_shipped_file_names_every_setting),
         cmocka_unit_test(an_empty_file_means_all_defaults),
         cmocka_unit_test(settings_are_taken_over),
-        cmocka_unit_test(durations_take_units_and_mean_seconds_without),
+        cmocka_unit_test(durations_take_units),
+        cmocka_unit_test(a_number_alone_is_no_duration_and_no_size),
+        cmocka_unit_test(a_freeze_ends_before_the_guest_thaws_by_itself),
         cmocka_unit_test(a_value_that_is_no_choice_is_refused_with_the_choices),
         cmocka_unit_test(a_number_out_of_bounds_is_refused_with_the_bounds),
         cmocka_unit_test(what_is_no_number_is_refused),

@@ -81,6 +81,19 @@ static void one_job_of_a_domain_runs_at_a_time_in_order(void **state)
     assert_int_equal(queue_length(queue), 0);
 }
 
+static void it_is_known_whether_a_domain_has_jobs(void **state)
+{
+    (void)state;
+    assert_false(queue_has(queue, "a"));
+    add(0, "a", false);
+    add(1, "a", false);
+    done(0);
+    assert_true(queue_has(queue, "a"));
+    assert_false(queue_has(queue, "b"));
+    done(1);
+    assert_false(queue_has(queue, "a"));
+}
+
 static void domains_run_side_by_side(void **state)
 {
     (void)state;
@@ -405,6 +418,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(one_job_of_a_domain_runs_at_a_time_in_order),
+        TEST(it_is_known_whether_a_domain_has_jobs),
         TEST(domains_run_side_by_side),
         TEST(a_job_that_gives_up_waiting_is_skipped),
         TEST(a_domain_may_have_so_many_jobs_waiting),

@@ -3,6 +3,7 @@
 #include "agent/driver_images.h"
 #include "agent/kept_images.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change.h"
 #include "tests/unit/records_fixture.h"
 
 /* A snapshot of a disk in "storage" whose state is `state`, with overlays over

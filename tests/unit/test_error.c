@@ -98,7 +98,17 @@ static void foreign_bytes_become_question_marks(void **state)
     (void)state;
     assert_string_equal(
         error_sanitise(buffer, sizeof(buffer), "a\n\033[1m\x7f\xc3\xa9z"),
-        "a??[1m???z");
+        "a??[1m?\xc3\xa9z");
+    assert_string_equal(
+        error_sanitise(buffer, sizeof(buffer), "a\xc3z\xc2\x85\xed\xa0\x80"),
+        "a?z?????");
+    assert_string_equal(
+        error_sanitise(buffer, sizeof(buffer), "\xe2\x80\xae|\xe2\x81\xa6"),
+        "???|???"); /* would be drawn from right to left */
+    assert_string_equal(error_sanitise(buffer, sizeof(buffer), "\xe2\x82"),
+                        "??"); /* ends within a character */
+    assert_string_equal(error_sanitise(buffer, 4, "ab\xc3\xa9"), "ab");
+    assert_string_equal(error_sanitise(buffer, 5, "ab\xc3\xa9"), "ab\xc3\xa9");
     assert_string_equal(error_sanitise(buffer, 4, "abcdef"), "abc");
     assert_string_equal(error_sanitise(buffer, 1, "abcdef"), "");
 }

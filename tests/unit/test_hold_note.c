@@ -29,6 +29,8 @@ static void dispose(struct hold *hold)
         free(disk->chain);
         free(disk->path);
         free(disk->format);
+        free(disk->driver);
+        free(disk->driver_uuid);
     }
     free(hold->disks);
 }
@@ -48,6 +50,7 @@ static struct hold make(void)
                         .domid = 7,
                         .state = HOLD_HELD,
                         .paused = true,
+                        .of_delete = true,
                         .boot = "0c7b6a51-3d5e-4c39-8f0a-5a1b2c3d4e5f",
                         .began_ms = 1000,
                         .deadline_ms = UINT64_C(1) << 40};
@@ -82,6 +85,7 @@ static void a_hold_comes_back_as_it_was_written(void **state)
     assert_int_equal(read.state, HOLD_HELD);
     assert_true(read.paused);
     assert_false(read.was_paused);
+    assert_true(read.of_delete);
     assert_true(read.deadline_ms == hold.deadline_ms);
     assert_string_equal(read.boot, hold.boot);
     assert_int_equal(read.disk_count, 1);
@@ -95,6 +99,27 @@ static void a_hold_comes_back_as_it_was_written(void **state)
     assert_string_equal(disk->chain[1].path, "/images/base.raw");
     assert_true(disk->chain[1].written_ns == 1700000000123456789);
     assert_true(disk->chain[1].device == UINT64_MAX);
+    assert_null(disk->driver);
+    free(text);
+    dispose(&read);
+    dispose(&hold);
+}
+
+/* An agent that knows of none must not take such a note up. */
+static void with_a_driver_domain_s_disk_it_is_of_another_version(void **state)
+{
+    struct hold hold = make(), read = {0};
+    char *text;
+
+    (void)state;
+    hold_set_driver(&hold.disks[0], "storage", UUID);
+    hold.waits_ms = 2000;
+    text = hold_note_encode(&hold);
+    assert_non_null(strstr(text, "\"version\":2"));
+    assert_true(hold_note_decode(text, &read));
+    assert_string_equal(read.disks[0].driver, "storage");
+    assert_string_equal(read.disks[0].driver_uuid, UUID);
+    assert_true(read.waits_ms == 2000);
     free(text);
     dispose(&read);
     dispose(&hold);
@@ -108,7 +133,7 @@ static void a_damaged_note_is_refused(void **state)
         "{",
         "[]",
         "{}",
-        "{\"version\": 2}",
+        "{\"version\": 3}",
         "{\"version\": 1, \"uuid\": \"" UUID "\", \"disks\": []}",
         "{\"version\": 1, \"uuid\": \"" UUID "\", \"disks\": [{}]}",
         "{\"version\": 1, \"uuid\": \"" UUID "\", \"state\": 9}",
@@ -143,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hold_comes_back_as_it_was_written),
+        cmocka_unit_test(with_a_driver_domain_s_disk_it_is_of_another_version),
         cmocka_unit_test(a_damaged_note_is_refused),
         cmocka_unit_test(the_node_of_a_disk_is_told_by_its_name),
     };

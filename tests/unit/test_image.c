@@ -418,6 +418,31 @@ static void a_relative_backing_file_counts_from_the_images_folder(void **state)
     assert_string_equal(info.backing_format, "raw");
 }
 
+/* A header may be long: its name, and an extension before it. */
+static void a_backing_file_is_found_far_into_the_header(void **state)
+{
+    static const uint8_t offset[8] = {0, 0, 0, 0, 0, 0, 0x80, 0};
+    static const uint8_t unknown[8] = {0x12, 0x34, 0x56, 0x78, 0, 0, 0x20, 0};
+    static const uint8_t format[11] = {0xe2, 0x79, 0x2a, 0xca, 0,  0,
+                                       0,    3,    'r',  'a',  'w'};
+    struct image_info info;
+    const char *base;
+
+    (void)state;
+    make_file("base.img", 1 << 20);
+    make_file("other.img", 1 << 20);
+    must_create("over.qcow2", 1 << 20, "base.img", "raw");
+    base = in_folder("other.img");
+    patch("over.qcow2", 8, offset, sizeof(offset));
+    patch("over.qcow2", 0x8000, base, strlen(base));
+    patch("over.qcow2", 16, &(uint8_t[4]){0, 0, 0, (uint8_t)strlen(base)}, 4);
+    patch("over.qcow2", 104, unknown, sizeof(unknown));
+    patch("over.qcow2", 104 + 8 + 0x2000, format, sizeof(format));
+    must_inspect("over.qcow2", "qcow2", &info);
+    assert_string_equal(info.backing_path, in_folder("other.img"));
+    assert_string_equal(info.backing_format, "raw");
+}
+
 static void a_qed_or_qcow_image_names_its_backing_file(void **state)
 {
     struct image_info info;
@@ -690,6 +715,7 @@ int main(void)
         TEST(a_qcow2_header_inside_a_raw_disk_is_not_believed),
         TEST(images_of_every_format_have_the_size_that_qemu_gives_them),
         TEST(a_relative_backing_file_counts_from_the_images_folder),
+        TEST(a_backing_file_is_found_far_into_the_header),
         TEST(a_qed_or_qcow_image_names_its_backing_file),
         TEST(a_block_device_has_the_size_the_kernel_tells),
         TEST(what_is_no_image_is_refused_by_name),

@@ -47,8 +47,8 @@ static int tear_down(void **state)
 
 static void mark_both(void)
 {
-    image_mark("upper");
-    image_mark("lower");
+    image_mark("upper", IMAGE_UPPER);
+    image_mark("lower", IMAGE_LOWER);
 }
 
 static void of_two_that_nobody_wrote_to_the_lower_one_will_do(void **state)
@@ -84,6 +84,22 @@ static void where_both_were_written_to_nothing_is_decided(void **state)
     assert_int_equal(image_judge("upper", "lower"), IMAGE_CANNOT_TELL);
 }
 
+/* What was flushed before a power cut need not have changed the time. */
+static void what_was_marked_before_the_host_was_started_anew_tells_nothing(
+    void **state)
+{
+    struct timespec times[2];
+
+    (void)state;
+    times[0] = times[1] =
+        image_mark_of_boot("1b4e28ba-2fa1-11d2-883f-0016d3cca427", IMAGE_UPPER);
+    mark_both();
+    assert_int_equal(utimensat(AT_FDCWD, "upper", times, 0), 0);
+    assert_int_equal(image_judge("upper", "lower"), IMAGE_WENT_ON);
+    assert_int_equal(utimensat(AT_FDCWD, "lower", times, 0), 0);
+    assert_int_equal(image_judge("upper", "lower"), IMAGE_CANNOT_TELL);
+}
+
 static void a_mark_that_is_taken_away_leaves_a_usual_time(void **state)
 {
     struct stat before, after;
@@ -112,13 +128,37 @@ static void the_time_of_one_without_a_mark_is_left_alone(void **state)
 static void of_what_is_no_file_nothing_is_known(void **state)
 {
     (void)state;
-    image_mark("/dev/null");
-    image_mark("missing");
+    image_mark("/dev/null", IMAGE_UPPER);
+    image_mark("missing", IMAGE_LOWER);
     image_unmark("missing");
     assert_int_equal(image_judge("/dev/null", "missing"), IMAGE_CANNOT_TELL);
-    image_mark("lower");
+    mark_both();
     assert_int_equal(image_judge("/dev/null", "lower"), IMAGE_WENT_ON);
-    assert_int_equal(image_judge("lower", "/dev/null"), IMAGE_MERGED);
+    assert_int_equal(image_judge("upper", "/dev/null"), IMAGE_MERGED);
+}
+
+/* What was merged into the upper one since is not in the lower one. */
+static void the_lower_one_of_another_pair_is_not_merged(void **state)
+{
+    (void)state;
+    mark_both();
+    image_mark("upper", IMAGE_LOWER);
+    assert_int_equal(image_judge("upper", "lower"), IMAGE_WENT_ON);
+    image_unmark("upper");
+    image_unmark("lower");
+    assert_int_equal(image_judge("upper", "lower"), IMAGE_CANNOT_TELL);
+}
+
+static void a_verdict_has_a_name(void **state)
+{
+    (void)state;
+    for (int i = IMAGE_CANNOT_TELL; i <= IMAGE_WENT_ON; i++) {
+        enum image_verdict verdict = (enum image_verdict)i;
+
+        assert_int_equal(image_verdict_parse(image_verdict_name(verdict)),
+                         verdict);
+    }
+    assert_int_equal(image_verdict_parse("nonsense"), IMAGE_CANNOT_TELL);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -130,9 +170,12 @@ int main(void)
         TEST(what_was_written_to_the_lower_one_stays),
         TEST(what_was_written_to_the_upper_one_stays),
         TEST(where_both_were_written_to_nothing_is_decided),
+        TEST(what_was_marked_before_the_host_was_started_anew_tells_nothing),
         TEST(a_mark_that_is_taken_away_leaves_a_usual_time),
         TEST(the_time_of_one_without_a_mark_is_left_alone),
         TEST(of_what_is_no_file_nothing_is_known),
+        TEST(the_lower_one_of_another_pair_is_not_merged),
+        TEST(a_verdict_has_a_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

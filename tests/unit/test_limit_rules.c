@@ -5,7 +5,8 @@
 #include "agent/limit_rules.h"
 
 /* The next snapshot of VM A, with an overlay over xvda. */
-static void make(struct fixture *fixture, const char *name)
+static void make_of(struct fixture *fixture, const char *name,
+                    const char *schedule)
 {
     size_t count = records_count_of_vm(fixture->records, VM_A);
     struct record record = make_record(VM_A, name, (int)count);
@@ -13,6 +14,7 @@ static void make(struct fixture *fixture, const char *name)
     struct error err;
 
     record.parent = current ? xstrdup(current) : NULL;
+    record.schedule = schedule ? xstrdup(schedule) : NULL;
     record.disks = xcalloc(1, sizeof(*record.disks));
     record.disk_count = 1;
     record.disks[0] = (struct record_disk){
@@ -22,6 +24,11 @@ static void make(struct fixture *fixture, const char *name)
         .format = xstrdup("qcow2"),
     };
     assert_true(records_add(fixture->records, &record, &err));
+}
+
+static void make(struct fixture *fixture, const char *name)
+{
+    make_of(fixture, name, NULL);
 }
 
 static void assert_suggested(const struct fixture *fixture, const char *vdev,
@@ -45,6 +52,17 @@ static void the_oldest_snapshot_of_the_line_is_suggested(void **state)
     assert_suggested(fixture, NULL, "one");
     assert_suggested(fixture, "xvda", "one");
     assert_suggested(fixture, "xvdz", NULL);
+}
+
+static void what_a_schedule_made_is_suggested_first(void **state)
+{
+    struct fixture *fixture = *state;
+
+    make(fixture, "one");
+    make_of(fixture, "two", "daily");
+    make_of(fixture, "three", "daily");
+    assert_suggested(fixture, NULL, "two");
+    assert_suggested(fixture, "xvda", "two");
 }
 
 static void none_where_branches_part_is_suggested(void **state)
@@ -96,6 +114,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             the_oldest_snapshot_of_the_line_is_suggested, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_schedule_made_is_suggested_first,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(none_where_branches_part_is_suggested,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(

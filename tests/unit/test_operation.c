@@ -1,100 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The engine, driven by a clock and a loop that the tests turn by hand. */
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "agent/base/log.h"
-#include "agent/operation.h"
-
-static struct operation operation;
-static uint64_t now;
-static uint64_t timer_at; /* UINT64_MAX: stopped */
-static bool deferred;
-static unsigned int finished;
-static char trace[512]; /* what was called: "run:a abort:a undo:a" */
-static uint8_t progress_seen;
-
-/* ---- the host ---- */
-
-static uint64_t host_now(struct operation *op)
-{
-    (void)op;
-    return now;
-}
-
-static void host_arm(struct operation *op, uint64_t ms)
-{
-    (void)op;
-    timer_at = ms == UINT64_MAX ? UINT64_MAX : now + ms;
-}
-
-static void host_defer(struct operation *op)
-{
-    (void)op;
-    assert_false(deferred);
-    deferred = true;
-}
-
-static void host_progress(struct operation *op)
-{
-    assert_true(op->progress >= progress_seen);
-    progress_seen = op->progress;
-}
-
-static void host_finished(struct operation *op)
-{
-    assert_int_equal(op->state, OPERATION_FINISHED);
-    finished++;
-}
-
-static const struct operation_host host = {
-    .now_ms = host_now,
-    .arm_timer = host_arm,
-    .defer = host_defer,
-    .on_progress = host_progress,
-    .on_finished = host_finished,
-};
+#include "tests/unit/operation_fixture.h"
 
 /* ---- the steps ---- */
-
-static void note(struct operation *op, const char *what)
-{
-    size_t length = strlen(trace);
-
-    snprintf(trace + length, sizeof(trace) - length, "%s%s:%s",
-             length ? " " : "", what, op->steps[op->current].name);
-}
-
-static void run(struct operation *op)
-{
-    note(op, "run");
-}
-
-static void undo(struct operation *op)
-{
-    note(op, "undo");
-}
-
-static void abort_step(struct operation *op)
-{
-    note(op, "abort");
-}
 
 static void abort_and_end(struct operation *op)
 {
     struct error err;
 
-    note(op, "abort");
+    trace_act(op, "abort");
     error_set(&err, ERR_LIBXL, "aborted");
     operation_step_done(op, &err);
 }
@@ -110,39 +29,6 @@ static const struct step steps[] = {
     {NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };
 
-/* ---- turning the loop ---- */
-
-static void turn(void)
-{
-    assert_true(deferred);
-    deferred = false;
-    operation_on_deferred(&operation);
-}
-
-static void succeed(void)
-{
-    operation_step_done(&operation, NULL);
-    turn();
-}
-
-static void fail_with(const char *message)
-{
-    struct error err;
-
-    error_set(&err, ERR_QMP, "%s", message);
-    operation_step_done(&operation, &err);
-    turn();
-}
-
-static void pass(uint64_t ms)
-{
-    now += ms;
-    if (timer_at <= now) {
-        timer_at = UINT64_MAX;
-        operation_on_timer(&operation);
-    }
-}
-
 static bool cancel(void)
 {
     return operation_cancel(&operation, ERR_CANCELLED, "cancelled");
@@ -151,39 +37,8 @@ static bool cancel(void)
 static int set_up(void **state)
 {
     (void)state;
-    log_configure(LOG_TARGET_STDERR, XTL_CRITICAL);
-    memset(&operation, 0, sizeof(operation));
-    operation.host = &host;
-    operation.steps = steps;
-    operation.label = "test";
-    now = 1000;
-    timer_at = UINT64_MAX;
-    deferred = false;
-    finished = 0;
-    trace[0] = '\0';
-    progress_seen = 0;
+    prepare(&plain_host, steps);
     return 0;
-}
-
-/* Starts, and brings that many steps to a good end. */
-static void start_and_do(unsigned int count)
-{
-    operation_start(&operation);
-    turn();
-    while (count-- > 0)
-        succeed();
-}
-
-static void assert_finished(enum error_code code, const char *failed_step)
-{
-    assert_int_equal(finished, 1);
-    assert_int_equal(operation.error.code, code);
-    if (failed_step)
-        assert_string_equal(operation.failed_step, failed_step);
-    else
-        assert_null(operation.failed_step);
-    assert_true(timer_at == UINT64_MAX);
-    assert_false(deferred);
 }
 
 /* ---- success ---- */
@@ -340,6 +195,22 @@ static void after_the_commit_a_slow_step_is_aborted_and_noted(void **state)
     assert_int_equal(operation.late_error.code, ERR_TIMEOUT);
 }
 
+static void a_time_limit_is_told_with_what_was_over_before(void **state)
+{
+    (void)state;
+    operation.timeout_ms = 2998;
+    operation.allowed_ms = 3000;
+    start_and_do(0);
+    pass(1500);
+    succeed();
+    pass(1498);
+    turn();
+    succeed();
+    assert_finished(ERR_TIMEOUT, "b");
+    assert_non_null(
+        strstr(operation.error.message, "longer than the 3 s it is allowed"));
+}
+
 static void the_request_as_a_whole_has_a_time_limit(void **state)
 {
     (void)state;
@@ -462,6 +333,98 @@ static void cancel_during_the_committing_step_loses_if_it_succeeds(void **state)
     assert_finished(ERR_NONE, NULL);
 }
 
+static const struct step turning_back[] = {
+    {"a", "doing a", run, undo, NULL, 0, 10, STEP_COMMITS},
+    {"b", "doing b", run, undo, abort_step, 0, 60, STEP_MUST | STEP_TURNS_BACK},
+    {"c", "doing c", run, undo, NULL, 0, 100, 0},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
+};
+
+static void behind_the_commit_cancel_is_heard_by_a_step_that_turns_back(
+    void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(1);
+    assert_true(cancel());
+    assert_false(cancel());
+    assert_string_equal(trace, "run:a run:b abort:b");
+    succeed();
+    assert_int_equal(operation.stop.code, ERR_NONE);
+    assert_false(cancel()); /* the next one does not */
+    succeed();
+    assert_string_equal(trace, "run:a run:b abort:b run:c");
+    assert_finished(ERR_NONE, NULL);
+    assert_int_equal(operation.late_error.code, ERR_NONE);
+}
+
+static void of_a_step_that_turns_back_and_fails_the_words_count(void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(1);
+    assert_true(cancel());
+    fail_with("where the state is kept");
+    assert_string_equal(trace, "run:a run:b abort:b");
+    assert_finished(ERR_QMP, "b");
+    assert_string_equal(operation.error.message, "where the state is kept");
+}
+
+/* Before it began: by then the one that commits cannot be called off. */
+static void a_cancel_during_the_commit_is_heard_by_a_step_that_turns_back(
+    void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(0);
+    assert_true(cancel());
+    succeed();
+    assert_string_equal(trace, "run:a run:b abort:b");
+    fail_with("where the state is kept");
+    assert_finished(ERR_QMP, "b");
+}
+
+static void a_cancel_just_behind_the_commit_is_heard_by_a_step_that_turns_back(
+    void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(0);
+    operation_step_done(&operation, NULL);
+    assert_true(cancel());
+    turn();
+    assert_string_equal(trace, "run:a run:b abort:b");
+    succeed();
+    succeed();
+    assert_finished(ERR_NONE, NULL);
+}
+
+static void a_timeout_during_the_commit_is_not_heard_by_a_step_that_turns_back(
+    void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(0);
+    assert_true(
+        operation_cancel(&operation, ERR_TIMEOUT, "the request's time"));
+    succeed();
+    assert_string_equal(trace, "run:a run:b");
+    assert_int_equal(operation.stop.code, ERR_NONE);
+}
+
+static void a_step_that_turns_back_does_so_for_a_cancel_alone(void **state)
+{
+    (void)state;
+    operation.steps = turning_back;
+    start_and_do(1);
+    assert_false(
+        operation_cancel(&operation, ERR_INTERRUPTED, "the agent ends"));
+    assert_string_equal(trace, "run:a run:b");
+    succeed();
+    succeed();
+    assert_finished(ERR_NONE, NULL);
+}
+
 static void cancel_after_the_commit_is_too_late(void **state)
 {
     (void)state;
@@ -493,13 +456,14 @@ static void progress_within_a_step_is_scaled_and_never_goes_back(void **state)
     assert_int_equal(operation.progress, 60);
 }
 
-static void progress_is_only_told_when_it_moves(void **state)
+/* The host may have more to tell of than a number of percent. */
+static void each_report_is_told(void **state)
 {
     (void)state;
     start_and_do(2);
     progress_seen = 0;
     operation_report(&operation, 0);
-    assert_int_equal(progress_seen, 0);
+    assert_int_equal(progress_seen, 20);
     operation_report(&operation, 100);
     assert_int_equal(progress_seen, 60);
 }
@@ -508,13 +472,13 @@ static void progress_is_only_told_when_it_moves(void **state)
 
 static void run_and_end_at_once(struct operation *op)
 {
-    note(op, "run");
+    trace_act(op, "run");
     operation_step_done(op, NULL);
 }
 
 static void undo_and_end_at_once(struct operation *op)
 {
-    note(op, "undo");
+    trace_act(op, "undo");
     operation_step_done(op, NULL);
 }
 
@@ -651,6 +615,7 @@ int main(void)
         TEST(a_step_that_ended_in_time_cannot_time_out_any_more),
         TEST(a_committing_step_that_succeeds_late_has_committed),
         TEST(after_the_commit_a_slow_step_is_aborted_and_noted),
+        TEST(a_time_limit_is_told_with_what_was_over_before),
         TEST(the_request_as_a_whole_has_a_time_limit),
         TEST(the_requests_time_limit_ends_with_the_commit),
         TEST(undoing_has_no_time_limit),
@@ -660,9 +625,17 @@ int main(void)
         TEST(cancel_between_two_steps_undoes_the_one_that_is_done),
         TEST(cancel_after_a_failure_is_too_late),
         TEST(cancel_during_the_committing_step_loses_if_it_succeeds),
+        TEST(a_cancel_during_the_commit_is_heard_by_a_step_that_turns_back),
+        TEST(
+            a_cancel_just_behind_the_commit_is_heard_by_a_step_that_turns_back),
+        TEST(
+            a_timeout_during_the_commit_is_not_heard_by_a_step_that_turns_back),
+        TEST(behind_the_commit_cancel_is_heard_by_a_step_that_turns_back),
+        TEST(of_a_step_that_turns_back_and_fails_the_words_count),
+        TEST(a_step_that_turns_back_does_so_for_a_cancel_alone),
         TEST(cancel_after_the_commit_is_too_late),
         TEST(progress_within_a_step_is_scaled_and_never_goes_back),
-        TEST(progress_is_only_told_when_it_moves),
+        TEST(each_report_is_told),
         TEST(a_step_may_end_inside_run_and_the_next_is_deferred),
         TEST(a_step_that_ended_inside_run_is_not_aborted),
         TEST(a_step_that_ends_twice_is_caught),

@@ -3,70 +3,14 @@
  * The engine where a crash and a way back or forward are concerned: operations
  * taken up again, steps that are noted first, steps that must succeed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include "tests/unit/operation_fixture.h"
 
-#include <cmocka.h>
-
-#include "agent/base/log.h"
-#include "agent/operation.h"
-
-static struct operation operation;
-static uint64_t now;
-static uint64_t timer_at; /* UINT64_MAX: stopped */
-static bool deferred;
-static unsigned int finished;
 static bool note_fails;
-static char trace[512]; /* what was called: "note:b run:b undo:b" */
-
-/* ---- the host ---- */
-
-static void trace_act(struct operation *op, const char *what)
-{
-    size_t length = strlen(trace);
-
-    snprintf(trace + length, sizeof(trace) - length, "%s%s:%s",
-             length > 0 ? " " : "", what, op->steps[op->current].name);
-}
-
-static uint64_t host_now(struct operation *op)
-{
-    (void)op;
-    return now;
-}
-
-static void host_arm(struct operation *op, uint64_t ms)
-{
-    (void)op;
-    timer_at = ms == UINT64_MAX ? UINT64_MAX : now + ms;
-}
-
-static void host_defer(struct operation *op)
-{
-    (void)op;
-    assert_false(deferred);
-    deferred = true;
-}
 
 static bool host_note(struct operation *op, struct error *err)
 {
     trace_act(op, "note");
     return !note_fails || error_set(err, ERR_NO_SPACE, "no room for a note");
-}
-
-static void host_progress(struct operation *op)
-{
-    (void)op;
-}
-
-static void host_finished(struct operation *op)
-{
-    assert_int_equal(op->state, OPERATION_FINISHED);
-    finished++;
 }
 
 static const struct operation_host host = {
@@ -77,31 +21,6 @@ static const struct operation_host host = {
     .on_progress = host_progress,
     .on_finished = host_finished,
 };
-
-static const struct operation_host forgetful_host = {
-    .now_ms = host_now,
-    .arm_timer = host_arm,
-    .defer = host_defer,
-    .on_progress = host_progress,
-    .on_finished = host_finished,
-};
-
-/* ---- the steps ---- */
-
-static void run(struct operation *op)
-{
-    trace_act(op, "run");
-}
-
-static void undo(struct operation *op)
-{
-    trace_act(op, "undo");
-}
-
-static void abort_step(struct operation *op)
-{
-    trace_act(op, "abort");
-}
 
 /* "c" commits; "b" and "d" are noted; "e" must succeed. */
 static const struct step steps[] = {
@@ -116,64 +35,12 @@ static const struct step steps[] = {
 
 enum { A, B, C, D, E, F };
 
-/* ---- turning the loop ---- */
-
-static void turn(void)
-{
-    assert_true(deferred);
-    deferred = false;
-    operation_on_deferred(&operation);
-}
-
-static void succeed(void)
-{
-    operation_step_done(&operation, NULL);
-    turn();
-}
-
-static void fail_with(const char *message)
-{
-    struct error err;
-
-    error_set(&err, ERR_QMP, "%s", message);
-    operation_step_done(&operation, &err);
-    turn();
-}
-
-static void pass(uint64_t ms)
-{
-    now += ms;
-    if (timer_at <= now) {
-        timer_at = UINT64_MAX;
-        operation_on_timer(&operation);
-    }
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    log_configure(LOG_TARGET_STDERR, XTL_CRITICAL);
-    memset(&operation, 0, sizeof(operation));
-    operation.host = &host;
-    operation.steps = steps;
-    operation.label = "test";
-    now = 1000;
-    timer_at = UINT64_MAX;
-    deferred = false;
-    finished = 0;
     note_fails = false;
-    trace[0] = '\0';
+    prepare(&host, steps);
     return 0;
-}
-
-/* Starts, and brings that many steps to a good end. */
-static void start_and_do(unsigned int count)
-{
-    operation_start(&operation);
-    turn();
-    while (count-- > 0) {
-        succeed();
-    }
 }
 
 static void recover_undo(size_t index)
@@ -182,20 +49,6 @@ static void recover_undo(size_t index)
 
     error_set(&why, ERR_INTERRUPTED, "the agent ended");
     operation_recover_undo(&operation, index, &why);
-}
-
-static void assert_finished(enum error_code code, const char *failed_step)
-{
-    assert_int_equal(finished, 1);
-    assert_string_equal(error_code_name(operation.error.code),
-                        error_code_name(code));
-    if (failed_step != NULL) {
-        assert_string_equal(operation.failed_step, failed_step);
-    } else {
-        assert_null(operation.failed_step);
-    }
-    assert_true(timer_at == UINT64_MAX);
-    assert_false(deferred);
 }
 
 /* ---- taken up, to go back ---- */
@@ -403,7 +256,7 @@ static void a_host_that_keeps_no_notes_runs_noted_steps_all_the_same(
     void **state)
 {
     (void)state;
-    operation.host = &forgetful_host;
+    operation.host = &plain_host;
     start_and_do(6);
     assert_string_equal(trace, "run:a run:b run:c run:d run:e run:f");
     assert_finished(ERR_NONE, NULL);

@@ -16,15 +16,6 @@
 
 #define UUID "aaaaaaaa-0000-0000-0000-000000000001"
 
-static struct snapshot *new_snapshot(void)
-{
-    struct snapshot *snapshot = xcalloc(1, sizeof(*snapshot));
-
-    snapshot->memory_fd = -1;
-    snapshot->restore_fd = -1;
-    return snapshot;
-}
-
 static void fill_request(struct snapshot *snapshot)
 {
     struct request *request = &snapshot->request;
@@ -50,6 +41,7 @@ static void fill_domain(struct snapshot *snapshot)
 {
     strcpy(snapshot->name, "before.upgrade");
     snapshot->running = true;
+    snapshot->noted_boot = xstrdup("6f2d1f5e-3f0a-4a7e-9d0f-2c1b7a5e4d3c");
     snapshot->guest.domid = 42;
     strcpy(snapshot->guest.uuid, UUID);
     strcpy(snapshot->guest.name, "w\"eb\\ \xc3\xa4");
@@ -97,7 +89,7 @@ static void fill_disks(struct snapshot *snapshot)
 
 static struct snapshot *full_snapshot(void)
 {
-    struct snapshot *snapshot = new_snapshot();
+    struct snapshot *snapshot = snapshot_new();
 
     fill_request(snapshot);
     fill_domain(snapshot);
@@ -107,7 +99,7 @@ static struct snapshot *full_snapshot(void)
 
 static struct snapshot *there_and_back(const struct snapshot *snapshot)
 {
-    struct snapshot *back = new_snapshot();
+    struct snapshot *back = snapshot_new();
     char *text = operation_state_encode(snapshot);
     struct error err;
 
@@ -165,6 +157,8 @@ static void the_domain_and_its_memory_come_back(void **state)
     assert_string_equal(back->rescue_path, "/var/rescue");
     assert_true(back->rescued);
     assert_true(back->internal_applied);
+    assert_string_equal(back->noted_boot,
+                        "6f2d1f5e-3f0a-4a7e-9d0f-2c1b7a5e4d3c");
     assert_int_equal(back->new_domid, 43);
     assert_int_equal(back->attempt, 2);
     assert_int_equal(back->failure.code, ERR_NO_MEMORY_STATE);
@@ -218,7 +212,7 @@ static void the_disks_come_back(void **state)
 
 static void what_is_not_there_comes_back_as_not_there(void **state)
 {
-    struct snapshot *snapshot = new_snapshot();
+    struct snapshot *snapshot = snapshot_new();
     struct snapshot *back = there_and_back(snapshot);
 
     (void)state;
@@ -275,7 +269,7 @@ static void what_came_back_is_written_the_same_again(void **state)
 
 static bool decodes(const char *text)
 {
-    struct snapshot *snapshot = new_snapshot();
+    struct snapshot *snapshot = snapshot_new();
     struct error err = {0};
     bool ok = operation_state_decode(text, snapshot, &err);
 
@@ -375,7 +369,7 @@ static void another_version_is_refused(void **state)
 
 static void who_wrote_another_version_is_told(void **state)
 {
-    struct snapshot *snapshot = new_snapshot();
+    struct snapshot *snapshot = snapshot_new();
     struct error err;
 
     (void)state;

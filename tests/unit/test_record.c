@@ -29,6 +29,7 @@ static void assert_disk_equal(const struct record_disk *a,
     assert_text_equal(a->copied, b->copied);
     assert_text_equal(a->merged, b->merged);
     assert_true(a->virtual_bytes == b->virtual_bytes);
+    assert_true(a->written_ns == b->written_ns);
     assert_int_equal(a->overlay_count, b->overlay_count);
     for (i = 0; i < a->overlay_count; i++)
         assert_text_equal(a->overlays[i], b->overlays[i]);
@@ -56,6 +57,7 @@ static void assert_record_equal(const struct record *a, const struct record *b)
     assert_int_equal(a->live, b->live);
     assert_int_equal(a->deleting, b->deleting);
     assert_true(a->deleting_domid == b->deleting_domid);
+    assert_text_equal(a->deleting_boot, b->deleting_boot);
     assert_text_equal(a->memory_path, b->memory_path);
     assert_true(a->memory_bytes == b->memory_bytes);
     assert_text_equal(a->config, b->config);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/sealed_file.h"
 #include "agent/supervise_notes.h"
 
 #define UUID  "0d5b4c9e-1111-4222-8333-0123456789ab"
@@ -59,6 +60,42 @@ static void a_note_is_found_by_the_next_agent(void **state)
     assert_int_equal(notes_read(folder->notes, &notes), 1);
     assert_string_equal(notes[0].uuid, UUID);
     assert_int_equal(notes[0].domid, 8);
+    free(notes);
+}
+
+static void write_sealed(const struct folder *folder, const char *name,
+                         const char *text)
+{
+    char *path = xasprintf("%s/%s", folder->notes, name);
+    struct error err;
+
+    assert_true(sealed_file_replace(path, text, &err));
+    free(path);
+}
+
+/* Its domid may be another domain's by now, and nobody asked to start anew what
+ * ran then. */
+static void a_note_of_another_boot_is_removed(void **state)
+{
+    struct folder *folder = *state;
+    struct supervise_note *notes;
+    struct error err;
+
+    write_sealed(folder, UUID, "7\n00000000-0000-4000-8000-000000000000\n");
+    assert_true(note_write_config(folder->notes, UUID, "{}", &err));
+    assert_int_equal(notes_read(folder->notes, &notes), 0);
+    free(notes);
+    assert_null(note_read_config(folder->notes, UUID));
+}
+
+static void a_note_that_tells_no_boot_counts(void **state)
+{
+    struct folder *folder = *state;
+    struct supervise_note *notes;
+
+    write_sealed(folder, UUID, "7\n");
+    assert_int_equal(notes_read(folder->notes, &notes), 1);
+    assert_int_equal(notes[0].domid, 7);
     free(notes);
 }
 
@@ -174,6 +211,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(a_note_is_found_by_the_next_agent),
+        IN_FOLDER(a_note_of_another_boot_is_removed),
+        IN_FOLDER(a_note_that_tells_no_boot_counts),
         IN_FOLDER(a_removed_note_takes_its_configuration_along),
         IN_FOLDER(a_configuration_is_kept_word_for_word),
         IN_FOLDER(what_is_no_note_is_left_alone),

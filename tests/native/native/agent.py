@@ -49,6 +49,14 @@ class Request:
         self._store.rm(self.path)
 
 
+def preloads(program, *libraries):
+    """The ASan runtime, where the program has one, must come first."""
+    needs = subprocess.run(["ldd", program], check=False, capture_output=True,
+                           text=True).stdout
+    found = re.search(r"libasan\S* => (\S+)", needs)
+    return ([found[1]] if found else []) + list(libraries)
+
+
 class Agent:
     """One agent, startable many times over the same folders."""
 
@@ -71,7 +79,11 @@ class Agent:
         self.faults = None  # a Faults, of which the next start takes notice
         self.clock = None  # a Clock, likewise
         self.costs = None  # a Costs, likewise
+        self.unreadable = None  # a path, likewise
+        self.unreadable_from = None  # the byte from which it is
+        self.relay = None  # a StoreRelay, likewise
         self.driver = None  # the Domain that it runs in; None: domain 0
+        self.options = {}  # further ones of subprocess.Popen
         self._ids = itertools.count(1)
 
     # -- the process ------------------------------------------------------
@@ -82,17 +94,14 @@ class Agent:
             (key.replace("_", "-"), value) for key, value in values.items())
 
     def _preloads(self):
-        """The ASan runtime, where the agent has one, must come first."""
-        libraries = subprocess.run(["ldd", self.program], check=False,
-                                   capture_output=True, text=True).stdout
-        found = re.search(r"libasan\S* => (\S+)", libraries)
         shims = (["fault_shim.so"] if self.faults else []) + (
             ["clock_shim.so"] if self.clock else []) + (
             ["cost_shim.so"] if self.costs else []) + (
+            ["unreadable_shim.so"] if self.unreadable else []) + (
             ["identity_shim.so"] if self.driver else []) + [
             "hypervisor_shim.so"]
-        return ([found[1]] if found else []) + [
-            f"{self.world.shims}/{shim}" for shim in shims]
+        return preloads(self.program,
+                        *(f"{self.world.shims}/{shim}" for shim in shims))
 
     def start(self, *arguments, ready=True):
         """Starts the agent; waits until it takes requests."""
@@ -109,6 +118,12 @@ class Agent:
             environment["CLOCK_OFFSET"] = self.clock.path
         if self.costs:
             environment["COSTS"] = self.costs.path
+        if self.unreadable:
+            environment["UNREADABLE"] = self.unreadable
+            if self.unreadable_from is not None:
+                environment["UNREADABLE_FROM"] = str(self.unreadable_from)
+        if self.relay:
+            environment.update(self.relay.environment)
         if self.driver:
             environment["FAKE_DOMID"] = str(self.driver.domid)
         environment.setdefault("ASAN_OPTIONS", "exitcode=99")
@@ -116,7 +131,7 @@ class Agent:
                                "print_stacktrace=1:halt_on_error=1")
         self.process = self.world.spawn(
             [*self.under, self.program, "--foreground", "--config", config, *arguments],
-            os.path.basename(self.log), env=environment)
+            os.path.basename(self.log), env=environment, **self.options)
         if ready:
             self.wait_ready()
         return self

@@ -3,13 +3,23 @@
 plays the driver domain as well; what the permissions are is proved on the emulated
 host."""
 
+import ctypes
 import itertools
 import signal
 
-from native.agent import Agent, ROOT
+from native.agent import FINAL, Agent, ROOT
 
 HOME = "/local/domain/0"
 ANSWERS = f"{HOME}/data/xensnapd"
+_CLONE_NEWNS = 0x00020000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _in_another_domain():
+    """Called between fork and exec: libxl's locks there are not those of domain 0."""
+    if _libc.unshare(_CLONE_NEWNS) or _libc.mount(
+            b"native", b"/var/lib/xen", b"tmpfs", 0, None):
+        raise OSError(ctypes.get_errno(), "a /var/lib/xen of its own")
 
 
 class Backend(Agent):
@@ -20,6 +30,8 @@ class Backend(Agent):
         self.driver = driver
         self.answers = (f"{driver.path}/data/xensnapd" if driver
                         else ANSWERS)
+        if driver:
+            self.options = {"preexec_fn": _in_another_domain}
         self.folder = f"{world.folder}/backend"
         self.log = f"{world.folder}/backend.log"
         self.settings["role"] = "backend"
@@ -87,5 +99,54 @@ def freeze(backend):
     backend.process.send_signal(signal.SIGSTOP)
 
 
+def freeze_at(world, driver, backend, act, request):
+    """It hangs as soon as it is told that, of a rescan or a merge; on a busy machine it
+    may have done it before."""
+    folder = f"{ROOT}/backends/{driver.domid}"
+    while request.state() not in FINAL:
+        if act in world.store.tree(folder).values():
+            freeze(backend)
+            return
+
+
 def thaw(backend):
     backend.process.send_signal(signal.SIGCONT)
+
+
+class Liar:
+    """Answers in the place of an agent."""
+
+    def __init__(self, world, driver, vdev="xvdb"):
+        self.store, self.vdev = world.store, vdev
+        self.folder = f"{driver.path}/data/xensnapd"
+        self.jobs = f"{ROOT}/backends/{driver.domid}"
+        self.store.write_all({f"{self.folder}/protocol": "1", f"{self.folder}/state": "ready"})
+        self.job = None
+
+    def wait_told(self, phase):
+        def told():
+            found = [path for path, value in self.store.tree(self.jobs).items()
+                     if path.endswith("/phase") and value == phase]
+            self.job = found[0].split("/")[0] if found else None
+            return found
+        self.store.wait_for(self.jobs, told, 20)
+
+    def wait_act(self, act):
+        """Of a rescan or a merge."""
+        def told():
+            found = [path for path, value in self.store.tree(self.jobs).items()
+                     if path.endswith("/act") and value == act]
+            self.job = found[0].split("/")[0] if found else None
+            return found
+        self.store.wait_for(self.jobs, told, 20)
+
+    def answer(self, state, **files):
+        below = f"{self.folder}/jobs/{self.job}"
+        values = {f"{below}/disks/{self.vdev}/{key.replace('_', '-')}": str(value)
+                  for key, value in files.items()}
+        self.store.write_all({**values, f"{below}/state": state})
+
+    def fail(self, code):
+        below = f"{self.folder}/jobs/{self.job}"
+        self.store.write_all({f"{below}/error/code": code, f"{below}/error/message": code,
+                              f"{below}/state": "undone"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The agent's wall clock, which the test sets; see shim/clock_shim.c."""
+"""The agent's clocks, which the test sets; see shim/clock_shim.c."""
 
 import mmap
 import struct
@@ -19,6 +19,12 @@ class Clock:
     def jump(self, seconds):
         """It is so far ahead of the real one now; negative: behind."""
         self._memory[:8] = struct.pack("=q", seconds)
+
+    def pass_steadily(self, seconds):
+        """That much goes by on the steady clocks. The agent sees it when it wakes up
+        for whatever else: a timer counts what was left when it fell asleep."""
+        passed, = struct.unpack_from("=q", self._memory, 8)
+        struct.pack_into("=q", self._memory, 8, passed + seconds)
 
     def close(self):
         self._memory.close()

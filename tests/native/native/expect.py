@@ -145,6 +145,12 @@ class Picture:
                 assert_works(self._domain, vdev)
 
 
+def done(reply):
+    """The request succeeded; its keys."""
+    assert reply["state"] == "done", reply
+    return reply
+
+
 def assert_failed(reply, code, *words):
     """The request failed with the code, and its message has the words."""
     assert reply["state"] == ("cancelled" if code == "cancelled"

@@ -43,9 +43,12 @@ def stopped(domain):
             os.kill(pid, signal.SIGCONT)
 
 
-def kill_with_guardian(world, domain, agent):
-    """The agent, and before it can act its guardian."""
-    with stopped(domain) as pid:
+def kill_with_guardian(world, domain, agent, *others):
+    """The agent, and before it can act its guardian, and those of other domains."""
+    with contextlib.ExitStack() as stack:
+        pids = [stack.enter_context(stopped(one)) for one in (domain, *others)]
         agent.kill()
-        os.kill(pid, signal.SIGKILL)
-    wait_no_guardian(world, domain)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    for one in (domain, *others):
+        wait_no_guardian(world, one)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What tests of live merges begin with."""
 
+import contextlib
 import os
 import subprocess
 import zlib
 
+from native.expect import done
 from native.guardians import kill_with_guardian
 
 
@@ -16,16 +18,42 @@ def two(world, agent):
     """On an image over its base, with newer data in it."""
     domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
     domain.write("xvda", 0, b"0" * 4096)
-    reply = agent.request("create", domain="alice", name="s1", memory=0)
-    assert reply["state"] == "done", reply
+    done(agent.request("create", domain="alice", name="s1", memory=0))
     for place in (0, 65536):
         domain.write("xvda", place, b"1" * 4096)
     domain.disks["xvda"].front.flush()
     return domain, *chain(domain)
 
 
+def three(world, agent, large="s3", size=1 << 20):
+    """Snapshots s1, s2 and s3 with something written after each, the most after the
+    one that is named: where that is s3, deleting s2 merges downwards (a commit), and
+    deleting s3 streams. chain() is then the images over s3, s2, s1 and the base."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"0" * 4096)
+    for n in (1, 2, 3):
+        done(agent.request("create", domain="alice", name=f"s{n}", memory=0))
+        domain.write("xvda", n * 65536, str(n).encode() * 4096)
+        if large == f"s{n}":
+            domain.write("xvda", 8 << 20, b"x" * size)
+    domain.disks["xvda"].front.flush()
+    return domain
+
+
 def delete(agent, name):
     return agent.request("delete", domain="alice", name=name)
+
+
+@contextlib.contextmanager
+def unflushable(path):
+    """Flushing that file fails meanwhile (shim/disk_shim.c)."""
+    note = "/run/fake-xen/unflushable"
+    with open(note, "w", encoding="ascii") as file:
+        file.write(path)
+    try:
+        yield
+    finally:
+        os.unlink(note)
 
 
 def kill_at(agent, domain, command, kind, guardian=False):

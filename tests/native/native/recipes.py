@@ -124,6 +124,15 @@ class DeleteActive(Recipe):
             assert len(self.domain.chain("xvda")) == self.depth_after
 
 
+class DeleteCheckpoint(DeleteActive):
+    """With the memory, and the overlay for `xl restore`."""
+
+    def prepare(self):
+        self.write("xvda", 0)
+        self.ask("create", name="s1", live=0)
+        self.write("xvda", 1)
+
+
 class DeleteInner(DeleteActive):
     """Two images beneath the active one are merged."""
 
@@ -297,13 +306,11 @@ class RevertByBooting(Revert):
     keys = {"name": "s1", "start": "boot"}
     memory = 0
     # The folder for the running state is made for that alone.
-    always = ("make .rescue",)
+    always = ("make running-state",)
 
 
-class RevertOfBoth(Revert):
+class OfBoth(Recipe):
     """With a disk that a driver domain serves, whose agent has its part."""
-
-    always = ("libxl libxl_domain_destroy", "xenstore prepare", "xenstore commit")
 
     def make_domain(self):
         driver = self.world.add_domain("storage", disks=())
@@ -311,10 +318,77 @@ class RevertOfBoth(Revert):
         return self.world.add_domain("alice", disks=[
             ("xvda", "qcow2"), Disk("xvdb", "raw", driver=driver, devd=True)])
 
+    def checkpoint(self):
+        self.ask("create", name="s1", live=0, disks="xvda xvdb")
+
+
+class DeleteOfBoth(OfBoth):
+    """The active images of both are merged into those under them."""
+
+    operation = "delete"
+    keys = {"name": "s1"}
+
     def prepare(self):
         for vdev in self.domain.disks:
             self.write(vdev, 0)
-        self.ask("create", name="s1", live=0, disks="xvda xvdb")
+        self.checkpoint()
+        for vdev in self.domain.disks:
+            self.write(vdev, 1)
+
+    def settle(self, reply):
+        # What failed behind the first change is finished by asking again, once the
+        # domain is let go.
+        self.world.eventually(lambda: self.world.xen.get(self.domain.domid)["paused"] == "0",
+                              30, "the domain let go")
+        if "s1" in self.published():
+            self.world.eventually(lambda: self.agent.request(
+                "delete", self.keys, domain="alice")["state"] == "done", 30, "deleted")
+
+    def check(self, reply):
+        assert self.published() == set()
+        assert {len(self.domain.chain(vdev)) for vdev in self.domain.disks} == {1}
+
+
+class RescanOfBoth(OfBoth):
+    """The toolstack put an overlay over the active image of each."""
+
+    operation = "rescan"
+    keys = {"disks": "xvda xvdb"}
+
+    def prepare(self):
+        for vdev in self.domain.disks:
+            self.write(vdev, 0)
+        self.checkpoint()
+        self.tops = {}
+        for vdev in self.domain.disks:
+            self.write(vdev, 1)
+            self.domain.disks[vdev].front.flush()
+            top = overlay(self.world, self.domain.chain(vdev)[0][0], f"new-{vdev}")
+            self.tops[vdev] = top
+            self.foreign.add(top)
+            self.keys = {**self.keys, f"disks/{vdev}/path": top,
+                         f"disks/{vdev}/format": "qcow2"}
+
+    def settle(self, reply):
+        self.world.eventually(lambda: self.world.xen.get(self.domain.domid)["paused"] == "0",
+                              30, "the domain let go")
+
+    def check(self, reply):
+        tops = {vdev: self.domain.chain(vdev)[0][0] for vdev in self.domain.disks}
+        if reply["state"] == "done":
+            assert tops == self.tops
+        assert self.published() == {"s1"}
+
+
+class RevertOfBoth(OfBoth, Revert):
+    """Both go back."""
+
+    always = ("libxl libxl_domain_destroy", "xenstore prepare", "xenstore commit")
+
+    def prepare(self):
+        for vdev in self.domain.disks:
+            self.write(vdev, 0)
+        self.checkpoint()
         self.then = dict(self.data)
         for vdev in self.domain.disks:
             self.write(vdev, 1)
@@ -356,6 +430,7 @@ RECIPES = {
     "create": Create,
     "checkpoint": Checkpoint,
     "delete-active": DeleteActive,
+    "delete-checkpoint": DeleteCheckpoint,
     "delete-inner": DeleteInner,
     "delete-streamed": DeleteStreamed,
     "delete-internal": DeleteInternal,
@@ -367,5 +442,7 @@ RECIPES = {
     "revert": Revert,
     "revert-by-booting": RevertByBooting,
     "revert-of-both": RevertOfBoth,
+    "delete-of-both": DeleteOfBoth,
+    "rescan-of-both": RescanOfBoth,
     "start-from-snapshot": StartFromSnapshot,
 }

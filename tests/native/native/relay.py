@@ -93,6 +93,7 @@ class Relay:
         self.silent = False
         self.no_greeting = False
         self.commands = []
+        self.received = 0  # bytes from clients
         self._kill = kill
         self._faults = {}
         self._met = []
@@ -206,6 +207,7 @@ class _Session:
         try:
             if not data:
                 return False
+            self._relay.received += len(data)
             for raw, message in self._from_client.feed(data):
                 if not self._pass_command(raw, message, fds):
                     return False

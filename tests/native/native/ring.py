@@ -121,7 +121,8 @@ class GuestXenstore:
             raise
 
     def write(self, path, value):
-        self._call(_WRITE, _text(path), str(value).encode())
+        data = value if isinstance(value, bytes) else str(value).encode()
+        self._call(_WRITE, _text(path), data)
 
     def mkdir(self, path):
         self._call(_MKDIR, _text(path))

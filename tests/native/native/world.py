@@ -58,9 +58,10 @@ class World:
         options.setdefault("env", self.environment(shim))
         with open(f"{self.folder}/{log}", "ab") as out:
             options.setdefault("stdout", out)
+            options.setdefault("stderr", out)
             # pylint: disable=consider-using-with
             process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
-                                       stderr=out, **options)
+                                       **options)
         self._processes.append(process)
         return process
 
@@ -159,6 +160,13 @@ class World:
         self._watch_guest(domain)
         return domain
 
+    def forget_domain(self, domain):
+        """libxl has destroyed it; only the test's part of it is left."""
+        with contextlib.suppress(KeyError):
+            del self.domains[domain.domid]
+        self._unwatch_guest(domain)
+        domain.close()
+
     def remove_domain(self, domain):
         """The domain goes away without anybody asking the agent."""
         with contextlib.suppress(KeyError):
@@ -205,9 +213,14 @@ class World:
                 return
             with self._guest_lock, contextlib.suppress(XenstoreError):
                 for _, token in self.guest_store.events():
-                    domain = self.domains.get(int(token))
-                    if domain:
-                        domain.on_control()
+                    self._play_guest(self.domains.get(int(token)))
+
+    @staticmethod
+    def _play_guest(domain):
+        """One that is just being destroyed is not the others' concern."""
+        if domain:
+            with contextlib.suppress(XenstoreError):
+                domain.on_control()
 
     # -- waiting for what has no event ------------------------------------
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A time of day that the test sets: CLOCK_OFFSET names a file with one number,
- * the seconds that the agent's wall clock is ahead of the real one.  The steady
- * clocks are left alone, as settimeofday(2) leaves them; but they go
- * STEADY_RATE times as fast, for a program that waits out a limit.
+ * A time of day that the test sets: CLOCK_OFFSET names a file with two numbers,
+ * the seconds that the agent's wall clock is ahead of the real one, and those
+ * that its steady clocks are, which settimeofday(2) leaves alone: for a pause
+ * that nobody wants to wait out.  They go STEADY_RATE times as fast, for a
+ * program that waits out a limit by itself.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -15,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const _Atomic int64_t *offset;
+enum { WALL, STEADY, OFFSETS };
+
+static const _Atomic int64_t *offsets;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -27,8 +30,9 @@ __attribute__((constructor)) static void begin(void)
     if (path == NULL)
         return;
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    offset = mmap(NULL, sizeof(*offset), PROT_READ, MAP_SHARED, fd, 0);
-    if (fd < 0 || offset == MAP_FAILED)
+    offsets =
+        mmap(NULL, OFFSETS * sizeof(*offsets), PROT_READ, MAP_SHARED, fd, 0);
+    if (fd < 0 || offsets == MAP_FAILED)
         abort();
     close(fd);
 }
@@ -41,9 +45,9 @@ static void hasten(struct timespec *now)
         now->tv_sec *= atoi(rate);
 }
 
-static time_t ahead(void)
+static time_t ahead(int which)
 {
-    return offset == NULL ? 0 : (time_t)atomic_load(offset);
+    return offsets == NULL ? 0 : (time_t)atomic_load(&offsets[which]);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -55,9 +59,11 @@ int clock_gettime(clockid_t clock, struct timespec *now)
         next = REAL(clock_gettime);
     r = next(clock, now);
     if (r == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += ahead();
+        now->tv_sec += ahead(WALL);
     if (r == 0 && clock == CLOCK_MONOTONIC)
         hasten(now);
+    if (r == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE))
+        now->tv_sec += ahead(STEADY);
     return r;
 }
 
@@ -70,7 +76,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone)
         next = REAL(gettimeofday);
     r = next(now, zone);
     if (r == 0)
-        now->tv_sec += ahead();
+        now->tv_sec += ahead(WALL);
     return r;
 }
 

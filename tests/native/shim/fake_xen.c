@@ -228,7 +228,7 @@ size_t fake_domain_ids(uint32_t *ret_ids, size_t max)
 
 void fake_host_load(struct fake_host *ret_host)
 {
-    struct fake_host host = {4194304, 2097152, 2};
+    struct fake_host host = {4194304, 2097152, 2, false};
     char path[PATH_MAX], line[256], *value;
     FILE *file;
 
@@ -243,6 +243,8 @@ void fake_host_load(struct fake_host *ret_host)
             host.free_kb = strtoull(value, NULL, 10);
         else if (!strcmp(line, "cpus"))
             host.cpus = (uint32_t)strtoul(value, NULL, 10);
+        else if (!strcmp(line, "no-lists"))
+            host.no_lists = *value == '1';
     }
     if (file)
         fclose(file);

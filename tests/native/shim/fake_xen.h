@@ -43,6 +43,7 @@ struct fake_domain {
 struct fake_host {
     uint64_t total_kb, free_kb;
     uint32_t cpus;
+    bool no_lists; /* no-lists=1: domains cannot be listed */
 };
 
 /* A path under FAKE_XEN_DIR; aborts when it does not fit. */

@@ -171,10 +171,11 @@ static bool is_monitor(int fd)
     return is_connected_to(fd, "qmp-libx");
 }
 
-/* The command's name, for the reader. */
+/* The command's name, for the reader; "end of" it where QEMU has read all of
+ * the line before but that. */
 static const char *command_in(const struct iovec *parts, int count)
 {
-    static char command[64];
+    static char command[80], begun[64];
     const char *key = "\"execute\":";
     char text[4096];
     size_t length = 0;
@@ -192,6 +193,11 @@ static const char *command_in(const struct iovec *parts, int count)
     command[0] = '\0';
     if (found != NULL)
         sscanf(found + strlen(key), " \"%63[^\"]", command);
+    else if (begun[0] != '\0')
+        snprintf(command, sizeof(command), "end of %s", begun);
+    begun[0] = '\0';
+    if (found != NULL && memchr(text, '\n', length) == NULL)
+        snprintf(begun, sizeof(begun), "%.63s", command);
     return command;
 }
 

@@ -102,8 +102,15 @@ static int get_domain_info_list(struct xen_sysctl_getdomaininfolist *list)
     static struct fake_domain domains[FAKE_MAX_DOMAINS];
     uint32_t max = list->max_domains < FAKE_MAX_DOMAINS ? list->max_domains
                                                         : FAKE_MAX_DOMAINS;
+    struct fake_host host;
     uint32_t i;
 
+    /* libxl asks for a single domain by a list of one. */
+    fake_host_load(&host);
+    if (host.no_lists && list->max_domains > 1) {
+        errno = ENOMEM;
+        return -1;
+    }
     list->num_domains = load_domains(list->first_domain, domains, max);
     for (i = 0; i < list->num_domains; i++)
         fill_domain_info(&domains[i], &list->buffer.p[i]);
@@ -188,10 +195,29 @@ static int known_domain(uint32_t domid)
     return fake_domain_load(domid, &domain) ? 0 : -1;
 }
 
+/* As long as a test wants, for taking a large domain's memory back takes. */
+static void begin_destroy(uint32_t domid)
+{
+    struct fake_domain domain;
+    char held[PATH_MAX];
+    int lock = fake_lock();
+
+    if (fake_domain_load(domid, &domain)) {
+        domain.dying = true;
+        fake_domain_store(&domain);
+    }
+    fake_unlock(lock);
+    fake_path(held, sizeof(held), "hold-destroy");
+    while (access(held, F_OK) == 0)
+        usleep(5000);
+}
+
 static int do_domctl(struct xen_domctl *domctl)
 {
     int lock, rc;
 
+    if (domctl->cmd == XEN_DOMCTL_destroydomain)
+        begin_destroy(domctl->domain);
     switch (domctl->cmd) {
     case XEN_DOMCTL_getdomaininfo:
         return get_domain_info(domctl);

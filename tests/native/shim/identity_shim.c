@@ -7,8 +7,12 @@
  * those that speak over a ring of their own, and on the emulated host.
  */
 #include <dlfcn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <xen/io/xs_wire.h>
 #include <xenstore.h>
 
 #define PATH_SIZE 4096
@@ -80,4 +84,33 @@ bool xs_watch(struct xs_handle *h, const char *path, const char *token)
     typedef bool call(struct xs_handle *, const char *, const char *);
 
     CALL(call, xs_watch, h, own(path, buffer), token);
+}
+
+/* A watch that is set past libxenstore. */
+ssize_t send(int fd, const void *data, size_t length, int flags)
+{
+    typedef ssize_t call(int, const void *, size_t, int);
+    char buffer[PATH_SIZE], message[2 * PATH_SIZE];
+    struct xsd_sockmsg header;
+    const char *path = (const char *)data + sizeof(header);
+    const char *named;
+    size_t rest;
+    call *function;
+
+    *(void **)&function = next("send");
+    if (length <= sizeof(header) || length > PATH_SIZE)
+        return function(fd, data, length, flags);
+    memcpy(&header, data, sizeof(header));
+    if (header.type != XS_WATCH || header.len + sizeof(header) != length)
+        return function(fd, data, length, flags);
+    named = own(path, buffer);
+    rest = header.len - (strlen(path) + 1);
+    header.len = (uint32_t)(strlen(named) + 1 + rest);
+    memcpy(message, &header, sizeof(header));
+    memcpy(message + sizeof(header), named, strlen(named) + 1);
+    memcpy(message + sizeof(header) + strlen(named) + 1,
+           path + strlen(path) + 1, rest);
+    return function(fd, message, sizeof(header) + header.len, flags) < 0
+               ? -1
+               : (ssize_t)length;
 }

@@ -13,7 +13,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
-#include "agent/guest/userdata_lock.h"
+#include "agent/base/libxl_lock.h"
 
 struct fixture {
     struct event_base *loop;
@@ -57,10 +57,10 @@ static void on_taken(const struct error *err, void *arg)
     event_base_loopbreak(fixture->loop);
 }
 
-static struct userdata_lock *take(struct fixture *fixture, uint32_t timeout_ms)
+static struct libxl_lock *take(struct fixture *fixture, uint32_t timeout_ms)
 {
-    return userdata_lock_take(fixture->loop, fixture->path, timeout_ms,
-                              on_taken, fixture);
+    return libxl_lock_take(fixture->loop, LIBXL_LOCK_DATA, fixture->path,
+                           timeout_ms, on_taken, fixture);
 }
 
 static void run_for(struct fixture *fixture, uint32_t ms)
@@ -83,7 +83,7 @@ static int hold_as_another(const struct fixture *fixture)
 static void a_free_lock_is_taken_and_keeps_others_out(void **state)
 {
     struct fixture *fixture = *state;
-    struct userdata_lock *lock = take(fixture, 1000);
+    struct libxl_lock *lock = take(fixture, 1000);
     int fd;
 
     assert_int_equal(fixture->callbacks, 0);
@@ -94,16 +94,16 @@ static void a_free_lock_is_taken_and_keeps_others_out(void **state)
     assert_true(fd >= 0);
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1);
     close(fd);
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
 }
 
 static void a_released_lock_leaves_no_file(void **state)
 {
     struct fixture *fixture = *state;
-    struct userdata_lock *lock = take(fixture, 1000);
+    struct libxl_lock *lock = take(fixture, 1000);
 
     run_for(fixture, 1000);
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
     assert_int_equal(access(fixture->path, F_OK), -1);
 }
 
@@ -111,12 +111,12 @@ static void somebody_elses_lock_is_busy_after_the_time_limit(void **state)
 {
     struct fixture *fixture = *state;
     int fd = hold_as_another(fixture);
-    struct userdata_lock *lock = take(fixture, 50);
+    struct libxl_lock *lock = take(fixture, 50);
 
     run_for(fixture, 2000);
     assert_int_equal(fixture->callbacks, 1);
     assert_int_equal(fixture->code, ERR_BUSY);
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
     /* It is the other's file still. */
     assert_int_equal(access(fixture->path, F_OK), 0);
     close(fd);
@@ -128,7 +128,7 @@ static void a_lock_on_a_removed_file_does_not_count(void **state)
 {
     struct fixture *fixture = *state;
     int first = hold_as_another(fixture);
-    struct userdata_lock *lock = take(fixture, 5000);
+    struct libxl_lock *lock = take(fixture, 5000);
     int second;
 
     run_for(fixture, 30);
@@ -142,16 +142,16 @@ static void a_lock_on_a_removed_file_does_not_count(void **state)
     run_for(fixture, 2000);
     assert_int_equal(fixture->callbacks, 1);
     assert_int_equal(fixture->code, ERR_NONE);
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
 }
 
 static void giving_up_waiting_brings_no_callback(void **state)
 {
     struct fixture *fixture = *state;
     int fd = hold_as_another(fixture);
-    struct userdata_lock *lock = take(fixture, 20);
+    struct libxl_lock *lock = take(fixture, 20);
 
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
     run_for(fixture, 60);
     assert_int_equal(fixture->callbacks, 0);
     assert_int_equal(access(fixture->path, F_OK), 0);
@@ -161,14 +161,14 @@ static void giving_up_waiting_brings_no_callback(void **state)
 static void a_missing_folder_is_told_at_once(void **state)
 {
     struct fixture *fixture = *state;
-    struct userdata_lock *lock;
+    struct libxl_lock *lock;
 
     rmdir(fixture->folder);
     lock = take(fixture, 60000);
     run_for(fixture, 2000);
     assert_int_equal(fixture->callbacks, 1);
     assert_int_equal(fixture->code, ERR_LIBXL);
-    userdata_lock_release(lock);
+    libxl_lock_release(lock);
 }
 
 #define WITH_LOCK(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/base/processes.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+const char *process_argument(const char *cmdline, size_t length,
+                             unsigned int index)
+{
+    const char *end = cmdline + length;
+
+    if (length == 0 || end[-1] != '\0')
+        return NULL;
+    while (cmdline < end && index-- > 0)
+        cmdline += strlen(cmdline) + 1;
+    return cmdline < end ? cmdline : NULL;
+}
+
+/* Its first bytes, with a zero byte behind them. */
+static size_t read_of(const char *pid, const char *name, char *buffer,
+                      size_t size)
+{
+    char path[64];
+    ssize_t r = -1;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        r = read(fd, buffer, size - 1);
+        close(fd);
+    }
+    buffer[r > 0 ? r : 0] = '\0';
+    return r > 0 ? (size_t)r : 0;
+}
+
+/* 0: it is gone.  The name, in parentheses, may hold anything. */
+static pid_t parent_of(const char *pid)
+{
+    char text[512];
+    const char *end;
+    int parent = 0;
+
+    read_of(pid, "stat", text, sizeof(text));
+    end = strrchr(text, ')');
+    if (!end || sscanf(end, ") %*c %d", &parent) != 1)
+        return 0;
+    return parent;
+}
+
+void processes_visit(processes_visitor *visit, void *arg)
+{
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    char cmdline[512];
+
+    while (processes && (entry = readdir(processes))) {
+        size_t length;
+        pid_t parent;
+
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        length = read_of(entry->d_name, "cmdline", cmdline, sizeof(cmdline));
+        parent = length == 0 ? 0 : parent_of(entry->d_name);
+        if (parent != 0)
+            visit(atoi(entry->d_name), parent, cmdline, length, arg);
+    }
+    if (processes)
+        closedir(processes);
+}
+
+/* Looked at once more when it cannot become another process. */
+bool process_kill_child_of(pid_t pid, pid_t parent)
+{
+    char name[16];
+    bool killed;
+    int fd;
+
+    snprintf(name, sizeof(name), "%d", (int)pid);
+    fd = pidfd_open(pid, 0);
+    if (fd < 0)
+        return false;
+    killed = parent_of(name) == parent &&
+             pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
+    close(fd);
+    return killed;
+}

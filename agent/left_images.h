@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Overlays that the undo of a create had to leave.  No record has them, and
+ * beside the images that they were made over nobody looks for leftovers: so a
+ * link to each is kept in `<store>/left`, for as long as there is such a file.
+ */
+#ifndef XENSNAPD_LEFT_IMAGES_H
+#define XENSNAPD_LEFT_IMAGES_H
+
+#include "agent/snapshot.h"
+
+/* That folder's path: the caller's to free(). */
+char *left_images_folder(const char *store_folder);
+
+/* Of an operation that has ended without success. */
+void left_images_note(const struct snapshot *snapshot);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Guests that an agent and its guardian, killed together, have left suspended,
+ * and of which the note that would tell is of no use.
+ *
+ * Whatever was done to the disks, the guest goes on with the images that its
+ * QEMU has open: that is its running state's continuation in any case.
+ */
+#ifndef XENSNAPD_LEFT_SUSPENDED_H
+#define XENSNAPD_LEFT_SUSPENDED_H
+
+#include "agent/agent.h"
+
+/* Nothing, unless that domain is suspended and nobody else is saving it, at two
+ * looks some seconds apart. */
+void left_suspended_let_go(struct agent *agent, const char *uuid);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the parts of merge_there.h share. */
+#ifndef XENSNAPD_MERGE_THERE_PRIVATE_H
+#define XENSNAPD_MERGE_THERE_PRIVATE_H
+
+#include "agent/journal/records.h"
+#include "agent/snapshot.h"
+
+/* ---- merge_there_disks.c ---- */
+
+/* Whether the record's disk, which may be NULL, is that one. */
+bool merge_there_is_disk(const struct record_disk *disk, const char *vdev,
+                         const char *driver);
+
+/* NULL if there is none. */
+struct snapshot_disk *merge_there_find(struct snapshot *snapshot,
+                                       const char *vdev);
+
+/* What the delete's disk is merged into, and what. */
+void merge_there_aim(struct snapshot_disk *disk,
+                     const struct snapshot_disk *outer);
+
+/* For an inner operation: the disks that are marked, or those of them that no
+ * QEMU has open, as the record has them, for the domain need not run.  They
+ * have a hold of their own, to be freed by merge_there_drop_hold(). */
+void merge_there_copy_disks(struct snapshot *inner, bool offline);
+void merge_there_drop_hold(struct snapshot *inner);
+
+/* Whether any disk is marked. */
+bool merge_there_is_any(const struct snapshot *snapshot);
+
+/* A step of an inner operation: how far its disks have come is noted in the
+ * record that is deleted (snapshot_tree_merge.h). */
+typedef bool merge_there_note(struct records *records, const char *vm_uuid,
+                              const char *name, const char *vdev,
+                              struct error *err);
+typedef bool merge_there_filter(const struct snapshot *inner,
+                                const struct snapshot_disk *disk);
+
+/* `concerns` NULL: all disks. */
+void merge_there_note_each(struct operation *operation, merge_there_note *note,
+                           merge_there_filter *concerns);
+
+static inline void merge_there_end_step(struct snapshot *snapshot,
+                                        const struct error *err)
+{
+    operation_step_done(&snapshot->operation, err);
+}
+
+/* ---- merge_there_offline.c ---- */
+
+/* Copies what no QEMU has open, if there is any; then the rest of the delete's
+ * step. */
+void merge_there_offline(struct snapshot *outer);
+
+/* ---- merge_there_end.c ---- */
+
+/* Everything is copied: the rest, and the end of the delete's step. */
+void merge_there_finish(struct snapshot *snapshot);
+
+/* The end of the delete's step. */
+void merge_there_close(struct snapshot *outer, const struct error *err);
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Back or forward: what has come of an operation that a crash interrupted, as
+ * the record, the domain and the step that was noted tell.
+ */
+#include "agent/recovery_decide.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/backends_steps.h"
+#include "agent/base/log.h"
+#include "agent/disk/merge_switch.h"
+#include "agent/guest/guest_steps.h"
+
+/* Of a step that the recipe has. */
+static size_t index_of(const struct snapshot *snapshot, const char *name)
+{
+    size_t index = 0;
+
+    operation_find_step(snapshot->operation.steps, name, &index);
+    return index;
+}
+
+static void go_back(struct snapshot *snapshot, const char *from)
+{
+    struct error why;
+
+    error_set(&why, ERR_INTERRUPTED,
+              "the agent ended while this request was under way; what it had "
+              "done was undone");
+    operation_recover_undo(&snapshot->operation, index_of(snapshot, from),
+                           &why);
+}
+
+static void go_forward(struct snapshot *snapshot, const char *from)
+{
+    operation_recover_forward(&snapshot->operation, index_of(snapshot, from));
+}
+
+static bool record_is_unreadable(const struct snapshot *snapshot)
+{
+    return records_unreadable(snapshot->agent->records, snapshot->guest.uuid,
+                              snapshot->name) != NULL;
+}
+
+/* Without the record neither way can be gone: the first step has nothing to
+ * undo. */
+static void leave_alone(struct snapshot *snapshot)
+{
+    struct error why;
+
+    error_set(
+        &why, ERR_STORE,
+        "the agent ended while this request was under way, and the record "
+        "of snapshot \"%s\" cannot be read any more: what was done is "
+        "left as it is; the log of xensnapd's start tells more",
+        snapshot->name);
+    operation_recover_undo(&snapshot->operation, 0, &why);
+}
+
+static const char *consistency_of(const struct record *record)
+{
+    if (strcmp(record->consistency, "quiesced") == 0) {
+        return "quiesced";
+    }
+    return strcmp(record->consistency, "full") == 0 ? "full" : "crash";
+}
+
+/* The record is the commit; of that name there may be an older one. */
+static void recover_create(struct snapshot *snapshot)
+{
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
+    if (record != NULL &&
+        strcmp(record->created_at, snapshot->created_at) == 0) {
+        snapshot->consistency = consistency_of(record);
+        snapshot->memory_bytes = record->memory_bytes;
+        go_forward(snapshot, "commit-backends");
+    } else if (record == NULL && record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
+    } else {
+        go_back(snapshot, "write-record");
+    }
+}
+
+static bool came_to(const struct snapshot *snapshot, const char *step)
+{
+    return index_of(snapshot, snapshot->noted_step) >= index_of(snapshot, step);
+}
+
+/* A domain that our restore left in its middle has not run; whoever made it,
+ * nothing is lost with it.  One that has run was started by somebody. */
+static bool is_remains(const struct snapshot *snapshot)
+{
+    return !snapshot->gone &&
+           guest_never_ran(snapshot->agent->guests, snapshot->guest.domid);
+}
+
+static void on_remains_gone(const struct error *err, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    snapshot->call = NULL;
+    if (err != NULL) {
+        LOG_ERROR("%s %s", snapshot->label, err->message);
+    }
+    go_back(snapshot, "prepare-backends");
+}
+
+/* For a domain that did not run before: back to that. */
+static void recover_start(struct snapshot *snapshot)
+{
+    if (came_to(snapshot, "start") && record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
+    } else if (came_to(snapshot, "start")) {
+        go_forward(snapshot, snapshot->gone ? "write-record" : "start");
+    } else if (is_remains(snapshot)) {
+        snapshot->call =
+            guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
+                          on_remains_gone, snapshot);
+    } else {
+        go_back(snapshot, "prepare-backends");
+    }
+}
+
+/* libxl pauses a domain before it takes anything of it away, QEMU first: from
+ * then on it cannot be let go any more.  Nor has it run since its state was
+ * kept. */
+static bool is_half_ended(const struct snapshot *snapshot)
+{
+    return came_to(snapshot, "end-domain") &&
+           (snapshot->guest.paused || snapshot->guest.dying);
+}
+
+/* Destroying the old domain is the commit. */
+static void recover_revert(struct snapshot *snapshot)
+{
+    uint32_t old_domid = snapshot->noted_domid;
+    bool old_is_there = !snapshot->gone && snapshot->guest.domid == old_domid &&
+                        !is_half_ended(snapshot);
+
+    if (came_to(snapshot, "end-domain") && !old_is_there &&
+        record_is_unreadable(snapshot)) {
+        leave_alone(snapshot);
+    } else if (came_to(snapshot, "start")) {
+        bool new_is_there =
+            !snapshot->gone && snapshot->guest.domid == snapshot->new_domid;
+
+        restore_recall_source(snapshot);
+        go_forward(snapshot, new_is_there ? "start" : "write-record");
+    } else if (old_is_there || !came_to(snapshot, "end-domain")) {
+        go_back(snapshot, "end-domain");
+    } else if (snapshot->gone || snapshot->guest.domid == old_domid ||
+               is_remains(snapshot)) {
+        go_forward(snapshot, "restore");
+    } else {
+        /* Somebody started the domain anew meanwhile: it is theirs. */
+        snapshot->gone = true;
+        go_back(snapshot, "keep-running-state");
+    }
+}
+
+/* Whatever was merged is; from the top it finds out what is left to do. */
+static void recover_delete(struct snapshot *snapshot)
+{
+    snapshot->running = !snapshot->gone;
+    if (records_find(snapshot->agent->records, snapshot->guest.uuid,
+                     snapshot->name) == NULL) {
+        if (record_is_unreadable(snapshot)) {
+            leave_alone(snapshot);
+        } else {
+            go_forward(snapshot, "publish");
+        }
+        return;
+    }
+    backends_forget(snapshot);
+    snapshot_free_disks(snapshot);
+    operation_recover_anew(&snapshot->operation);
+}
+
+/* The host was started anew since: it has given out other domids.  Notes of
+ * earlier versions do not tell. */
+static void forget_old_domids(struct snapshot *snapshot)
+{
+    if (snapshot->noted_boot != NULL && !clock_boot_is(snapshot->noted_boot)) {
+        snapshot->guest.domid = 0;
+        snapshot->new_domid = 0;
+    }
+}
+
+bool recovery_find_domain(struct snapshot *snapshot, struct error *err)
+{
+    struct guest guest;
+
+    forget_old_domids(snapshot);
+    snapshot->noted_domid = snapshot->guest.domid;
+    if (guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                    err)) {
+        /* One that is half gone has lost its name. */
+        if (guest.name[0] == '\0') {
+            memcpy(guest.name, snapshot->guest.name, sizeof(guest.name));
+        }
+        snapshot->guest = guest;
+        if (guest.domid != snapshot->noted_domid) {
+            /* It may have rebooted onto the overlays. */
+            merge_forget_domain(snapshot);
+            backends_let_stay(snapshot);
+        }
+        return true;
+    }
+    snapshot->gone = err->code == ERR_NO_SUCH_DOMAIN;
+    return snapshot->gone;
+}
+
+void recovery_begin(struct snapshot *snapshot)
+{
+    LOG_NOTICE("%s was interrupted; taking it up again", snapshot->label);
+    switch (snapshot->request.operation) {
+    case REQUEST_CREATE:
+        recover_create(snapshot);
+        break;
+    case REQUEST_REVERT:
+        if (snapshot->running) {
+            recover_revert(snapshot);
+        } else {
+            recover_start(snapshot);
+        }
+        break;
+    case REQUEST_DELETE:
+    case REQUEST_RESCAN:
+        recover_delete(snapshot);
+        break;
+    }
+}

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/snapshot_tree_merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/base/alloc.h"
+#include "agent/base/clock.h"
+#include "agent/disk/image_written.h"
+#include "agent/snapshot_tree.h"
+
+static struct record_disk *disk_in(struct record *record, const char *vdev)
+{
+    return (struct record_disk *)(uintptr_t)tree_disk(record, vdev);
+}
+
+typedef void disk_changer(struct record_disk *disk, const void *arg);
+
+static bool change_disk(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev,
+                        disk_changer *change, const void *arg,
+                        struct error *err)
+{
+    struct record changed = {0};
+    bool ok;
+
+    record_copy(records_find(records, vm_uuid, name), &changed);
+    change(disk_in(&changed, vdev), arg);
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
+}
+
+/* ---- how far it is ---- */
+
+bool tree_began_in(const struct record *record, uint32_t domid)
+{
+    return record->deleting_domid == domid &&
+           clock_boot_is(record->deleting_boot);
+}
+
+bool tree_is_copied(const struct record_disk *disk)
+{
+    return disk != NULL && (disk->copied != NULL || disk->merged != NULL);
+}
+
+static void set_merging(struct record_disk *disk, const char *image)
+{
+    xreplace(&disk->merging, image);
+    xreplace(&disk->copied, NULL);
+    xreplace(&disk->merged, NULL);
+}
+
+void tree_set_merging(struct record *record, const char *vdev,
+                      const char *image)
+{
+    struct record_disk *disk = disk_in(record, vdev);
+
+    if (disk != NULL && (image == NULL || disk->merging == NULL ||
+                         strcmp(disk->merging, image) != 0)) {
+        set_merging(disk, image);
+    }
+}
+
+struct progress {
+    bool copied, merged;
+};
+
+static void set_progress(struct record_disk *disk, const void *arg)
+{
+    const struct progress *progress = arg;
+
+    xreplace(&disk->copied, progress->copied ? disk->merging : NULL);
+    xreplace(&disk->merged, progress->merged ? disk->merging : NULL);
+}
+
+static bool note_progress(struct records *records, const char *vm_uuid,
+                          const char *name, const char *vdev, bool copied,
+                          bool merged, struct error *err)
+{
+    const struct progress progress = {copied, merged};
+
+    return change_disk(records, vm_uuid, name, vdev, set_progress, &progress,
+                       err);
+}
+
+bool tree_note_copied(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err)
+{
+    return note_progress(records, vm_uuid, name, vdev, true, false, err);
+}
+
+bool tree_note_merged(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err)
+{
+    return note_progress(records, vm_uuid, name, vdev, true, true, err);
+}
+
+bool tree_note_unmerged(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, struct error *err)
+{
+    return !tree_is_copied(
+               tree_disk(records_find(records, vm_uuid, name), vdev)) ||
+           note_progress(records, vm_uuid, name, vdev, false, false, err);
+}
+
+struct half_merged {
+    const char *driver, *path;
+    const struct record *record;
+    const char *over;
+};
+
+static void visit_half_merged(const struct record *record, void *arg)
+{
+    struct half_merged *found = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (tree_has_state(disk, found->driver, found->path) &&
+            disk->merging != NULL && !tree_is_copied(disk) &&
+            (disk->driver != NULL || access(disk->merging, F_OK) == 0)) {
+            found->record = record;
+            found->over = disk->merging;
+        }
+    }
+}
+
+const struct record *tree_half_merged(const struct records *records,
+                                      const char *vm_uuid, const char *driver,
+                                      const char *path, const char **ret_over)
+{
+    struct half_merged found = {.driver = driver, .path = path};
+
+    records_each_of_vm(records, vm_uuid, visit_half_merged, &found);
+    *ret_over = found.over;
+    return found.record;
+}
+
+/* ---- what remains ---- */
+
+/* Of what it names by now.  A driver domain's file has no time here. */
+static uint64_t written_ns(const struct record_disk *disk)
+{
+    return disk->driver == NULL ? image_settled_ns(disk->path) : 0;
+}
+
+static void set_active(struct record_disk *disk, const char *path,
+                       const char *format)
+{
+    xreplace(&disk->active, path);
+    xreplace(&disk->active_format, format);
+}
+
+struct place {
+    const char *path, *format;
+};
+
+static void set_place(struct record_disk *disk, const void *arg)
+{
+    const struct place *place = arg;
+
+    set_active(disk, place->path, place->format);
+}
+
+/* Where the guest is: what it was on in an image that was merged into the
+ * state, it goes on with in that. */
+static struct place place_behind(const struct record_disk *was,
+                                 const char *merged)
+{
+    struct place place;
+
+    place.path = tree_last_image_of(was, &place.format);
+    if (merged != NULL && strcmp(place.path, merged) == 0) {
+        place = (struct place){was->path, was->format};
+    }
+    return place;
+}
+
+struct remains {
+    const struct record_disk *of;
+    const char *path;
+};
+
+static void leave_remains(struct record_disk *disk, const void *arg)
+{
+    const struct remains *remains = arg;
+    struct place place;
+
+    xreplace(&disk->path, remains->path);
+    xreplace(&disk->format, "qcow2");
+    disk->written_ns = written_ns(disk);
+    set_merging(disk, NULL);
+    while (disk->overlay_count > 0) {
+        free(disk->overlays[--disk->overlay_count]);
+    }
+    record_disk_add_overlay(disk, remains->path);
+    place = place_behind(remains->of, remains->path);
+    set_place(disk, &place);
+}
+
+bool tree_leave_remains(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *path,
+                        struct error *err)
+{
+    const struct record *record = records_find(records, vm_uuid, name);
+    const struct remains remains = {tree_disk(record, vdev), path};
+
+    return change_disk(records, vm_uuid, name, vdev, leave_remains, &remains,
+                       err);
+}
+
+/* What was merged by hand is gone. */
+static struct place place_that_is_there(const struct record_disk *was,
+                                        const char *merged)
+{
+    struct place place = place_behind(was, merged);
+
+    if (was->driver == NULL && access(place.path, F_OK) != 0) {
+        place = (struct place){was->path, was->format};
+    }
+    return place;
+}
+
+/* One that names it already is left as it is. */
+static bool note_place(struct records *records, const char *vm_uuid,
+                       const struct record *under, const char *vdev,
+                       const struct place *place, struct error *err)
+{
+    const char *format;
+
+    return strcmp(tree_last_image_of(tree_disk(under, vdev), &format),
+                  place->path) == 0 ||
+           change_disk(records, vm_uuid, under->name, vdev, set_place, place,
+                       err);
+}
+
+bool tree_hand_on_place(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *merged,
+                        struct error *err)
+{
+    const struct record *record = tree_nearest_with(
+        records, vm_uuid, records_current(records, vm_uuid), vdev);
+    const struct record *under;
+    struct place place;
+
+    if (record == NULL || strcmp(record->name, name) != 0) {
+        return true;
+    }
+    under = tree_nearest_with(records, vm_uuid, record->parent, vdev);
+    if (under == NULL || !tree_is_served_by(tree_disk(under, vdev),
+                                            tree_disk(record, vdev)->driver)) {
+        return true;
+    }
+    place = place_that_is_there(tree_disk(record, vdev), merged);
+    return note_place(records, vm_uuid, under, vdev, &place, err);
+}
+
+static void take_remains_back(struct record_disk *disk, const void *arg)
+{
+    const struct place *state = arg;
+
+    if (disk->active != NULL && strcmp(disk->active, state->path) == 0) {
+        set_active(disk, NULL, NULL);
+    }
+    xreplace(&disk->merging, disk->path);
+    xreplace(&disk->path, state->path);
+    xreplace(&disk->format, state->format);
+    disk->written_ns = written_ns(disk);
+}
+
+bool tree_take_remains_back(struct records *records, const char *vm_uuid,
+                            const char *name, const char *vdev,
+                            const char *path, const char *format,
+                            struct error *err)
+{
+    const struct place state = {path, format};
+
+    return change_disk(records, vm_uuid, name, vdev, take_remains_back, &state,
+                       err);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a record says of the merge of an image into a snapshot's state: which
+ * image it is, how far that is, and what remains of it.
+ *
+ * By these marks whoever goes on with a delete that was cut short, or finds
+ * what it left, knows which of the two images shows everything.
+ */
+#ifndef XENSNAPD_SNAPSHOT_TREE_MERGE_H
+#define XENSNAPD_SNAPSHOT_TREE_MERGE_H
+
+#include "agent/journal/records.h"
+
+/* In the record alone, if it has the disk: a merge of `image` is to begin, or
+ * to go on; NULL: none is. */
+void tree_set_merging(struct record *record, const char *vdev,
+                      const char *image);
+
+/* The image that is being merged into that disk's state holds nothing that the
+ * state does not; the domain may go on with either.  Durable on return. */
+bool tree_note_copied(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err);
+
+/* The same, and the domain goes on with the state. */
+bool tree_note_merged(struct records *records, const char *vm_uuid,
+                      const char *name, const char *vdev, struct error *err);
+
+/* Neither is so any more: the merge is to begin anew.  Nothing is written if
+ * neither was. */
+bool tree_note_unmerged(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, struct error *err);
+
+/*
+ * The record of a snapshot whose state is that image, in that driver domain or,
+ * with NULL, here, and into which a delete had begun to merge `*ret_over`, not
+ * known to be copied nor, as far as can be told here, to be gone; NULL: there
+ * is none.
+ */
+const struct record *tree_half_merged(const struct records *records,
+                                      const char *vm_uuid, const char *driver,
+                                      const char *path, const char **ret_over);
+
+/* Whether the delete that the record is marked with began in the domain that
+ * has this domid now. */
+bool tree_began_in(const struct record *record, uint32_t domid);
+
+/* Whether either is so. */
+bool tree_is_copied(const struct record_disk *disk);
+
+/*
+ * Of a snapshot's disk nothing is left but the image `path`, which is to be
+ * removed: a delete that is interrupted here finds it again.
+ */
+bool tree_leave_remains(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *path,
+                        struct error *err);
+
+/*
+ * Before a disk goes from a record, or the record as a whole: if that tells
+ * where the domain is, the nearest ancestor that has the disk does from now on.
+ * `merged` (may be NULL): an image that is now part of the state under it, as
+ * one here that is gone is taken to be.
+ * Durable on return; may be done twice.
+ */
+bool tree_hand_on_place(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *merged,
+                        struct error *err);
+
+/* That was too soon: the image that remains is still to be merged into the
+ * state `path`. */
+bool tree_take_remains_back(struct records *records, const char *vm_uuid,
+                            const char *name, const char *vdev,
+                            const char *path, const char *format,
+                            struct error *err);
+
+#endif

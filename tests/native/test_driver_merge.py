@@ -1,0 +1,504 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Deleting snapshots whose images a driver domain has, and where others lie over them:
+merged by the QEMU and the agent there, which are the real ones, while the guest writes."""
+
+import itertools
+import os
+import signal
+import time
+
+import pytest
+
+from native.agent import FINAL, ROOT
+from native.backend import freeze, freeze_at, thaw
+from native.domain import Disk
+from native.expect import assert_disk_is_on, assert_failed, done, merge_job_id
+from native.merges import delete
+from native.rescans import Writer, paths, paused, qemu_img
+
+
+def create(agent, name):
+    return done(agent.request("create", domain="alice", name=name, memory=0, disks="xvda"))
+
+
+@pytest.fixture(name="alice")
+def fixture_alice(world, agent, backend, driver):
+    """xvda is the driver domain's, and has a chain of three: s1's state, s2's, and what
+    the guest writes to."""
+    del backend
+    domain = world.add_domain("alice", disks=[
+        Disk("xvda", "raw", driver=driver, devd=True), ("xvdb", "qcow2")])
+    domain.writer = Writer(domain)
+    domain.writer.progress()
+    for name in "s1", "s2":
+        create(agent, name)
+        domain.writer.progress()
+    return domain
+
+
+def jobs_of(world, driver):
+    return [key for key in world.store.tree(f"{ROOT}/backends/{driver.domid}") if "/" in key]
+
+
+def assert_whole(world, agent, domain, driver, length):
+    """The guest goes on, with all it wrote, in a chain that long."""
+    domain.writer.progress()
+    domain.writer.check()
+    assert paused(domain) == 0
+    active, form = domain.chain("xvda")[0]
+    assert len(domain.chain("xvda")) == length
+    assert_disk_is_on(domain, "xvda", active, form)
+    for path, form in domain.chain("xvda"):
+        if form == "qcow2":
+            qemu_img("check", "-U", "-q", path)
+    assert not jobs_of(world, driver)
+    qmp = domain.served[driver.domid].qmp
+    assert not qmp("query-jobs")
+    nodes = qmp("query-named-block-nodes", flat=True)
+    assert not [node for node in nodes
+                if node["node-name"].endswith(("-held", "-look"))], nodes
+    create(agent, "after")
+
+
+def snapshots(world, domain):
+    return {key.split("/")[0] for key in
+            world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")} - {"current"}
+
+
+def test_the_middle_is_merged_into_the_base(world, agent, alice, driver):
+    active, middle, base = paths(alice)
+    done(delete(agent, "s1"))
+    assert paths(alice) == [active, base]
+    assert not os.path.exists(middle)
+    published = world.store.tree(f"{ROOT}/snapshots/{alice.uuid}")
+    # What s2 held lies in the base now.
+    assert published["s2/disks/xvda/path"] == base
+    assert published["s2/disks/xvda/format"] == "raw"
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def test_the_active_image_is_merged_into_the_one_under_it(world, agent, alice, driver):
+    active, middle, base = paths(alice)
+    done(delete(agent, "s2"))
+    assert paths(alice) == [middle, base]
+    assert not os.path.exists(active)
+    assert snapshots(world, alice) == {"s1"}
+    assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/current") == "s1"
+    assert_whole(world, agent, alice, driver, 2)
+
+
+@pytest.mark.parametrize("order", [("s1", "s2"), ("s2", "s1")])
+def test_all_of_them(world, agent, alice, driver, order):
+    base = paths(alice)[2]
+    for name in order:
+        done(delete(agent, name))
+    assert paths(alice) == [base]
+    assert not snapshots(world, alice)
+    assert not [name for name in os.listdir(world.images) if ".s" in name]
+    assert_whole(world, agent, alice, driver, 1)
+
+
+def test_what_a_node_of_the_running_domain_names_is_not_in_use(world, agent, alice, driver):
+    """As where the driver domain's could not be written: QEMU has opened it long since."""
+    active, middle, base = paths(alice)
+    world.store.write(f"{alice.backend_path('xvda')}/params", f"qcow2:{middle}")
+    done(delete(agent, "s1"))
+    assert paths(alice) == [active, base]
+    assert not os.path.exists(middle)
+    world.store.write(f"{alice.backend_path('xvda')}/params", f"qcow2:{active}")
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def test_a_checkpoint_of_both_domains(world, agent, alice, driver):
+    before = {vdev: paths(alice, vdev) for vdev in alice.disks}
+    reply = agent.request("create", domain="alice", name="s3", memory=0, disks="xvda")
+    done(reply)
+    done(delete(agent, "s3"))
+    assert {vdev: paths(alice, vdev) for vdev in alice.disks} == before
+    assert not jobs_of(world, driver)
+
+
+def test_branches_are_refused(world, agent, alice):
+    before = paths(alice)
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", before[1], "-F", "qcow2", side)
+    done(agent.request("rescan", {"disks/xvda/path": side, "disks/xvda/format": "qcow2"},
+                       domain="alice", disks="xvda"))
+    assert paths(alice) == [side, *before[1:]]
+    # On the branch that was left there is no snapshot which could be deleted instead.
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", "xvda", side, before[0],
+                  f"no snapshot needs {os.path.basename(before[0])}: remove that")
+    os.unlink(before[0])
+    done(delete(agent, "s2"))
+    assert paths(alice) == [before[1], before[2]]
+
+
+def test_branches_with_snapshots_are_refused(world, agent, alice):
+    active, state, _ = paths(alice)
+    create(agent, "s3")
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", state, "-F", "qcow2", side)
+    done(agent.request("rescan", {"disks/xvda/path": side, "disks/xvda/format": "qcow2"},
+                       domain="alice", disks="xvda"))
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", "xvda", side, active,
+                  "delete one of the branches first")
+
+
+def test_without_its_agent_it_is_refused(agent, alice, backend):
+    backend.stop()
+    before = paths(alice)
+    assert_failed(delete(agent, "s1"), "unsupported-disk", "storage", "role: backend")
+    assert paths(alice) == before
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_that_a_hold_has_expired_is_remembered(world, agent, alice, name):
+    """Also where the delete has to make the guest stand still itself."""
+    done(agent.request("rescan", domain="alice", disks="xvda", phase="prepare", hold=1))
+    agent.wait_log("step=end-hold done")
+    assert paused(alice) == 0
+    done(delete(agent, name))
+    agent.kill()
+    agent.start()
+    reply = agent.request("rescan", domain="alice", phase="complete")
+    assert_failed(reply, "timeout", "the hold's time was over")
+    assert not world.store.tree(f"{ROOT}/holds/{alice.uuid}")
+
+
+# -- somebody dies ------------------------------------------------------------------------
+
+ACTS = ["look", "merge", "close", "open", "end"]
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+@pytest.mark.parametrize("act", ACTS)
+def test_its_agent_is_killed(world, agent, alice, driver, backend, name, act):
+    if name == "s1" and act in ("close", "open"):
+        pytest.skip("nothing is closed")
+    request = agent.submit("delete", domain="alice", name=name)
+    freeze_at(world, driver, backend, act, request)
+    backend.kill()
+    backend.start()
+    reply = request.wait()
+    if reply["state"] != "done":
+        done(delete(agent, name))
+    assert_whole(world, agent, alice, driver, 2)
+    assert name not in snapshots(world, alice)
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+@pytest.mark.parametrize("act", ACTS)
+def test_our_agent_is_killed(world, agent, alice, driver, backend, name, act):
+    if name == "s1" and act in ("close", "open"):
+        pytest.skip("nothing is closed")
+    request = agent.submit("delete", domain="alice", name=name)
+    freeze_at(world, driver, backend, act, request)
+    agent.kill()
+    thaw(backend)
+    agent.start()
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    reply = request.wait()
+    if reply["state"] != "done":
+        done(delete(agent, name))
+    assert_whole(world, agent, alice, driver, 2)
+    assert name not in snapshots(world, alice)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_both_agents_are_killed(world, agent, alice, driver, backend, act):
+    request = agent.submit("delete", domain="alice", name="s2")
+    freeze_at(world, driver, backend, act, request)
+    agent.kill()
+    backend.kill()
+    backend.start()
+    agent.start()
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    if request.wait()["state"] != "done":
+        done(delete(agent, "s2"))
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def freeze_at_removal(world, agent, driver, backend):
+    """Lets it do one job after the other, while our agent cannot ask for the next."""
+    folder = f"{ROOT}/backends/{driver.domid}"
+    seen = set()
+
+    def told():
+        return {key.split("/")[0] for key in world.store.tree(folder) if key.endswith("/path")}
+
+    def answers():
+        return backend.log_text().count("prepared\n")
+
+    while True:
+        world.eventually(lambda: told() - seen, 30, "the next job")
+        if any(key.endswith("/remove") for key in world.store.tree(folder)):
+            return
+        seen |= told()
+        before = answers()
+        agent.process.send_signal(signal.SIGSTOP)
+        thaw(backend)
+        world.eventually(lambda: answers() > before, 30, "its answer")
+        freeze(backend)
+        agent.process.send_signal(signal.SIGCONT)
+
+
+def test_a_merge_that_lacks_only_its_end_is_ended_by_the_next(world, agent, alice, driver,
+                                                              backend):
+    """By then s2 has the state that s1 has, and only s1 says that the image is to go."""
+    active, middle, base = paths(alice)
+    freeze(backend)
+    request = agent.submit("delete", domain="alice", name="s1")
+    freeze_at_removal(world, agent, driver, backend)
+    with open(middle, "rb"):
+        thaw(backend)
+        assert_failed(request.wait(), "snapshot-in-use", middle)
+    published = world.store.tree(f"{ROOT}/snapshots/{alice.uuid}")
+    assert published["s1/disks/xvda/path"] == published["s2/disks/xvda/path"] == base
+    assert os.path.exists(middle)
+    done(delete(agent, "s1"))
+    assert not os.path.exists(middle)
+    assert paths(alice) == [active, base]
+    assert snapshots(world, alice) == {"s2"}
+
+
+# -- a copy that takes long ------------------------------------------------------------------
+
+
+def begin_slowly(world, agent, domain, driver):
+    """Deletes s2, of whose data QEMU copies next to nothing until it is told to hurry."""
+    active, middle, _ = paths(domain)
+    qmp = domain.served[driver.domid].qmp
+    nodes = {node["file"]: node["node-name"]
+             for node in qmp("query-named-block-nodes", flat=True) if node["drv"] == "qcow2"}
+    qmp("block-commit", **{
+        "job-id": merge_job_id("xvda", middle), "device": nodes[active],
+        "top-node": nodes[active], "base-node": nodes[middle],
+        "auto-dismiss": False, "speed": 1})
+    request = agent.submit("delete", domain="alice", name="s2")
+    wait_copying(world, driver, set())
+    return request
+
+
+def hurry(domain, driver):
+    qmp = domain.served[driver.domid].qmp
+    for job in qmp("query-block-jobs"):
+        qmp("block-job-set-speed", device=job["device"], speed=0)
+
+
+def copying(world, driver):
+    return {key for key in world.store.tree(f"{driver.path}/data/xensnapd/jobs")
+            if key.endswith("/progress")}
+
+
+def wait_copying(world, driver, before):
+    world.eventually(lambda: copying(world, driver) - before, 20, "it copies")
+
+
+def test_it_is_followed_when_our_agent_is_restarted(world, agent, alice, driver):
+    request = begin_slowly(world, agent, alice, driver)
+    agent.kill()
+    before = copying(world, driver)
+    agent.start()
+    wait_copying(world, driver, before)
+    hurry(alice, driver)
+    done(request.wait())
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def test_it_is_followed_when_its_agent_is_restarted(world, agent, alice, driver, backend):
+    request = begin_slowly(world, agent, alice, driver)
+    backend.stop()
+    backend.start()
+    wait_copying(world, driver, set())
+    hurry(alice, driver)
+    done(request.wait())
+    assert_whole(world, agent, alice, driver, 2)
+
+
+@pytest.fixture(name="impatient")
+def fixture_impatient(agent_stopped):
+    """Before `alice`."""
+    agent_stopped.configure("timeouts", backend="1s")
+
+
+def test_a_copy_that_does_not_get_on_is_not_waited_for_for_ever(world, impatient, agent, alice,
+                                                                 driver):
+    """That its agent looks at it all the time is no progress."""
+    del impatient
+    assert_failed(begin_slowly(world, agent, alice, driver).wait(60), "timeout", "storage")
+    assert len(paths(alice)) == 3
+    done(delete(agent, "s2"))
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def test_one_that_adds_a_byte_at_a_time_is_not_waited_for_for_ever(world, impatient, agent,
+                                                                   alice, driver, backend):
+    del impatient
+    request = begin_slowly(world, agent, alice, driver)
+    told, = copying(world, driver)
+    freeze(backend)
+    for count in itertools.count(1):
+        if request.state() in FINAL:
+            break
+        world.store.write(f"{driver.path}/data/xensnapd/jobs/{told}",
+                          f"{1000 + count} {count} {1 << 30}")
+        # Slower than it is looked at.
+        assert count < 300, "it waits still"
+        time.sleep(0.2)
+    assert_failed(request.wait(), "timeout", "storage")
+    thaw(backend)
+    world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
+    assert_whole(world, agent, alice, driver, 2)
+
+
+def test_a_cancel_is_heard_while_it_copies(world, agent, alice, driver):
+    request = begin_slowly(world, agent, alice, driver)
+    request.cancel()
+    assert request.wait(20)["state"] == "cancelled"
+    assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/deleting") == "1"
+    assert len(paths(alice)) == 3
+    assert not alice.served[driver.domid].qmp("query-jobs")
+    done(delete(agent, "s2"))
+    assert_whole(world, agent, alice, driver, 2)
+
+
+# -- the driver domain fails ----------------------------------------------------------------
+
+
+@pytest.fixture(name="bounded")
+def fixture_bounded(agent_stopped):
+    """Before `alice`: no guest waits for longer."""
+    agent_stopped.configure("timeouts", backend="6s", max_pause="4s")
+
+
+@pytest.mark.parametrize("act", ["merge", "close", "open"])
+def test_one_that_hangs_does_not_hold_the_guest(world, bounded, agent, alice, driver, backend,
+                                                act):
+    del bounded
+    request = agent.submit("delete", domain="alice", name="s2")
+    freeze_at(world, driver, backend, act, request)
+    reply = request.wait()
+    if reply["state"] != "done":
+        assert_failed(reply, "timeout", "storage")
+        assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/deleting") == "1"
+    world.eventually(lambda: not paused(alice), 30, "the guest goes on")
+    thaw(backend)
+    if reply["state"] != "done":
+        world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
+    assert len(paths(alice)) == 2
+    assert_disk_is_on(alice, "xvda", paths(alice)[0])
+
+
+def test_one_that_dies_leaves_a_snapshot_that_can_be_deleted(world, agent, alice, driver,
+                                                             backend):
+    before = paths(alice)
+    request = agent.submit("delete", domain="alice", name="s2")
+    freeze_at(world, driver, backend, "merge", request)
+    backend.kill()
+    alice.served[driver.domid].kill()
+    world.remove_domain(driver)
+    assert_failed(request.wait(), "domain-inactive", "storage")
+    assert paused(alice) == 0
+    assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/deleting") == "1"
+    # What the guest is on names what it named, and holds all that it wrote.
+    named, = {disk["pdev_path"] for disk in alice.stored_config()["disks"]
+              if disk["vdev"] == "xvda"}
+    assert named == before[0] and os.path.exists(before[1])
+    qemu_img("check", "-q", before[0])
+
+
+def stop_copying(world, agent, alice, driver, backend, name):
+    """The delete comes to nothing, and so does its job."""
+    alice.writer.stop()
+    request = agent.submit("delete", domain="alice", name=name)
+    freeze_at(world, driver, backend, "merge", request)
+    assert_failed(request.wait(60), "timeout", "storage")
+    backend.kill()
+    qmp = alice.served[driver.domid].qmp
+
+    def gone():
+        for job in qmp("query-jobs"):
+            act = "job-dismiss" if job["status"] == "concluded" else "job-cancel"
+            qmp(act, id=job["id"])
+        return not qmp("query-jobs")
+    world.eventually(gone, 20, "the job is gone")
+    backend.start()
+
+
+def rescan(agent, path):
+    done(agent.request("rescan", {"disks/xvda/path": path, "disks/xvda/format": "qcow2"},
+                       domain="alice", disks="xvda"))
+
+
+def test_what_was_not_merged_stays_when_a_side_branch_is_made(world, bounded, agent, alice,
+                                                              driver, backend):
+    del bounded
+    _, middle, base = paths(alice)
+    stop_copying(world, agent, alice, driver, backend, "s1")
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", side)
+    rescan(agent, side)
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", side, middle)
+    # It is s2's state.
+    assert os.path.exists(middle)
+    assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/disks/xvda/path") == middle
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at once", "after a snapshot"])
+def test_what_was_not_merged_stays_when_the_domain_is_put_on_the_state(
+        world, bounded, agent, alice, driver, backend, again):
+    del bounded
+    active, middle, _ = paths(alice)
+    stop_copying(world, agent, alice, driver, backend, "s2")
+    rescan(agent, middle)
+    if again:
+        create(agent, "s3")
+        done(delete(agent, "s3"))
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", active)
+    assert os.path.exists(active)
+
+
+def start_on(world, driver, alice, path):
+    """Anew, from a file of the toolstack's."""
+    alice.writer.stop()
+    world.remove_domain(alice)
+    return world.add_domain("alice", uuid=alice.uuid, disks=[
+        Disk("xvda", "qcow2", path=path, driver=driver, devd=True), ("xvdb", "qcow2")])
+
+
+def test_no_image_is_made_over_the_state_that_a_delete_was_merging_into(
+        world, bounded, agent, alice, driver, backend):
+    del bounded
+    active, middle, _ = paths(alice)
+    stop_copying(world, agent, alice, driver, backend, "s2")
+    start_on(world, driver, alice, middle)
+    reply = agent.request("create", domain="alice", name="s3", memory=0, disks="xvda")
+    assert_failed(reply, "snapshot-in-use", f"{active} lies aside over {middle}")
+    assert os.path.exists(active)
+
+
+def test_what_was_copied_is_not_removed_unasked_under_another_domain(
+        world, agent, alice, driver, backend):
+    """It may have gone on with either."""
+    active, middle, _ = paths(alice)
+    alice.writer.stop()
+    request = agent.submit("delete", domain="alice", name="s2")
+    freeze_at(world, driver, backend, "open", request)
+    agent.kill()
+    thaw(backend)
+    start_on(world, driver, alice, middle)
+    agent.start()
+    assert_failed(request.wait(60), "snapshot-in-use", active, middle)
+    assert os.path.exists(active)
+    # Who asks has put it where it is.
+    done(delete(agent, "s2"))
+    assert not os.path.exists(active)
+
+
+def test_an_expired_snapshot_is_merged_unasked(world, agent, alice, driver):
+    reply = agent.request("create", domain="alice", name="s3", memory=0, disks="xvda",
+                          expires=1)
+    done(reply)
+    world.eventually(lambda: "s3" not in snapshots(world, alice), 30, "it is gone")
+    assert len(paths(alice)) == 3
+    assert_whole(world, agent, alice, driver, 3)
