@@ -184,11 +184,32 @@ static bool is_of_one_domain(const struct snapshot *snapshot, struct error *err)
     return true;
 }
 
+/* That domain has the disks open as well, under names of its own, and there is
+ * no QMP socket of it. */
+static bool is_emulated_here(const struct snapshot *snapshot, struct error *err)
+{
+    const libxl_defbool *stub_domain =
+        &snapshot->config->b_info.device_model_stubdomain;
+
+    if (libxl_defbool_is_default(*stub_domain) ||
+        !libxl_defbool_val(*stub_domain)) {
+        return true;
+    }
+    return error_set(err, ERR_UNSUPPORTED_DISK,
+                     "the device model of domain \"%s\" runs in a stub domain, "
+                     "whose disks cannot be switched; start the domain with "
+                     "device_model_stubdomain_override=0",
+                     snapshot->guest.name);
+}
+
 static bool choose(struct snapshot *snapshot, struct error *err)
 {
     const struct request *request = &snapshot->request;
     size_t taken = 0;
 
+    if (!is_emulated_here(snapshot, err)) {
+        return false;
+    }
     list_configured_disks(snapshot);
     for (size_t i = 0; i < request->disk_count; i++) {
         if (!apply_wanted(snapshot, &request->disks[i], err)) {

@@ -193,6 +193,16 @@ def test_an_emulated_disk_that_is_still_there_is_refused(world, agent):
     picture.assert_same()
 
 
+def test_a_device_model_in_a_stub_domain_is_refused(world, agent):
+    domain = world.add_domain("web", "hvm", device_model_stubdomain_override=1)
+    picture = Picture(agent, domain)
+    for keys in ({}, {"memory": "0"}, {"disks/xvda/external": "0"}):
+        assert_failed(create(agent, keys), "unsupported-disk", "stub domain")
+    assert_failed(agent.request("rescan", domain="web"), "unsupported-disk",
+                  "device_model_stubdomain_override=0")
+    picture.assert_same()
+
+
 # -- disks ----------------------------------------------------------------
 
 def test_a_cdrom_that_is_named_fails_the_request(world, agent):

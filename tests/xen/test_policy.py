@@ -15,7 +15,8 @@ POLICY = [{"who": "domid 0", "operations": "all", "targets": "any",
            "folders": "any"},
           {"who": "asker*", "operations": ["create", "delete", "revert"],
            "open": 2},
-          {"who": "tools", "operations": "all", "targets": "any"}]
+          {"who": "tools", "operations": "all", "targets": "any"},
+          {"who": "web-dm", "operations": ["create", "delete"], "targets": "web"}]
 
 
 @pytest.fixture(name="agent")
@@ -85,6 +86,22 @@ def test_a_guest_asks_for_itself_and_for_nothing_else(agent, guests, store):
     guest.wait_tick(more=2)
     reply = ask(agent, guest, "r6", name="s1", operation="delete")
     assert reply["state"] == "done", reply
+
+
+def test_a_stub_domain_asks_for_its_guest(agent, guests, store):
+    """By its name, which libxl makes so; it has no other programs than QEMU."""
+    web = guests("web", kind="pv", disks=[Disk("xvda")])
+    stub = guests("web-dm", kind="pv", disks=[Disk("xvda")])
+    web.wait_tick()
+    store.wait(f"{stub.path}/{FOLDER}", "")
+    reply = ask(agent, stub, "r1", domain="web", name="s1", operation="create")
+    assert reply["state"] == "done" and reply["result/name"] == "s1", reply
+    assert web.wait_tick(more=2)
+    assert ask(agent, stub, "r2", domain="web", name="s1",
+               operation="revert")["error/code"] == "permission-denied"
+    reply = ask(agent, stub, "r3", domain="web", name="s1", operation="delete")
+    assert reply["state"] == "done", reply
+    assert web.wait_tick(more=2)
 
 
 @pytest.fixture(name="tools")
