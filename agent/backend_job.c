@@ -84,8 +84,7 @@ static void await_switch(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
 
     /* The wait may be long, and QEMU serves one session at a time. */
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     await(operation, BACKEND_SWITCH, "prepared", true);
 }
 

@@ -21,8 +21,7 @@ void backend_merge_end_step(struct snapshot *snapshot, const struct error *err)
     if (err != NULL) {
         own = *err; /* it may belong to the session */
     }
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     block_graph_free(snapshot->graph);
     snapshot->graph = NULL;
     if (own.code != ERR_NONE && snapshot->disk_index < snapshot->disk_count) {
@@ -146,8 +145,7 @@ static void look_at_chain(struct snapshot *snapshot)
     int state = block_disk_place(open, disk->state);
     struct error err;
 
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     if (state < 0 || (over >= 0 && state != over + 1)) {
         error_set(&err, ERR_SNAPSHOT_IN_USE,
                   "QEMU does not have %s open over %s any more", disk->over,

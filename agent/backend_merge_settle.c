@@ -43,8 +43,7 @@ static struct json_object *find_job(struct json_object *jobs, const char *id)
 static void disk_is_settled(struct snapshot *snapshot)
 {
     backend_merge_disk(snapshot)->settled = true;
-    qmp_close(snapshot->qmp);
-    snapshot->qmp = NULL;
+    snapshot_close_qmp(snapshot);
     backend_merge_next(snapshot, settle_next);
 }
 
