@@ -14,6 +14,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
+#include "agent/base/watchdog.h"
 #include "agent/dispatch.h"
 #include "agent/guest/whole_file.h"
 #include "agent/hold_note.h"
@@ -36,7 +37,22 @@ struct holds {
     struct agent *agent;
     char *folder;
     LIST_HEAD(, hold) all;
+    struct watchdog *watchdog; /* on while a guest stands still for one */
 };
+
+/* No guardian lets such a guest go: it would meet a disk that fails.  What
+ * helps it is an agent that works. */
+static void mind_pauses(const struct holds *holds)
+{
+    const struct hold *hold;
+    bool paused = false;
+
+    LIST_FOREACH(hold, &holds->all, link)
+    {
+        paused = paused || hold->paused;
+    }
+    watchdog_want(holds->watchdog, paused);
+}
 
 /* ---- one hold ---- */
 
@@ -81,6 +97,7 @@ bool hold_write(struct hold *hold, struct error *err)
     if (hold->holds == NULL) {
         return true;
     }
+    mind_pauses(hold->holds);
     path = note_path(hold->holds, hold->uuid);
     text = hold_note_encode(hold);
     ok = sealed_file_replace(path, text, err);
@@ -141,6 +158,7 @@ static void remove_later(struct holds *holds, const char *uuid)
 void hold_forget(struct hold *hold)
 {
     LIST_REMOVE(hold, link);
+    mind_pauses(hold->holds);
     if (!remove_note(hold->holds, hold->uuid)) {
         remove_later(hold->holds, hold->uuid);
     }
@@ -509,7 +527,9 @@ struct holds *holds_open(struct agent *agent, struct error *err)
         free(holds);
         return NULL;
     }
+    holds->watchdog = watchdog_new(agent->loop);
     take_up_all(holds);
+    mind_pauses(holds);
     return holds;
 }
 
@@ -524,6 +544,7 @@ void holds_close(struct holds *holds)
         LIST_REMOVE(hold, link);
         hold_free(hold);
     }
+    watchdog_free(holds->watchdog);
     free(holds->folder);
     free(holds);
 }

@@ -108,6 +108,26 @@ def test_what_the_unit_leaves_is_enough(systemd, store, guests):
     guest.wait_tick(more=2)
 
 
+def test_an_agent_that_is_stopped_does_not_keep_a_guest_standing(systemd, store, guests):
+    """Nobody else can let go of one that is held for a rescan."""
+    systemd.run(f"systemctl start {AGENT}")
+    assert_is_ready(systemd, store)
+    guest = guests("web")
+    xensnap(systemd, "rescan", "web", "--prepare", "--hold", "20")
+    stopped = pid_of_agent(systemd)
+    systemd.run(f"systemctl kill --kill-who=main --signal=STOP {AGENT}")
+    store.wait(f"{STATUS}/pid", lambda pid: pid not in (None, str(stopped)), LIMIT)
+    guest.wait_tick(more=2)
+    assert "watchdog" in systemd.journal(AGENT).lower()
+    # It is off again: the agent that is stopped now is left alone.
+    stopped = pid_of_agent(systemd)
+    systemd.run(f"systemctl kill --kill-who=main --signal=STOP {AGENT}")
+    systemd.run("sleep 70")
+    assert pid_of_agent(systemd) == stopped
+    systemd.run(f"systemctl kill --kill-who=main --signal=CONT {AGENT}")
+    xensnap(systemd, "create", "web", "--no-memory")
+
+
 def test_the_nightly_snapshot(systemd, store, guests):
     systemd.write("xensnap@.timer.d/now.conf", "[Timer]\nRandomizedDelaySec=0\n")
     STAMPS.mkdir(parents=True, exist_ok=True)
