@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The guides of docs/guides from their first commands to their last, as a reader
-would type them (storage-toolstack.md: tests/native/test_guides.py, libvirt.md:
-test_libvirt.py, driver-domain.md: test_driver_guide.py)."""
+would type them (libvirt.md: test_libvirt.py, driver-domain.md:
+test_driver_guide.py)."""
 
-from guides import SHUTDOWN, commands_of, link, run, shut_down
+from guides import SHUTDOWN, blocks_of, commands_of, link, run, shut_down
 from xenhost import Disk
 
 
@@ -75,3 +75,35 @@ def test_a_backup_and_the_way_back(agent, guests):
     run(comes_back)
     web.wait_boot(since=mark)
     assert web.read_key(1) == {"xvda": "saved"}
+
+
+def test_a_storage_toolstack_that_coalesces(agent, guests):
+    """The guest was made on a chain of three; it counts on meanwhile, and after."""
+    web = guests("web", disks=(Disk("xvda"),))
+    web.destroy()
+    base, middle, top = (web.folder / f"{name}.qcow2" for name in ("base", "middle", "top"))
+    web.image("xvda").rename(base)
+    for below, above in ((base, middle), (middle, top)):
+        run(f"qemu-img create -q -f qcow2 -b {below} -F qcow2 {above}")
+    run(f"qemu-io -f qcow2 -c 'write -P 7 32M 4k' {middle}")
+    config = web.config_path.read_text()
+    web.config_path.write_text(config.replace(str(web.image("xvda")), str(top)))
+    web.start()
+    web.write_key(1, "kept")
+    mark = web.console.size()
+
+    prepare, change, complete = blocks_of("storage-toolstack.md")
+    run(prepare)
+    assert web.open_files() == set()
+    run(f"cd {web.folder}; {change}")
+    run(complete)
+    web.wait_tick(more=2)
+    assert "error" not in web.console.text(mark)
+    assert web.open_files() == {str(base), str(top)}
+    mark = web.console.size()
+    web.command("reboot")
+    web.wait_boot(since=mark)
+    assert web.read_key(1) == {"xvda": "kept"}
+    first, last = web.complete_records()["xvda"]
+    assert last - first > 2
+    assert "failed" not in run(f"qemu-io -U -r -f qcow2 -c 'read -P 7 32M 4k' {top}")

@@ -72,9 +72,9 @@ def make_ramdisk(folder, program):
     return ramdisk
 
 
-def start(guests, ramdisk, **extra):
+def start(guests, ramdisk, kind="pv", **extra):
     """It counts in a file of the ext4 on its disk."""
-    one = guests("quiet", kind="pv", disks=[Disk("xvda", "raw")], paused=True,
+    one = guests("quiet", kind=kind, disks=[Disk("xvda", "raw")], paused=True,
                  ramdisk=str(ramdisk), **extra)
     # What a mounted ext4 has as a mark of its being mounted, a frozen one has not.
     run("mkfs.ext4", "-q", "-O", "^metadata_csum", one.image("xvda"))
@@ -90,10 +90,10 @@ def guest(guests, tmp_path):
 
 
 @pytest.fixture
-def guest_of_qemu(guests, tmp_path):
+def guest_of_qemu(guests, kind, tmp_path):
     """With QEMU's guest agent, behind a channel: the second, for xl gives the first
     the number of the console, which libxl refuses."""
-    return start(guests, make_ramdisk(tmp_path, "/usr/sbin/qemu-ga"), channel=[
+    return start(guests, make_ramdisk(tmp_path, "/usr/sbin/qemu-ga"), kind, channel=[
         "connection=pty,name=none",
         f"connection=socket,path={tmp_path}/qga.sock,name=org.qemu.guest_agent.0"])
 
@@ -186,6 +186,7 @@ def test_a_guest_with_a_file_system(agent, guest, tmp_path):
     assert_quiesced(agent, guest, "restored", tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["pv", "hvm"])
 def test_a_guest_with_qemus_guest_agent(agent, guest_of_qemu, tmp_path):
     guest = guest_of_qemu
     reply = create(agent, guest, "crash", memory=False)
