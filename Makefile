@@ -286,10 +286,13 @@ VALGRIND_UNITS := $(filter-out %/test_child,$(UNITS))
 check-valgrind: $(VALGRIND_UNITS)
 	@JOBS=$(JOBS) UNDER='$(VALGRIND)' tests/unit/run $(VALGRIND_UNITS)
 
+# A third of a test's time it waits: for timeouts, disks, the other side.
+NATIVE_JOBS := $(shell echo $$(($(JOBS) * 3 / 2)))
+
 .PHONY: check-native
 check-native:
 	$(MAKE) SANITIZE=1
-	BUILD=build/asan tests/native/run -n $(JOBS) $(PYTEST_ARGS)
+	BUILD=build/asan tests/native/run -n $(NATIVE_JOBS) $(PYTEST_ARGS)
 
 # How many instructions the agent takes, and how much memory, as it is shipped.
 .PHONY: check-instructions
