@@ -159,6 +159,7 @@ def test_live_is_refused_where_the_hypervisor_cannot(agent, guests):
     assert_everything_names(guest, "xvda", str(guest.image("xvda")))
 
 
+@pytest.mark.slow
 def test_a_full_memory_folder_leaves_the_domain_as_it_was(agent, guests, tmp_path):
     small = tmp_path / "small"
     small.mkdir()

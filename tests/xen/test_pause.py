@@ -96,6 +96,7 @@ def test_a_save_that_takes_longer_than_max_pause_is_given_up(agent, guests, tmp_
     assert_as_before(guest, domid, before)
 
 
+@pytest.mark.slow
 def test_a_revert_goes_on_without_the_running_state(agent, guests, tmp_path):
     guest = guests("bound", kind="pv", disks=TWO_DISKS)
     assert agent.request("create", domain=guest.name, name="s1")["state"] == "done"
@@ -129,7 +130,8 @@ def test_an_agent_that_is_stopped_does_not_hold_the_guest(agent, guests, tmp_pat
     assert_all_is_well(agent, guest)
 
 
-@pytest.mark.parametrize("operation", ["create", "revert"])
+@pytest.mark.parametrize("operation", [
+    "create", pytest.param("revert", marks=pytest.mark.slow)])
 def test_an_agent_that_is_killed_and_not_restarted_leaves_no_guest_suspended(
         agent, guests, operation):
     guest = guests("alone", kind="pv", disks=TWO_DISKS)

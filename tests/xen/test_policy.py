@@ -88,6 +88,7 @@ def test_a_guest_asks_for_itself_and_for_nothing_else(agent, guests, store):
     assert reply["state"] == "done", reply
 
 
+@pytest.mark.slow
 def test_a_stub_domain_asks_for_its_guest(agent, guests, store):
     """By its name, which libxl makes so; it has no other programs than QEMU."""
     web = guests("web", kind="pv", disks=[Disk("xvda")])

@@ -167,6 +167,7 @@ def test_a_snapshot_without_memory_needs_a_boot(agent, guests):
     assert guest.read_key(1) == both("then")
 
 
+@pytest.mark.slow
 def test_start_paused(agent, guests):
     guest = guests("paused", kind="pv")
     create(agent, guest, "s1")
@@ -224,7 +225,8 @@ def _hangs(tmp_path):
     return program
 
 
-@pytest.mark.parametrize("how", ["timeout", "cancelled"])
+@pytest.mark.parametrize("how", [
+    "timeout", pytest.param("cancelled", marks=pytest.mark.slow)])
 def test_a_restore_that_hangs_ends_with_the_running_state(hasty, guests, hangs, how):
     """libxl itself would wait for a minute."""
     agent = hasty
@@ -251,6 +253,7 @@ def test_a_restore_that_hangs_ends_with_the_running_state(hasty, guests, hangs, 
     assert not list(Path("/var/lib/xensnapd/memory", guest.uuid).glob("running-state*"))
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_found_before_the_domain_is_touched(agent, guests):
     guest = guests("checks", kind="pv")
     memory = Path(create(agent, guest, "s1")["result/memory-path"])
@@ -272,6 +275,7 @@ def test_what_is_missing_is_found_before_the_domain_is_touched(agent, guests):
     assert reply["error/code"] == "no-such-snapshot"
 
 
+@pytest.mark.slow
 def test_without_memory_for_it_the_domain_is_not_touched(agent, guests):
     """Another domain has taken what the guest gave back."""
     guest = guests("poor", kind="pv")

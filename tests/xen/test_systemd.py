@@ -108,6 +108,7 @@ def test_what_the_unit_leaves_is_enough(systemd, store, guests):
     guest.wait_tick(more=2)
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_stopped_does_not_keep_a_guest_standing(systemd, store, guests):
     """Nobody else can let go of one that is held for a rescan."""
     systemd.run(f"systemctl start {AGENT}")

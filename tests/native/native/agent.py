@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xensnapd under test."""
 
+import functools
 import itertools
 import json
 import os
@@ -49,12 +50,17 @@ class Request:
         self._store.rm(self.path)
 
 
-def preloads(program, *libraries):
-    """The ASan runtime, where the program has one, must come first."""
+@functools.cache
+def _asan_runtimes(program):
+    """None, or one. Looking costs as much as starting the agent."""
     needs = subprocess.run(["ldd", program], check=False, capture_output=True,
                            text=True).stdout
-    found = re.search(r"libasan\S* => (\S+)", needs)
-    return ([found[1]] if found else []) + list(libraries)
+    return re.findall(r"libasan\S* => (\S+)", needs)
+
+
+def preloads(program, *libraries):
+    """The ASan runtime, where the program has one, must come first."""
+    return [*_asan_runtimes(program), *libraries]
 
 
 class Agent:
