@@ -3,6 +3,7 @@
 #include "client/command.h"
 #include "client/complete.h"
 #include "client/failure.h"
+#include "client/folder.h"
 #include "client/identity.h"
 #include "client/json.h"
 #include "client/list.h"
@@ -18,6 +19,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void report(struct xs_handle *xs, const struct request *request,
@@ -47,6 +49,8 @@ static enum exit_status conclude(struct xs_handle *xs,
 {
     bool prunes =
         own && status == EXIT_DONE && prune_is_wanted(&request->prune);
+    char *made =
+        prunes ? request_read(xs, XBT_NULL, request->id, "result/name") : NULL;
     struct report_json json = {0};
 
     if (request->json)
@@ -54,10 +58,11 @@ static enum exit_status conclude(struct xs_handle *xs,
     report(xs, request, status);
     if (own)
         request_remove(xs, request->id);
-    if (prunes)
-        status = prune(xs, request, request->json ? &json : NULL);
+    if (made)
+        status = prune(xs, request, made, request->json ? &json : NULL);
     if (request->json)
         report_json_end(&json, status);
+    free(made);
     return status;
 }
 

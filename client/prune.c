@@ -88,9 +88,8 @@ static enum exit_status remove_all(struct xs_handle *xs, const struct vm *vm,
 }
 
 enum exit_status prune(struct xs_handle *xs, const struct request *request,
-                       struct report_json *json)
+                       const char *made, struct report_json *json)
 {
-    const char *schedule = request_get(request, "schedule");
     const char *domain = request_get(request, "domain");
     const struct snapshot **list;
     enum exit_status status;
@@ -99,7 +98,7 @@ enum exit_status prune(struct xs_handle *xs, const struct request *request,
 
     if (!list_load(xs, domain ? domain : own_domid(xs), &vms))
         return EXIT_NOT_PRUNED;
-    n = prune_choose(vms.list, schedule, &request->prune, (int64_t)time(NULL),
+    n = prune_choose(vms.list, made, &request->prune, (int64_t)time(NULL),
                      &list);
     if (json)
         json_open_array(&json->json, "pruned");

@@ -11,20 +11,22 @@
 #include "client/snapshots.h"
 
 /*
- * The snapshots to remove, the oldest first; the caller frees the list, which
- * points into `vm`. Never the schedule's newest. Pure.
+ * Which snapshots of the schedule that `made` belongs to are to go now that it
+ * is there, the oldest first; the caller frees the list, which points into
+ * `vm`. Never `made` itself, whatever the clock said then. Pure.
  */
-size_t prune_choose(const struct vm *vm, const char *schedule,
+size_t prune_choose(const struct vm *vm, const char *made,
                     const struct prune_rule *rule, int64_t now,
                     const struct snapshot ***ret_list);
 
 /*
- * After a create that is done: asks for the deletion of what its rule does not
- * keep, one after the other. EXIT_NOT_PRUNED if one of them could not be
- * deleted, which standard error explains; the others are all the same. `json`,
- * if not NULL, gets a member `pruned` of what came of each.
+ * After a create that is done and has `made` that snapshot: asks for the
+ * deletion of what its rule does not keep, one after the other. EXIT_NOT_PRUNED
+ * if one of them could not be deleted, which standard error explains; the
+ * others are all the same. `json`, if not NULL, gets a member `pruned` of what
+ * came of each.
  */
 enum exit_status prune(struct xs_handle *xs, const struct request *request,
-                       struct report_json *json);
+                       const char *made, struct report_json *json);
 
 #endif

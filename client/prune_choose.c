@@ -17,22 +17,33 @@ static bool is_too_old(const struct snapshot *snapshot,
            now - made > rule->seconds;
 }
 
-size_t prune_choose(const struct vm *vm, const char *schedule,
+static const char *schedule_of(const struct vm *vm, const char *name)
+{
+    for (size_t i = 0; i < vm->n_snapshots; i++) {
+        if (strcmp(vm->snapshots[i].name, name) == 0)
+            return vm->snapshots[i].schedule;
+    }
+    return NULL;
+}
+
+size_t prune_choose(const struct vm *vm, const char *made,
                     const struct prune_rule *rule, int64_t now,
                     const struct snapshot ***ret_list)
 {
     const struct snapshot **list = xcalloc(vm->n_snapshots + 1, sizeof(*list));
-    size_t of_schedule = 0, n = 0, kept;
+    const char *schedule = schedule_of(vm, made);
+    size_t others = 0, n = 0, kept;
 
-    for (size_t i = 0; i < vm->n_snapshots; i++) {
+    for (size_t i = 0; schedule && i < vm->n_snapshots; i++) {
         const struct snapshot *snapshot = &vm->snapshots[i];
 
-        if (snapshot->schedule && strcmp(snapshot->schedule, schedule) == 0)
-            list[of_schedule++] = snapshot;
+        if (snapshot->schedule && strcmp(snapshot->schedule, schedule) == 0 &&
+            strcmp(snapshot->name, made) != 0)
+            list[others++] = snapshot;
     }
     /* The oldest stand first, so what goes is the beginning of the list. */
-    for (; n + 1 < of_schedule; n++) {
-        kept = of_schedule - n;
+    for (; n < others; n++) {
+        kept = others - n + 1;
         if (!(rule->count != 0 && kept > rule->count) &&
             !is_too_old(list[n], rule, now))
             break;

@@ -69,6 +69,19 @@ def test_keep_for_removes_what_is_older(world, clock, agent, run):
     assert set(names(world, domain)) == {"hand", "s2", "s3"}
 
 
+def test_what_was_just_made_stays_when_the_clock_was_set_back(
+        world, clock, agent, run):
+    domain = world.add_domain("web")
+    clock.jump(0)
+    for name in ("d1", "d2"):
+        create(run, name, "--schedule", "daily")
+    clock.jump(-2 * HOUR)
+    result = create(run, "d3", "--schedule", "daily", "--keep", "2")
+    assert result.returncode == DONE, result.stderr
+    assert "removed      d1\n" in result.stdout
+    assert set(names(world, domain)) == {"d2", "d3"}
+
+
 def test_one_that_cannot_be_removed_is_told_and_the_others_go(
         world, agent, run):
     domain = world.add_domain("web")

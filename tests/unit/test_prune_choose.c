@@ -31,12 +31,12 @@ static const struct vm vm = {
 };
 
 /* `expected`: names, a blank behind each. */
-static void assert_chosen(const char *schedule, struct prune_rule rule,
-                          int64_t now, const char *expected)
+static void assert_chosen(const char *made, struct prune_rule rule, int64_t now,
+                          const char *expected)
 {
     const struct snapshot **list;
     char names[64] = "";
-    size_t n = prune_choose(&vm, schedule, &rule, now, &list);
+    size_t n = prune_choose(&vm, made, &rule, now, &list);
 
     for (size_t i = 0; i < n; i++) {
         strcat(names, list[i]->name);
@@ -49,51 +49,58 @@ static void assert_chosen(const char *schedule, struct prune_rule rule,
 static void the_newest_ones_are_kept(void **state)
 {
     (void)state;
-    assert_chosen("daily", (struct prune_rule){.count = 3}, NOW, "");
-    assert_chosen("daily", (struct prune_rule){.count = 2}, NOW, "d1 ");
-    assert_chosen("daily", (struct prune_rule){.count = 1}, NOW, "d1 d2 ");
+    assert_chosen("d3", (struct prune_rule){.count = 3}, NOW, "");
+    assert_chosen("d3", (struct prune_rule){.count = 2}, NOW, "d1 ");
+    assert_chosen("d3", (struct prune_rule){.count = 1}, NOW, "d1 d2 ");
 }
 
 static void those_that_are_too_old_go(void **state)
 {
     (void)state;
-    assert_chosen("daily", (struct prune_rule){.seconds = 31 * DAY}, NOW, "");
-    assert_chosen("daily", (struct prune_rule){.seconds = 30 * DAY - 1}, NOW,
+    assert_chosen("d3", (struct prune_rule){.seconds = 31 * DAY}, NOW, "");
+    assert_chosen("d3", (struct prune_rule){.seconds = 30 * DAY - 1}, NOW,
                   "d1 ");
-    assert_chosen("daily", (struct prune_rule){.seconds = 2 * DAY - 1}, NOW,
+    assert_chosen("d3", (struct prune_rule){.seconds = 2 * DAY - 1}, NOW,
                   "d1 d2 ");
 }
 
 static void both_rules_together_remove_what_either_does(void **state)
 {
     (void)state;
-    assert_chosen("daily",
-                  (struct prune_rule){.count = 2, .seconds = 2 * DAY - 1}, NOW,
-                  "d1 d2 ");
-    assert_chosen("daily", (struct prune_rule){.count = 1, .seconds = 31 * DAY},
+    assert_chosen("d3", (struct prune_rule){.count = 2, .seconds = 2 * DAY - 1},
+                  NOW, "d1 d2 ");
+    assert_chosen("d3", (struct prune_rule){.count = 1, .seconds = 31 * DAY},
                   NOW, "d1 d2 ");
 }
 
-static void the_newest_of_a_schedule_stays_however_old_it_is(void **state)
+static void what_was_just_made_stays_however_old_it_is(void **state)
 {
     (void)state;
-    assert_chosen("weekly", (struct prune_rule){.count = 1, .seconds = 1}, NOW,
-                  "");
-    assert_chosen("daily", (struct prune_rule){.seconds = 1}, NOW, "d1 d2 ");
+    assert_chosen("w1", (struct prune_rule){.count = 1, .seconds = 1}, NOW, "");
+    assert_chosen("d3", (struct prune_rule){.seconds = 1}, NOW, "d1 d2 ");
 }
 
 static void others_snapshots_are_never_chosen(void **state)
 {
     (void)state;
-    assert_chosen("default", (struct prune_rule){.count = 1, .seconds = 1}, NOW,
+    assert_chosen("hand", (struct prune_rule){.count = 1, .seconds = 1}, NOW,
                   "");
-    assert_chosen("", (struct prune_rule){.count = 1, .seconds = 1}, NOW, "");
+    assert_chosen("gone", (struct prune_rule){.count = 1, .seconds = 1}, NOW,
+                  "");
 }
 
 static void a_clock_that_went_back_removes_nothing(void **state)
 {
     (void)state;
-    assert_chosen("daily", (struct prune_rule){.seconds = 1}, 0, "");
+    assert_chosen("d3", (struct prune_rule){.seconds = 1}, 0, "");
+}
+
+static void what_was_made_by_a_clock_that_went_back_stays(void **state)
+{
+    (void)state;
+    assert_chosen("d1", (struct prune_rule){.count = 2}, NOW, "d2 ");
+    assert_chosen("d1", (struct prune_rule){.count = 1}, NOW, "d2 d3 ");
+    assert_chosen("d2", (struct prune_rule){.seconds = 1}, NOW, "d1 d3 ");
 }
 
 int main(void)
@@ -102,9 +109,10 @@ int main(void)
         cmocka_unit_test(the_newest_ones_are_kept),
         cmocka_unit_test(those_that_are_too_old_go),
         cmocka_unit_test(both_rules_together_remove_what_either_does),
-        cmocka_unit_test(the_newest_of_a_schedule_stays_however_old_it_is),
+        cmocka_unit_test(what_was_just_made_stays_however_old_it_is),
         cmocka_unit_test(others_snapshots_are_never_chosen),
         cmocka_unit_test(a_clock_that_went_back_removes_nothing),
+        cmocka_unit_test(what_was_made_by_a_clock_that_went_back_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
