@@ -20,6 +20,7 @@ from native.costs import Costs
 from native.world import World
 
 import latency
+import libvirtd
 import scale
 
 PARTS = ("latency", "costs", "scale", "start")
@@ -30,7 +31,7 @@ def first_line(*command):
                           capture_output=True).stdout.splitlines()[0]
 
 
-def machine():
+def machine(tools):
     with open("/proc/cpuinfo", encoding="ascii") as file:
         model = [line.split(":", 1)[1].strip() for line in file
                  if line.startswith("model name")]
@@ -42,14 +43,19 @@ def machine():
             "kernel": platform.release(), "file_system": stat,
             "qemu": first_line("/usr/libexec/xen-qemu-system-i386",
                                "--version"),
+            "libvirt": None if libvirtd.missing(tools) else libvirtd.version(),
             "load": os.getloadavg()[0], "date": time.strftime("%Y-%m-%d")}
 
 
 def measure_latency(world, agent, arguments, tools):
     agent.start()
-    found = {disks: latency.latency(world, tools, disks, arguments.rounds)
-             for disks in arguments.disks}
+    with latency.contestants(world, tools) as (daemon, left_out):
+        found = {disks: latency.latency(world, tools, daemon, disks,
+                                        arguments.rounds)
+                 for disks in arguments.disks}
     agent.stop()
+    for rows in found.values():
+        rows.update({name: {"left_out": why} for name, why in left_out.items()})
     return found
 
 
@@ -88,7 +94,7 @@ MEASURES = {"latency": measure_latency, "costs": measure_costs,
 
 def measure(folder, arguments):
     """Each part on a host of its own."""
-    found = {"machine": machine()}
+    found = {"machine": machine(os.environ["BENCH_TOOLS"])}
     for part in arguments.parts:
         world = World(f"{folder}/{part}", os.environ["NATIVE_SHIMS"])
         agent = Agent(world, f"{os.environ['NATIVE_BUILD']}/xensnapd")
@@ -103,9 +109,10 @@ def measure(folder, arguments):
 
 
 def machine_line(host):
+    programs = ", ".join(filter(None, (host["qemu"], host["libvirt"])))
     return (f"{host['date']}, {host['cpus']} × {host['cpu']}, "
             f"{host['memory_mib']} MiB, Linux {host['kernel']}, "
-            f"{host['file_system']}, {host['qemu']}; load at the start "
+            f"{host['file_system']}, {programs}; load at the start "
             f"{host['load']:.1f}.")
 
 
@@ -115,8 +122,11 @@ def latency_table(rows_by_disks):
                f"{'disk' if disks == 1 else 'disks'}\n")
         yield "| | n | median, µs | p99, µs | × floor |\n| --- | --- | --- | --- | --- |"
         for name, row in rows.items():
-            yield (f"| {name} | {row['n']} | {row['median_us']:.0f} | "
-                   f"{row['p99_us']:.0f} | {row['ratio']:.2f} |")
+            if "left_out" in row:
+                yield f"| {name} | left out: {row['left_out']} | | | |"
+            else:
+                yield (f"| {name} | {row['n']} | {row['median_us']:.0f} | "
+                       f"{row['p99_us']:.0f} | {row['ratio']:.2f} |")
 
 
 def costs_table(rows):

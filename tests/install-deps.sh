@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs, on Debian 12 and as root, everything that the build and all tests need.
+# Installs, on Debian 12 and as root, everything that the build, all tests and the
+# benchmarks need.
 # Does nothing, quietly, where everything is there. Xen's services are not started:
 # the tests use the packages' files only, and boot hosts of their own.
 set -eu
@@ -14,13 +15,14 @@ packages='debhelper fakeroot lintian logrotate man-db'
 emulated_host='xen-hypervisor-4.17-amd64 xen-utils-4.17 xenstore-utils qemu-system-x86
 	qemu-system-xen qemu-utils qemu-guest-agent busybox-static cpio kmod
 	libvirt-daemon libvirt-daemon-driver-xen libvirt-clients'
+benchmarks='libvirt-dev libvirt-daemon-driver-qemu'
 
 installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
 missing=
-for package in $build $checks $packages $emulated_host; do
+for package in $build $checks $packages $emulated_host $benchmarks; do
 	installed "$package" || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
