@@ -41,7 +41,7 @@ static bool is_left(const struct guest *guest)
 {
     return guest->shutdown &&
            guest->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND &&
-           !save_helper_is_foreign(guest->domid);
+           save_helper_foreign(guest->domid) == 0;
 }
 
 static bool find_left(struct agent *agent, const char *uuid,

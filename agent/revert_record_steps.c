@@ -13,21 +13,26 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/image_written.h"
 #include "agent/disk/open_files.h"
+#include "agent/guest/guest_steps.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change.h"
 #include "agent/snapshot_tree_times.h"
 
-static bool find_domain_again(struct snapshot *snapshot, struct error *err)
+/* `*ret_there`: it runs on this host. */
+static bool find_domain_again(struct snapshot *snapshot, bool *ret_there,
+                              struct error *err)
 {
     struct guest guest;
 
+    *ret_there = snapshot->running;
     if (snapshot->just_seen) {
         return true;
     }
-    if (guests_find_again(snapshot->agent->guests, &snapshot->guest, &guest,
-                          err)) {
+    *ret_there = guests_find_again(snapshot->agent->guests, &snapshot->guest,
+                                   &guest, err);
+    if (*ret_there) {
         snapshot->guest = guest;
         return true;
     }
@@ -61,10 +66,14 @@ void snapshot_find(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
+    bool there;
 
-    if (find_domain_again(snapshot, &err)) {
+    if (find_domain_again(snapshot, &there, &err)) {
         err.code = ERR_NONE;
-        find_record(snapshot, &err);
+        /* A delete that a crash has cut short is carried to its end. */
+        if (find_record(snapshot, &err) && there && !snapshot->recovered) {
+            guest_is_ours(&snapshot->guest, &err);
+        }
     }
     operation_step_done(operation, &err);
 }

@@ -11,6 +11,7 @@
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/disk_backends.h"
 #include "agent/guest/guest_steps.h"
+#include "agent/guest/save_helper.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 
@@ -38,6 +39,18 @@ bool guest_is_active(const struct guest *guest, struct error *err)
             libxl_shutdown_reason_to_string(guest->shutdown_reason));
     }
     return true;
+}
+
+bool guest_is_ours(const struct guest *guest, struct error *err)
+{
+    pid_t helper = save_helper_foreign(guest->domid);
+
+    return helper == 0 ||
+           error_set(err, ERR_BUSY,
+                     "another program is saving or migrating domain \"%s\", "
+                     "by process %d (libxl-save-helper); ask again when that "
+                     "is over",
+                     guest->name, (int)helper);
 }
 
 /* Of a record that cannot be read no more is known than its name. */
@@ -120,12 +133,23 @@ static bool find_again(struct snapshot *snapshot, struct error *err)
     return guest_is_active(&guest, err);
 }
 
+/* What has begun already is not to be stopped by it: a delete's merge in driver
+ * domains, and a hold, in which the guest stands still. */
+static bool may_begin(const struct snapshot *snapshot, struct error *err)
+{
+    return snapshot->outer != NULL ||
+           snapshot->request.phase == REQUEST_PHASE_COMPLETE ||
+           snapshot->request.phase == REQUEST_PHASE_ABORT ||
+           guest_is_ours(&snapshot->guest, err);
+}
+
 void domain_find(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (find_again(snapshot, &err) && choose_name(snapshot, &err)) {
+    if (find_again(snapshot, &err) && choose_name(snapshot, &err) &&
+        may_begin(snapshot, &err)) {
         check_records(snapshot, &err);
     }
     operation_step_done(operation, &err);

@@ -166,7 +166,7 @@ static void on_look(evutil_socket_t fd, short events, void *arg)
     }
     what = guard_decide(&guard->state, clock_monotonic_ms());
     if ((what == GUARD_KILL || what == GUARD_RESUME) &&
-        save_helper_is_foreign(guard->domid)) {
+        save_helper_foreign(guard->domid) != 0) {
         LOG_NOTICE("domain %" PRIu32 " is being saved by another program",
                    guard->domid);
         guardian_end(guard->self);

@@ -13,6 +13,11 @@ struct snapshot;
  * ERR_INVALID_REQUEST for domain 0. */
 bool guest_is_active(const struct guest *guest, struct error *err);
 
+/* ERR_BUSY while another toolstack saves or migrates it: where it is started
+ * next, that is with the images that it had when this began, whatever would be
+ * changed here meanwhile. */
+bool guest_is_ours(const struct guest *guest, struct error *err);
+
 /* The domain as it is now, and a name for the snapshot that is free. */
 operation_act domain_find;
 operation_act config_read;

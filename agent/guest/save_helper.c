@@ -16,7 +16,7 @@
 
 struct search {
     uint32_t domid;
-    bool foreign;
+    pid_t foreign;
 };
 
 bool save_helper_matches(const char *cmdline, uint64_t length, uint32_t domid)
@@ -35,13 +35,12 @@ static void note_foreign(pid_t pid, pid_t parent, const char *cmdline,
 {
     struct search *search = arg;
 
-    (void)pid;
-    search->foreign = search->foreign ||
-                      (parent != getppid() &&
-                       save_helper_matches(cmdline, length, search->domid));
+    if (parent != getppid() && parent != getpid() &&
+        save_helper_matches(cmdline, length, search->domid))
+        search->foreign = pid;
 }
 
-bool save_helper_is_foreign(uint32_t domid)
+pid_t save_helper_foreign(uint32_t domid)
 {
     struct search search = {.domid = domid};
 

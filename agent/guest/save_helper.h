@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The process that writes a domain's memory for libxl (libxl-save-helper), as
- * the guardian sees it, which is a child of the agent's like the agent's own
- * helpers.  They stay siblings when the agent dies: whoever adopts the one
- * adopts the other.  So another toolstack's helper is told from ours.
+ * the agent sees it, whose children its own helpers are, and as the guardian
+ * does, which is a child of the agent's like these.  They stay siblings when
+ * the agent dies: whoever adopts the one adopts the other.  So another
+ * toolstack's helper is told from ours.
  */
 #ifndef XENSNAPD_GUEST_SAVE_HELPER_H
 #define XENSNAPD_GUEST_SAVE_HELPER_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-/* Whether somebody else is just saving the domain. */
-bool save_helper_is_foreign(uint32_t domid);
+/* The process by which somebody else is just saving the domain, or migrates
+ * it; 0: there is none. */
+pid_t save_helper_foreign(uint32_t domid);
 
 /* Ends what a dead agent left at work on the domain: it would go on reading
  * memory that changes, and writing a file that nobody wants. */

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Another toolstack saves or migrates the domain: the configuration that names its
+images has gone out already, so they are not changed meanwhile."""
+
+import pytest
+
+from native.agent import ROOT
+from native.clock import HOUR
+from native.expect import assert_failed, done
+from native.saves import saved_by_another
+
+REQUESTS = {
+    "create": {"operation": "create", "name": "s2", "memory": 0},
+    "checkpoint": {"operation": "create", "name": "s2"},
+    "delete": {"operation": "delete", "name": "s1"},
+    "revert": {"operation": "revert", "name": "s1", "start": "boot"},
+    "rescan": {"operation": "rescan"},
+    "prepare": {"operation": "rescan", "phase": "prepare", "hold": 60},
+}
+
+
+@pytest.fixture(name="domain")
+def fixture_domain(world, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    done(agent.request("create", domain="alice", name="s1", memory=0))
+    return domain
+
+
+@pytest.mark.parametrize("which", REQUESTS)
+def test_what_is_asked_meanwhile_is_refused(world, agent, domain, which):
+    chain, records = domain.chain("xvda"), agent.records()
+    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}")
+    keys = dict(REQUESTS[which])
+    with saved_by_another(domain) as helper:
+        reply = agent.request(keys.pop("operation"), keys, domain="alice")
+        assert_failed(reply, "busy", f"process {helper} (libxl-save-helper)", "ask again")
+    assert domain.chain("xvda") == chain
+    assert agent.records() == records
+    assert world.store.tree(f"{ROOT}/snapshots/{domain.uuid}") == published
+    assert world.xen.get(domain.domid)["paused"] == "0"
+
+
+def test_it_is_looked_for_when_the_request_has_its_turn(agent, domain):
+    fault = domain.interpose().fault("transaction", "hold-before")
+    first = agent.submit("create", domain="alice", name="s2", memory=0)
+    fault.wait_reached()
+    second = agent.submit("create", domain="alice", name="s3", memory=0)
+    second.wait_state("queued")
+    with saved_by_another(domain):
+        fault.release()
+        done(first.wait())
+        assert_failed(second.wait(), "busy", "saving or migrating")
+
+
+def test_another_domain_is_not_concerned(world, agent, domain):
+    world.add_domain("bob")
+    with saved_by_another(domain):
+        done(agent.request("create", domain="bob", name="b1", memory=0))
+
+
+@pytest.mark.parametrize("phase", ["complete", "abort"])
+def test_a_hold_is_ended_all_the_same(world, agent, domain, phase):
+    done(agent.request("rescan", {"phase": "prepare", "hold": 60}, domain="alice"))
+    with saved_by_another(domain):
+        done(agent.request("rescan", {"phase": phase}, domain="alice"))
+        assert world.xen.get(domain.domid)["paused"] == "0"
+
+
+def test_a_snapshot_that_expires_stays_for_the_time(world, clock, agent):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    done(agent.request("create", domain="alice", name="s1", memory=0, expires=3600))
+    chain = domain.chain("xvda")
+    agent.stop()
+    clock.jump(2 * HOUR)
+    with saved_by_another(domain):
+        agent.start()
+        agent.wait_log("has expired and cannot be deleted yet: another program", timeout=20)
+        assert domain.chain("xvda") == chain
+    done(agent.request("create", domain="alice", name="s2", memory=0))
+    world.store.wait_gone(f"{ROOT}/snapshots/{domain.uuid}/s1/name", timeout=20)
+
+
+def test_a_delete_that_a_crash_cut_short_is_carried_to_its_end(agent, domain):
+    domain.write("xvda", 0, b"1" * 4096)
+    fault = domain.interpose().fault("block-commit", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    agent.kill()
+    domain.uninterpose()
+    with saved_by_another(domain):
+        agent.start()
+        done(request.wait())
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
