@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,16 +190,18 @@ static bool place_file(const struct durable_folder *folder, const char *name,
     return ok;
 }
 
-static bool place_link(const struct durable_folder *folder, const char *name,
+/* Its temporary name, the caller's to free(); NULL with `err`. */
+static char *make_link(const struct durable_folder *folder, const char *name,
                        const char *target, struct error *err)
 {
     char *temporary = temporary_name(folder, name);
-    bool ok = symlinkat(target, folder->fd, temporary) == 0
-                  ? put_in_place(folder, temporary, name, err)
-                  : failed(folder, name, "make the link", err);
 
+    if (symlinkat(target, folder->fd, temporary) == 0) {
+        return temporary;
+    }
+    failed(folder, name, "make the link", err);
     free(temporary);
-    return ok;
+    return NULL;
 }
 
 bool durable_file_write(const struct durable_folder *folder, const char *name,
@@ -211,8 +214,12 @@ bool durable_file_write(const struct durable_folder *folder, const char *name,
 bool durable_link_write(const struct durable_folder *folder, const char *name,
                         const char *target, struct error *err)
 {
-    return place_link(folder, name, target, err) &&
-           flush_folder(folder, name, err);
+    char *temporary = make_link(folder, name, target, err);
+    bool ok = temporary != NULL && put_in_place(folder, temporary, name, err) &&
+              flush_folder(folder, name, err);
+
+    free(temporary);
+    return ok;
 }
 
 bool durable_file_write_linked(const struct durable_folder *folder,
@@ -220,9 +227,36 @@ bool durable_file_write_linked(const struct durable_folder *folder,
                                size_t length, const char *link,
                                struct error *err)
 {
-    return place_file(folder, name, data, length, err) &&
-           place_link(folder, link, name, err) &&
-           flush_folder(folder, name, err);
+    char *temporary = make_link(folder, link, name, err);
+    bool ok;
+
+    if (temporary == NULL) {
+        return false;
+    }
+    ok = place_file(folder, name, data, length, err);
+    if (ok) {
+        ok = put_in_place(folder, temporary, link, err) &&
+             flush_folder(folder, name, err);
+    } else {
+        unlinkat(folder->fd, temporary, 0);
+    }
+    free(temporary);
+    return ok;
+}
+
+bool durable_link_finish(const struct durable_folder *folder, const char *link,
+                         bool *ret_finished, struct error *err)
+{
+    char *temporary = xasprintf(TEMPORARY_PREFIX "%s", link);
+    char target[NAME_MAX + 1] = "";
+    bool stands_ready =
+        readlinkat(folder->fd, temporary, target, sizeof(target) - 1) > 0 &&
+        faccessat(folder->fd, target, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    bool ok = !stands_ready || put_in_place(folder, temporary, link, err);
+
+    *ret_finished = stands_ready && ok;
+    free(temporary);
+    return ok;
 }
 
 static bool is_absent(const struct durable_folder *folder, const char *name)

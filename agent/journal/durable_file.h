@@ -52,8 +52,10 @@ bool durable_file_read(const struct durable_folder *folder, const char *name,
 /*
  * Makes or replaces a file, and then a symbolic link to it of the name `link`,
  * with one flush of the folder for both.  File systems keep the order of
- * changes within a folder, and a link to nowhere would be taken for none.
- * Unless the result is true, either of them may be there.
+ * changes within a folder, and a link to nowhere would be taken for none.  The
+ * link stands ready before: durable_link_finish() does what a crash between the
+ * two kept from being done.  Unless the result is true, either of them may be
+ * there.
  */
 bool durable_file_write_linked(const struct durable_folder *folder,
                                const char *name, const void *data,
@@ -63,6 +65,11 @@ bool durable_file_write_linked(const struct durable_folder *folder,
 /* Makes or replaces a symbolic link. */
 bool durable_link_write(const struct durable_folder *folder, const char *name,
                         const char *target, struct error *err);
+
+/* After a crash: puts a link in place that stands ready, if what it leads to is
+ * in the folder. */
+bool durable_link_finish(const struct durable_folder *folder, const char *link,
+                         bool *ret_finished, struct error *err);
 
 /* Removes a file or link; one that is not there is no error. */
 bool durable_file_remove(const struct durable_folder *folder, const char *name,

@@ -8,7 +8,9 @@
  *
  * Files change by write to a temporary name, fsync, rename, fsync of the
  * folder, so that a crash leaves the old or the new.  Temporary files begin
- * with ".tmp-" and are removed at the next start.
+ * with ".tmp-" and are removed at the next start.  With a new record `current`
+ * stands ready by such a name before, and gets its own at that start if the
+ * record is there.
  */
 #ifndef XENSNAPD_JOURNAL_RECORDS_H
 #define XENSNAPD_JOURNAL_RECORDS_H

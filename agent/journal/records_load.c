@@ -201,6 +201,19 @@ static void load_current(const struct vm_folder *vm)
     free(name);
 }
 
+/* The agent died between writing a record and making it `current`. */
+static void finish_current(const struct vm_folder *vm)
+{
+    bool finished;
+    struct error err;
+
+    if (!durable_link_finish(&vm->folder, RECORD_CURRENT_LINK, &finished, &err))
+        LOG_ERROR("%s; it names the snapshot before the last", err.message);
+    else if (finished)
+        LOG_NOTICE("%s/%s: put in place what an interrupted write left",
+                   vm->folder.path, RECORD_CURRENT_LINK);
+}
+
 /* What is left when the agent died between making a VM's folder and its first
  * record, or between removing the last record and the folder. */
 static void remove_if_unused(const struct durable_folder *snapshots,
@@ -241,6 +254,7 @@ static void on_folder(const char *name, void *arg)
         give_up_folder(loading->index, name, &err);
         return;
     }
+    finish_current(&vm);
     if (each_name(&vm.folder, on_file, &vm, &err)) {
         load_current(&vm);
         remove_if_unused(loading->snapshots, &vm);

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from native.faults import KILL_BEFORE, Faults
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 
 
@@ -424,3 +425,29 @@ def test_a_create_whose_record_cannot_be_read_behind_the_commit_is_left_as_it_is
     agent.wait_log("what was done is left as it is")
     world.eventually(lambda: notes(agent) == [], 10, "no note left")
     assert (listing(world), chain(domain)) == (before, was)
+
+
+def create_killed_at(agent, kind, point, keys=None, **others):
+    """A create of alice by an agent that is killed at the first point of that name."""
+    agent.faults.arm(kind, 1, point)
+    request = agent.submit("create", keys, domain="alice", **others)
+    agent.world.eventually(lambda: agent.process.poll() is not None, 30, "the agent's end")
+    agent.faults.disarm()
+    agent.process.wait()
+    return request
+
+
+def test_a_record_that_is_there_is_current(world, agent_stopped):
+    """Killed between the record and the link that says so."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    assert agent.request("create", domain="alice", name="s1", memory=0)["state"] == "done"
+    request = create_killed_at(agent, KILL_BEFORE, "rename current", name="s2", memory=0)
+    agent.start()
+    assert request.wait()["state"] == "done"
+    assert agent.request("create", domain="alice", name="s3", memory=0)["state"] == "done"
+    published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
+    assert [published[f"{name}/parent"] for name in ("s2", "s3")] == ["s1", "s2"]
+    assert published["current"] == "s3"

@@ -55,15 +55,15 @@ static void a_record_that_does_not_fit_leaves_nothing(void **state)
     unmount(fixture);
 }
 
-/* Room for the store's two folders, a VM's and a record, not for the link. */
-static void a_link_that_does_not_fit_takes_the_record_with_it(void **state)
+/* Room for the store's two folders, a VM's and the link, not for a record. */
+static void a_record_that_does_not_fit_takes_its_link_with_it(void **state)
 {
     struct fixture *fixture = *state;
 
     if (!mount_small(fixture, "nr_inodes=4"))
         skip();
     assert_add_fails(fixture, make_record(VM_A, "one", 1), ERR_NO_SPACE,
-                     "/current: cannot make the link: ");
+                     "/one.yaml: cannot write: ");
     assert_false(exists(fixture, VM_A, ""));
     assert_lists(fixture, "");
     unmount(fixture);
@@ -78,8 +78,9 @@ static void a_second_record_that_does_not_fit_leaves_current_alone(void **state)
         skip();
     add(fixture, VM_A, "one", 1);
     assert_add_fails(fixture, make_record(VM_A, "two", 2), ERR_NO_SPACE,
-                     "/current: cannot make the link: ");
+                     "/two.yaml: cannot write: ");
     assert_false(exists(fixture, VM_A, "two.yaml"));
+    assert_false(exists(fixture, VM_A, ".tmp-current"));
     assert_current(fixture, VM_A, "one");
     assert_link(fixture, VM_A, "one.yaml");
     reopen(fixture);
@@ -92,7 +93,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_STORE(a_record_that_does_not_fit_leaves_nothing),
-        WITH_STORE(a_link_that_does_not_fit_takes_the_record_with_it),
+        WITH_STORE(a_record_that_does_not_fit_takes_its_link_with_it),
         WITH_STORE(a_second_record_that_does_not_fit_leaves_current_alone),
     };
 

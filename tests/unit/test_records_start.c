@@ -23,6 +23,24 @@ static void what_a_crash_left_is_removed_at_the_start(void **state)
     free(link);
 }
 
+/* Killed between the two renames. */
+static void a_record_that_was_to_be_current_is_at_the_start(void **state)
+{
+    struct fixture *fixture = *state;
+    char *link = path_of(fixture, VM_A, ".tmp-current");
+    struct error err = {0};
+
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_A, "two", 2);
+    assert_true(records_set_current(fixture->records, VM_A, "one", &err));
+    assert_int_equal(symlink("two.yaml", link), 0);
+    reopen(fixture);
+    assert_false(exists(fixture, VM_A, ".tmp-current"));
+    assert_current(fixture, VM_A, "two");
+    assert_link(fixture, VM_A, "two.yaml");
+    free(link);
+}
+
 static void a_folder_without_a_record_is_removed_at_the_start(void **state)
 {
     struct fixture *fixture = *state;
@@ -323,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_STORE(what_a_crash_left_is_removed_at_the_start),
+        WITH_STORE(a_record_that_was_to_be_current_is_at_the_start),
         WITH_STORE(a_folder_without_a_record_is_removed_at_the_start),
         WITH_STORE(a_damaged_record_is_left_alone_and_the_others_are_fine),
         WITH_STORE(a_record_whose_checksum_is_wrong_is_not_offered),

@@ -66,6 +66,11 @@ class Recipe:
             f"/tool/xensnapd/snapshots/{self.domain.uuid}")
         return {key.split("/")[0] for key in tree if key.endswith("/name")}
 
+    def current(self):
+        """What the state that runs descends from, or None."""
+        return self.world.store.read(
+            f"/tool/xensnapd/snapshots/{self.domain.uuid}/current")
+
     def prepare(self):
         """All that comes before the operation."""
 
@@ -91,6 +96,7 @@ class Create(Recipe):
     def check(self, reply):
         done = reply["state"] == "done"
         assert self.published() == ({"s1"} if done else set())
+        assert self.current() == ("s1" if done else None)
         assert len(self.domain.chain("xvda")) == (2 if done else 1)
 
 
