@@ -21,6 +21,7 @@
 #include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
 #include "agent/hold.h"
+#include "agent/left_images.h"
 #include "agent/libvirt_hook.h"
 #include "agent/look_queue.h"
 #include "agent/metrics.h"
@@ -299,6 +300,7 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->records == NULL) {
         return false;
     }
+    left_images_load(agent->config.store.folder, agent->records);
     agent->recovery = recovery_open(agent->config.store.folder, err);
     if (agent->recovery == NULL) {
         return false;

@@ -138,13 +138,25 @@ static void visit_images(const struct record *record, void *arg)
     }
 }
 
+static void visit_left(const char *path, void *arg)
+{
+    consider(arg, path);
+}
+
+static const char *image_over(const struct records *records,
+                              const char *vm_uuid, struct search *search)
+{
+    records_each_of_vm(records, vm_uuid, visit_images, search);
+    records_each_left(records, vm_uuid, visit_left, search);
+    return search->found;
+}
+
 const char *tree_image_over(const struct records *records, const char *vm_uuid,
                             const char *path, const char *except)
 {
     struct search search = {.path = path, .except = except};
 
-    records_each_of_vm(records, vm_uuid, visit_images, &search);
-    return search.found;
+    return image_over(records, vm_uuid, &search);
 }
 
 /* Also those in a driver domain: it is looked for only what must stay. */
@@ -179,8 +191,7 @@ const char *tree_any_image_over(const struct records *records,
 {
     struct search search = {.path = path, .restore_overlays = true};
 
-    records_each_of_vm(records, vm_uuid, visit_images, &search);
-    return search.found;
+    return image_over(records, vm_uuid, &search);
 }
 
 static void visit_restore_overlays(const struct record *record, void *arg)

@@ -63,7 +63,8 @@ bool tree_lies_over(const char *image, const char *path);
 /*
  * An image of this VM whose header names `path` as the one under it, other
  * than `except` (may be NULL) and the overlays kept for `xl restore`; NULL if
- * there is none.  Owned by the records.
+ * there is none.  Those that no record has and an undo left count.  Owned by
+ * the records.
  */
 const char *tree_image_over(const struct records *records, const char *vm_uuid,
                             const char *path, const char *except);

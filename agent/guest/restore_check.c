@@ -151,21 +151,22 @@ static bool check_left_out(const struct snapshot *snapshot,
     restore_name_disks(snapshot, config);
     for (int i = 0; !snapshot->running && i < config->num_disks; i++) {
         const libxl_device_disk *disk = &config->disks[i];
-        const char *state;
+        const char *state, *over;
 
         if (tree_disk(restore_record(snapshot), disk->vdev) != NULL ||
             !disk->readwrite || disk->is_cdrom) {
             continue;
         }
         state = tree_snapshot_in(records, uuid, disk->pdev_path, false, NULL);
-        if (state != NULL ||
-            tree_image_over(records, uuid, disk->pdev_path, NULL) != NULL) {
+        over = tree_image_over(records, uuid, disk->pdev_path, NULL);
+        if (state != NULL || over != NULL) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
                              "disk %s is not part of the snapshot, and the "
-                             "image that it was last known on, %s, holds the "
-                             "state of %s",
+                             "image that it was last known on, %s, %s %s",
                              disk->vdev, disk->pdev_path,
-                             state != NULL ? state : "another snapshot");
+                             state != NULL ? "holds the state of"
+                                           : "lies under",
+                             state != NULL ? state : over);
         }
     }
     return true;

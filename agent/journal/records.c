@@ -13,9 +13,16 @@
 #include "agent/journal/record_index.h"
 #include "agent/journal/records_load.h"
 
+struct left {
+    char *vm_uuid;
+    char *path;
+};
+
 struct records {
     struct durable_folder snapshots;
     struct record_index index;
+    struct left *left;
+    size_t left_count;
 };
 
 /* ---- opening ---- */
@@ -50,8 +57,15 @@ struct records *records_open(const char *folder, struct error *err)
 
 void records_close(struct records *records)
 {
+    size_t i;
+
     if (!records)
         return;
+    for (i = 0; i < records->left_count; i++) {
+        free(records->left[i].vm_uuid);
+        free(records->left[i].path);
+    }
+    free(records->left);
     record_index_dispose(&records->index);
     durable_folder_close(&records->snapshots);
     free(records);
@@ -251,6 +265,28 @@ bool records_owns_file(const struct records *records, const char *vm_uuid,
 
     records_each_of_vm(records, vm_uuid, match_file, &search);
     return search.found;
+}
+
+/* ---- what no record has ---- */
+
+void records_add_left(struct records *records, const char *vm_uuid,
+                      const char *path)
+{
+    records->left = xrealloc(records->left, records->left_count + 1,
+                             sizeof(*records->left));
+    records->left[records->left_count++] =
+        (struct left){xstrdup(vm_uuid), xstrdup(path)};
+}
+
+void records_each_left(const struct records *records, const char *vm_uuid,
+                       records_visit_left *visit, void *arg)
+{
+    size_t i;
+
+    for (i = 0; i < records->left_count; i++) {
+        if (!strcmp(records->left[i].vm_uuid, vm_uuid))
+            visit(records->left[i].path, arg);
+    }
 }
 
 /* ---- changes ---- */

@@ -104,4 +104,15 @@ void records_each(const struct records *records, records_visit *visit,
 void records_each_of_vm(const struct records *records, const char *vm_uuid,
                         records_visit *visit, void *arg);
 
+/*
+ * An overlay that lies over an image of that VM and that no record has, since
+ * its snapshot came to nothing (left_images.h): kept in memory, for questions
+ * of what lies over an image.  It may be gone by now.
+ */
+void records_add_left(struct records *records, const char *vm_uuid,
+                      const char *path);
+typedef void records_visit_left(const char *path, void *arg);
+void records_each_left(const struct records *records, const char *vm_uuid,
+                       records_visit_left *visit, void *arg);
+
 #endif

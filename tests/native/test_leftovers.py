@@ -4,6 +4,11 @@
 import os
 import subprocess
 
+import pytest
+
+from native.expect import assert_failed
+from native.merges import chain, content, reboot, two, write
+
 
 def put(folder, *names):
     path = os.path.join(folder, *names)
@@ -168,3 +173,54 @@ def test_the_folder_may_be_a_link(world, agent):
     start_anew(agent)
     line, = told(agent)
     assert f"{link}/{os.path.basename(lost)}" in line
+
+
+# -- overlays that an undo left beside their images -------------------------
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_overlay_that_stays_keeps_what_is_under_it(world, agent, restarted):
+    """QEMU dies right behind a create's switch, and the domain is started on the overlay,
+    as the answer says; no record has that."""
+    domain, under, base = two(world, agent)
+    kill = domain.kill_qemu
+
+    def write_and_die():
+        write(domain, b"2")
+        kill()
+    domain.kill_qemu = write_and_die
+    domain.interpose().fault("transaction", "kill-after")
+    reply = agent.request("create", domain="alice", name="s2", memory=0)
+    domain.kill_qemu = kill
+    domain.uninterpose()
+    over = domain.stored_config()["disks"][0]["pdev_path"]
+    assert_failed(reply, "qmp-error", f"{over}: it holds what the guest wrote last, so start "
+                  "the domain on it")
+    domain = reboot(world, domain, over)
+    assert chain(domain) == [over, under, base]
+    world.remove_domain(domain)
+    if restarted:
+        agent.restart()
+    assert agent.request("delete", domain=domain.uuid, name="s1")["state"] == "done"
+    assert not os.path.exists(under)
+    assert content(over, 0) == b"2" * 4096
+    assert content(over, 65536) == b"1" * 4096
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_nothing_is_merged_into_an_image_under_an_overlay_that_stays(world, agent, running):
+    domain, over, base = two(world, agent)
+    agent.stop()
+    left = f"{world.images}/left.qcow2"
+    make_overlay(left, base)
+    folder = f"{agent.settings['store']['folder']}/left"
+    os.makedirs(folder)
+    os.symlink(left, f"{folder}/{domain.uuid}.2026-11-30T00:00:00.000Z.xvda")
+    agent.start()
+    if not running:
+        world.remove_domain(domain)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s1"), "snapshot-in-use",
+                  over, left, "remove that if nobody needs what it holds")
+    assert content(left, 0) == b"0" * 4096
+    os.unlink(left)
+    assert agent.request("delete", domain=domain.uuid, name="s1")["state"] == "done"
