@@ -267,7 +267,9 @@ static void rebase_next(struct snapshot *snapshot)
     const struct snapshot_disk *disk = disk_at_work(snapshot);
     struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    const char *image = tree_any_image_over(records, uuid, disk->over);
+    const char *found = tree_any_image_over(records, uuid, disk->over);
+    /* The record that names it may be replaced meanwhile. */
+    char *image = found == NULL ? NULL : xstrdup(found);
     const char *argv[] = {
         "qemu-img", "rebase", "-q",       "-u", "-f",
         "qcow2",    "-b",     disk->path, "-F", format_qemu_name(disk->format),
@@ -283,6 +285,7 @@ static void rebase_next(struct snapshot *snapshot)
     } else {
         adjust_if_open(snapshot);
     }
+    free(image);
 }
 
 void merge_note_failure(const struct snapshot *snapshot)

@@ -7,6 +7,7 @@ import pytest
 from native.agent import ROOT
 from native.clock import HOUR
 from native.expect import TIME
+from native.merges import content
 
 FORTH, BACK = 10 * HOUR, -10 * HOUR
 
@@ -131,3 +132,22 @@ def test_what_a_snapshot_descends_from_does_not_go_by_the_time_of_day(world, clo
         reply = agent.request("delete", domain="web", name=name)
         assert reply["state"] == "done", reply
     assert len(domain.chain("xvda")) == 1
+
+
+def test_a_delete_follows_images_whatever_their_records_dates(world, clock, agent_stopped):
+    """The record of the image that is laid onto another comes before that which lists
+    it as an overlay."""
+    agent = agent_stopped.start()
+    domain = world.add_domain("web", disks=[("xvda", "qcow2")])
+    for n in range(3):
+        domain.write("xvda", n * 65536, b"%d" % n * 4096)
+        clock.jump(BACK if n == 2 else 0)
+        reply = agent.request("create", domain="web", name=f"s{n}", memory=0)
+        assert reply["state"] == "done", reply
+    domain.write("xvda", 3 * 65536, b"3" * 4096)
+    domain.disks["xvda"].front.flush()
+    active = domain.chain("xvda")[0][0]
+    world.remove_domain(domain)
+    reply = agent.request("delete", domain=domain.uuid, name="s0")
+    assert reply["state"] == "done", reply
+    assert [content(active, n * 65536)[:1] for n in range(4)] == [b"0", b"1", b"2", b"3"]
