@@ -11,7 +11,9 @@
  *
  * Why so few notes: an undo looks at what is there.  One note of the files that
  * are about to be made, before the first of them, is all that `create` needs,
- * and none falls into the time in which the guest stands still.
+ * and with memory one more before that file gets its own name, which somebody
+ * else may want as well.  None falls into the time in which the guest stands
+ * still.
  */
 #ifndef XENSNAPD_RECOVERY_H
 #define XENSNAPD_RECOVERY_H

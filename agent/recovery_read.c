@@ -32,7 +32,7 @@ static void assume_effects(struct snapshot *snapshot)
     snapshot->noted = true;
     snapshot->switch_sent = true;
     snapshot->memory_made = snapshot->memory_temporary != NULL;
-    snapshot->memory_linked = snapshot->memory_path != NULL;
+    snapshot->memory_linked = snapshot->memory_linked && snapshot->memory_made;
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
 
@@ -93,6 +93,7 @@ static bool read_note(const struct durable_folder *folder, const char *name,
     if (!durable_file_read(folder, name, NOTE_MAX, &text, &length, err)) {
         return false;
     }
+    snapshot->memory_linked = true; /* earlier versions did not tell */
     ok = seal_require(text, length, err) &&
          operation_state_decode(text, snapshot, err) &&
          check_name(snapshot, name, err) && check_step(snapshot, err);

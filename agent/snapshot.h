@@ -262,7 +262,7 @@ struct snapshot {
     char *memory_path;
     char *memory_temporary; /* what is written until it is complete */
     bool memory_made;       /* the temporary file is ours */
-    bool memory_linked;     /* it has its own name */
+    bool memory_linked;     /* it has its own name, or gets it now */
     int memory_fd;          /* -1: not open */
     struct child *flush;    /* of large files; NULL: none is under way */
     uint64_t memory_expected_bytes;

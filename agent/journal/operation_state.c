@@ -15,8 +15,10 @@
 #define DISKS_MAX 4096
 
 /* NAMED: a number32 here, there its name, which another order of an enum does
- * not change.  MARK: a flag that is only there where it is set. */
-enum kind { TEXT, CHARS, FLAG, MARK, NUMBER32, NUMBER64, NAMED };
+ * not change.  MARK: a flag that is only there where it is set.  LATER: one
+ * that earlier versions did not write; without it the snapshot keeps its own.
+ */
+enum kind { TEXT, CHARS, FLAG, MARK, LATER, NUMBER32, NUMBER64, NAMED };
 
 /* NULL behind the last. */
 typedef const char *name_of(uint32_t number);
@@ -78,6 +80,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(FLAG, "live", live),
     OF_SNAPSHOT(TEXT, "memory-path", memory_path),
     OF_SNAPSHOT(TEXT, "memory-temporary", memory_temporary),
+    OF_SNAPSHOT(LATER, "memory-linked", memory_linked),
     OF_SNAPSHOT(NUMBER64, "stream-offset", stream_offset),
     OF_SNAPSHOT(TEXT, "rescue-path", rescue_path),
     OF_SNAPSHOT(FLAG, "rescued", rescued),
@@ -127,6 +130,7 @@ static struct json_object *field_value(const struct field *field,
     case CHARS:
         return json_object_new_string(place);
     case FLAG:
+    case LATER:
         return json_object_new_boolean(*(const bool *)place);
     case MARK:
         return *(const bool *)place ? json_object_new_boolean(true) : NULL;
@@ -266,6 +270,7 @@ static bool read_field(const struct field *field, struct json_object *value,
         return read_text(field, value, base);
     case FLAG:
     case MARK:
+    case LATER:
         flag = json_object_get_boolean(value) != 0;
         memcpy(base + field->offset, &flag, sizeof(flag));
         return json_object_is_type(value, json_type_boolean);
@@ -278,7 +283,11 @@ static bool read_field(const struct field *field, struct json_object *value,
     return false;
 }
 
-/* TEXT and MARK may be missing, all else must be there. */
+static bool may_be_missing(enum kind kind)
+{
+    return kind == TEXT || kind == MARK || kind == LATER;
+}
+
 static bool read_fields(const struct field *fields, size_t count,
                         struct json_object *object, void *base)
 {
@@ -286,7 +295,7 @@ static bool read_fields(const struct field *fields, size_t count,
 
     for (size_t i = 0; i < count; i++) {
         if (!json_object_object_get_ex(object, fields[i].name, &value)) {
-            if (fields[i].kind != TEXT && fields[i].kind != MARK) {
+            if (!may_be_missing(fields[i].kind)) {
                 return false;
             }
         } else if (!read_field(&fields[i], value, base)) {

@@ -18,8 +18,8 @@
  *   "step"     the name of the step under way
  *   "config"   of a revert, if it is known: the domain's configuration
  *
- * Texts and marks that are not always there may be missing; a key that nobody
- * knows is passed over.
+ * Texts and marks that are not always there may be missing, and what an earlier
+ * version did not write; a key that nobody knows is passed over.
  */
 #ifndef XENSNAPD_JOURNAL_OPERATION_STATE_H
 #define XENSNAPD_JOURNAL_OPERATION_STATE_H

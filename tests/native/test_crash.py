@@ -7,7 +7,8 @@ import zlib
 
 import pytest
 
-from native.faults import KILL_BEFORE, Faults
+from native.agent import FINAL
+from native.faults import KILL_AFTER, KILL_BEFORE, Faults
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 
 
@@ -451,3 +452,34 @@ def test_a_record_that_is_there_is_current(world, agent_stopped):
     published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}")
     assert [published[f"{name}/parent"] for name in ("s2", "s3")] == ["s1", "s2"]
     assert published["current"] == "s3"
+
+
+@pytest.mark.parametrize("kind, point", [
+    (KILL_AFTER, "rename op-"), (KILL_BEFORE, "rename {path}")], ids=["begun", "saved"])
+def test_a_memory_file_of_somebody_else_stays(world, agent_stopped, save, kind, point):
+    """The toolstack saves the domain itself, where it wanted the file that the agent did
+    not come to give that name."""
+    del save
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    world.add_domain("alice", disks=[("xvda", "qcow2")])
+    path = f"{world.folder}/alice.save"
+    request = create_killed_at(agent, kind, point.format(path="alice.save"),
+                               {"memory-path": path}, name="s1")
+    assert not os.path.exists(path)
+    with open(path, "wb") as file:
+        file.write(b"saved by xl")
+    # The next one dies as well, once it has removed what it had written.
+    agent.faults.arm(KILL_AFTER, 1, "unlink alice.save.partial")
+    process = agent.start(ready=False).process
+    world.eventually(lambda: process.poll() is not None or request.state() in FINAL, 30,
+                     "the second agent's end, or that of the request")
+    agent.faults.disarm()
+    if agent.faults.reached():
+        process.wait()
+        agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    with open(path, "rb") as file:
+        assert file.read() == b"saved by xl"
+    assert not os.path.exists(f"{path}.partial")
