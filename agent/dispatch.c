@@ -333,6 +333,7 @@ struct dispatcher *dispatcher_new(struct agent *agent)
     dispatcher->agent = agent;
     TAILQ_INIT(&dispatcher->all);
     dispatcher->queue = queue_new(&limits, request_on_turn, dispatcher);
+    queue_set_refusal(dispatcher->queue, request_is_refused);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
     dispatcher->renew_timer = evtimer_new(agent->loop, on_renew_timer, agent);
     dispatcher->readiness = readiness_new(agent);

@@ -433,6 +433,16 @@ void request_on_turn(struct queue_job *job, void *arg)
     }
 }
 
+bool request_is_refused(const struct queue_job *job, void *arg)
+{
+    const struct snapshot *snapshot = job->owner;
+    struct error err;
+
+    (void)arg;
+    return !holds_permit(snapshot->agent->holds, &snapshot->request,
+                         snapshot->guest.uuid, &err);
+}
+
 void request_register(struct agent *agent, struct snapshot *snapshot)
 {
     snapshot->agent = agent;

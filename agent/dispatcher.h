@@ -69,6 +69,10 @@ void request_register(struct agent *agent, struct snapshot *snapshot);
  * is still at work, or by request_begin(). */
 void request_on_turn(struct queue_job *job, void *arg);
 
+/* For the queue: of a domain that is held nothing waits that is not to do with
+ * that, so its guest stands still for no longer than it was asked to. */
+bool request_is_refused(const struct queue_job *job, void *arg);
+
 /*
  * Of a request that is in the queue: begins it if it has its turn, and does not
  * return before it has a state or is over, and freed.  So one that is refused

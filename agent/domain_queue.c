@@ -41,6 +41,7 @@ struct queue {
     struct domain_line ready;
     struct domain_line waiting;
     queue_on_start *on_start;
+    queue_is_refused *is_refused; /* NULL: none is */
     void *arg;
 };
 
@@ -77,6 +78,11 @@ void queue_free(struct queue *queue)
     tdestroy(queue->domains, free);
     tdestroy(queue->owners, free);
     free(queue);
+}
+
+void queue_set_refusal(struct queue *queue, queue_is_refused *is_refused)
+{
+    queue->is_refused = is_refused;
 }
 
 void queue_set_limits(struct queue *queue, const struct queue_limits *limits)
@@ -176,13 +182,21 @@ static void start_first(struct queue *queue, struct queue_domain *domain)
     queue->on_start(job, queue->arg);
 }
 
+static bool waits_for_ticket(const struct queue *queue, struct queue_job *job)
+{
+    if (job->needs_ticket && queue->is_refused &&
+        queue->is_refused(job, queue->arg))
+        job->needs_ticket = false;
+    return job->needs_ticket;
+}
+
 static void dispatch(struct queue *queue)
 {
     struct queue_domain *domain;
 
     for (;;) {
         domain = TAILQ_FIRST(&queue->ready);
-        if (domain && STAILQ_FIRST(&domain->jobs)->needs_ticket) {
+        if (domain && waits_for_ticket(queue, STAILQ_FIRST(&domain->jobs))) {
             /* Behind those that waited longer, even if a ticket is free. */
             enter_line(domain, &queue->waiting);
             continue;

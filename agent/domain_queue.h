@@ -6,7 +6,7 @@
  * A job may also need one of a limited number of tickets (a memory save is
  * heavy on disk and memory); it then waits, and those behind it with it, until
  * one is free.  Among domains that wait for a ticket the one that waited
- * longest is first.
+ * longest is first.  One that will be refused when it starts waits for none.
  */
 #ifndef XENSNAPD_DOMAIN_QUEUE_H
 #define XENSNAPD_DOMAIN_QUEUE_H
@@ -51,6 +51,13 @@ struct queue_limits {
 struct queue *queue_new(const struct queue_limits *limits,
                         queue_on_start *on_start, void *arg);
 void queue_free(struct queue *queue);
+
+/* Asked when a job that needs a ticket is its domain's first: whether it will
+ * be refused, and is to start without one. */
+typedef bool queue_is_refused(const struct queue_job *job, void *arg);
+
+/* `arg` is that of queue_new().  Before any job. */
+void queue_set_refusal(struct queue *queue, queue_is_refused *is_refused);
 
 /* New limits count for jobs that come, or start, later. */
 void queue_set_limits(struct queue *queue, const struct queue_limits *limits);

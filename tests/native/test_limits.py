@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from native.expect import Picture, assert_failed, rewrite_settings
+from native.expect import Picture, assert_failed, done, rewrite_settings
 
 
 def submit(agent, name, domain="web"):
@@ -271,3 +271,33 @@ def test_a_memory_file_leaves_the_reserve_alone(world, agent_stopped):
     assert_failed(agent.request("create", domain="web", name="s1"),
                   "no-space", f"{1 << 20} MiB are to stay free")
     picture.assert_same()
+
+
+@pytest.mark.parametrize("held", ["already", "meanwhile"])
+def test_a_held_domain_is_let_go_also_where_memory_saves_are_used_up(
+        world, agent_stopped, save, held):
+    """What it does not permit is refused at once, and nothing waits behind it."""
+    agent = agent_stopped
+    agent.configure("limits", memory_saves=1)
+    agent.start()
+    alice = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    world.add_domain("bob", disks=[("xvda", "qcow2")])
+    save.hold()
+    other = agent.submit("create", domain="bob", name="b1", live=0)
+    other.wait_state("running")
+    fault = alice.interpose().fault("blockdev-mirror", "hold-before")
+    prepare = agent.submit("rescan", {"phase": "prepare", "hold": 3}, domain="alice")
+    fault.wait_reached()
+    if held == "already":
+        fault.release()
+        done(prepare.wait())
+    create = agent.submit("create", domain="alice", name="a1", live=0)
+    if held == "meanwhile":
+        create.wait_state("queued")
+        fault.release()
+        done(prepare.wait())
+    assert_failed(create.wait(), "busy", "held for a rescan")
+    world.eventually(lambda: world.xen.get(alice.domid)["paused"] == "0", 10)
+    assert other.state() == "running"
+    save.release()
+    done(other.wait())

@@ -351,6 +351,31 @@ static void other_jobs_may_come_and_go_while_one_is_started(void **state)
     done(2);
 }
 
+static bool is_of_a(const struct queue_job *job, void *arg)
+{
+    (void)arg;
+    return !strcmp(job->key, "a");
+}
+
+static void what_will_be_refused_waits_for_no_ticket(void **state)
+{
+    (void)state;
+    queue_free(queue);
+    queue = queue_new(limits(3, 8, 1), on_start, NULL);
+    queue_set_refusal(queue, is_of_a);
+    add(0, "b", true);
+    add(1, "a", true);
+    add(2, "a", false);
+    assert_string_equal(started, "0 1");
+    done(1);
+    assert_string_equal(started, "0 1 2");
+    add(3, "c", true);
+    done(2);
+    assert_string_equal(started, "0 1 2");
+    done(0);
+    assert_string_equal(started, "0 1 2 3");
+}
+
 /* ---- against a plain model, with random calls ---- */
 
 static bool runs[16];
@@ -434,6 +459,7 @@ int main(void)
         TEST(a_job_may_be_removed_while_it_is_being_started),
         TEST(a_whole_queue_may_drain_from_inside_one_removal),
         TEST(other_jobs_may_come_and_go_while_one_is_started),
+        TEST(what_will_be_refused_waits_for_no_ticket),
         TEST(random_calls_keep_the_promises),
     };
 
