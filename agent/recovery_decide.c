@@ -10,6 +10,7 @@
 
 #include "agent/backends_steps.h"
 #include "agent/base/log.h"
+#include "agent/disk/disk_steps.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/guest_steps.h"
 
@@ -91,11 +92,29 @@ static bool came_to(const struct snapshot *snapshot, const char *step)
 }
 
 /* A domain that our restore left in its middle has not run; whoever made it,
- * nothing is lost with it.  One that has run was started by somebody. */
+ * nothing is lost with it.  One that has run is what it made in the end, or was
+ * started by somebody. */
 static bool is_remains(const struct snapshot *snapshot)
 {
     return !snapshot->gone &&
            guest_never_ran(snapshot->agent->guests, snapshot->guest.domid);
+}
+
+/*
+ * Whether the domain that the restore made has run, though nothing is noted of
+ * its start: that could not be, as on a full disk, or somebody found it paused.
+ * What it has written is in the overlays, and nowhere else.
+ */
+static bool has_run(struct snapshot *snapshot)
+{
+    return snapshot->gone ? overlays_are_written(snapshot)
+                          : overlays_are_named(snapshot);
+}
+
+static void go_on_with_it(struct snapshot *snapshot)
+{
+    snapshot->new_domid = snapshot->gone ? 0 : snapshot->guest.domid;
+    go_forward(snapshot, snapshot->gone ? "write-record" : "start");
 }
 
 static void on_remains_gone(const struct error *err, void *arg)
@@ -112,11 +131,16 @@ static void on_remains_gone(const struct error *err, void *arg)
 /* For a domain that did not run before: back to that. */
 static void recover_start(struct snapshot *snapshot)
 {
-    if (came_to(snapshot, "start") && record_is_unreadable(snapshot)) {
+    bool remains = is_remains(snapshot);
+    bool runs = came_to(snapshot, "start") || (!remains && has_run(snapshot));
+
+    if (runs && record_is_unreadable(snapshot)) {
         leave_alone(snapshot);
     } else if (came_to(snapshot, "start")) {
         go_forward(snapshot, snapshot->gone ? "write-record" : "start");
-    } else if (is_remains(snapshot)) {
+    } else if (runs) {
+        go_on_with_it(snapshot);
+    } else if (remains) {
         snapshot->call =
             guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
                           on_remains_gone, snapshot);
@@ -152,6 +176,8 @@ static void recover_revert(struct snapshot *snapshot)
         go_forward(snapshot, new_is_there ? "start" : "write-record");
     } else if (old_is_there || !came_to(snapshot, "end-domain")) {
         go_back(snapshot, "end-domain");
+    } else if (!is_remains(snapshot) && has_run(snapshot)) {
+        go_on_with_it(snapshot);
     } else if (snapshot->gone || snapshot->guest.domid == old_domid ||
                is_remains(snapshot)) {
         go_forward(snapshot, "restore");

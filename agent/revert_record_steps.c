@@ -305,19 +305,23 @@ static void settle_left(struct snapshot *snapshot)
     free(argv);
 }
 
+static void end_step(struct snapshot *snapshot, const struct error *err)
+{
+    operation_step_done(&snapshot->operation, err);
+}
+
 /* Where the snapshot could not be restored, it is the fresh overlays that
  * nobody needs. */
 void revert_clean(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
 
     if (!snapshot_is_on_overlays(snapshot)) {
-        overlays_unlink(snapshot, &err);
+        overlays_unlink(snapshot, end_step);
     } else if (operation->late_error.code == ERR_NONE) {
         /* Only where the records say what the domain is on now. */
         settle_left(snapshot);
-        return;
+    } else {
+        operation_step_done(operation, NULL);
     }
-    operation_step_done(operation, &err);
 }

@@ -47,8 +47,14 @@ operation_act disks_switch_back;
 void disks_bring_back(struct snapshot *snapshot, snapshot_then *then);
 
 /* Removes the overlays that were made for this request, as far as nothing
- * uses them; `err` is only set. */
-void overlays_unlink(struct snapshot *snapshot, struct error *err);
+ * uses them.  Those of a revert had only a domain of its own, whose QEMU may be
+ * about to end: that is waited for.  `then` may be called at once. */
+void overlays_unlink(struct snapshot *snapshot, snapshot_then *then);
+
+/* After a crash: whether a domain wrote to any of those that are here; whether
+ * the stored configuration of the one that is there now names any. */
+bool overlays_are_written(struct snapshot *snapshot);
+bool overlays_are_named(const struct snapshot *snapshot);
 
 /* ---- revert ---- */
 

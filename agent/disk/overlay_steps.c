@@ -21,6 +21,7 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/disks_leave.h"
 #include "agent/disk/open_files.h"
+#include "agent/guest/stored_image.h"
 #include "agent/overlay_stem.h"
 #include "agent/permission.h"
 #include "agent/recovery.h"
@@ -28,6 +29,10 @@
 
 /* Taken names tried in turn before giving up. */
 #define NAME_ATTEMPTS 100u
+
+/* For how long the QEMU of a domain that has ended may have them open. */
+#define CLOSE_POLL_MS  100u
+#define CLOSE_PATIENCE 100u
 
 #define MIB (1024u * 1024u)
 
@@ -318,15 +323,46 @@ static bool is_ours(struct snapshot *snapshot, const struct snapshot_disk *disk,
             strcmp(info.backing_path, disk->path) == 0);
 }
 
-/*
- * The last safeguard, whatever is known of the disk: somebody may write to what
- * is open, as a guest does that has rebooted unseen.  A revert's overlays had
- * only its own domain, whose QEMU may be about to end.
- */
-static bool is_in_use(const struct snapshot *snapshot, const char *path)
+static bool is_written(struct snapshot *snapshot,
+                       const struct snapshot_disk *disk)
 {
-    return snapshot->request.operation == REQUEST_CREATE &&
-           file_is_in_use(path);
+    return is_ours(snapshot, disk, disk->overlay) && overlay_is_needed(disk);
+}
+
+bool overlays_are_written(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made && is_written(snapshot, disk)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_named(const struct guest *guest,
+                     const struct snapshot_disk *disk)
+{
+    char *path = NULL;
+    struct error ignored;
+    bool named = disk->overlay != NULL &&
+                 stored_image_read(guest->domid, guest->uuid, disk->vdev, &path,
+                                   &ignored) &&
+                 path != NULL && strcmp(path, disk->overlay) == 0;
+
+    free(path);
+    return named;
+}
+
+bool overlays_are_named(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (is_named(&snapshot->guest, &snapshot->disks[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* What cannot be made anew is gone, and whoever needs it is told so by that. */
@@ -352,7 +388,7 @@ void overlays_empty(struct snapshot *snapshot)
         if (!disk->overlay_made || disk->overlay_stays) {
             continue;
         }
-        if (is_in_use(snapshot, disk->overlay)) {
+        if (file_is_in_use(disk->overlay)) {
             LOG_WARN("%s %s is in use, and stays", snapshot->label,
                      disk->overlay);
             disk->overlay_stays = true;
@@ -372,7 +408,17 @@ void overlays_stay(struct snapshot *snapshot)
     }
 }
 
-/* False: it stays. */
+/* Of a revert that was cut short: by a domain that ran on it. */
+static bool was_run_on(struct snapshot *snapshot,
+                       const struct snapshot_disk *disk, const char *path)
+{
+    return snapshot->recovered &&
+           snapshot->request.operation == REQUEST_REVERT &&
+           path == disk->overlay && is_written(snapshot, disk);
+}
+
+/* False: it stays.  Whatever is known of the disk, somebody may write to what
+ * is open, as a guest does that has rebooted unseen. */
 static bool remove_overlay(struct snapshot *snapshot,
                            const struct snapshot_disk *disk, const char *path,
                            struct error *err)
@@ -380,15 +426,21 @@ static bool remove_overlay(struct snapshot *snapshot,
     if (!is_ours(snapshot, disk, path)) {
         return true;
     }
-    if (is_in_use(snapshot, path)) {
+    if (file_is_in_use(path)) {
         return error_set(
             err, ERR_BUSY,
             "%s is in use, and stays; remove it when nothing needs it", path);
     }
+    if (was_run_on(snapshot, disk, path)) {
+        return error_set(
+            err, ERR_BUSY,
+            "%s was written to, and stays; remove it when nothing needs it",
+            path);
+    }
     return snapshot_remove_file(snapshot, path, err);
 }
 
-void overlays_unlink(struct snapshot *snapshot, struct error *err)
+static void unlink_all(struct snapshot *snapshot, struct error *err)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         struct snapshot_disk *disk = &snapshot->disks[i];
@@ -403,10 +455,46 @@ void overlays_unlink(struct snapshot *snapshot, struct error *err)
     }
 }
 
-void overlays_remove(struct operation *operation)
+static bool any_is_in_use(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made && !disk->overlay_stays &&
+            file_is_in_use(disk->overlay)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void unlink_closed(struct snapshot *snapshot)
 {
     struct error err = {0};
 
-    overlays_unlink(snapshot_of(operation), &err);
-    operation_step_done(operation, &err);
+    if (snapshot->patience > 0 && any_is_in_use(snapshot)) {
+        snapshot->patience--;
+        snapshot_later(snapshot, CLOSE_POLL_MS, unlink_closed);
+        return;
+    }
+    unlink_all(snapshot, &err);
+    snapshot->then(snapshot, &err);
+}
+
+void overlays_unlink(struct snapshot *snapshot, snapshot_then *then)
+{
+    snapshot->then = then;
+    snapshot->patience =
+        snapshot->request.operation == REQUEST_REVERT ? CLOSE_PATIENCE : 0;
+    unlink_closed(snapshot);
+}
+
+static void end_step(struct snapshot *snapshot, const struct error *err)
+{
+    operation_step_done(&snapshot->operation, err);
+}
+
+void overlays_remove(struct operation *operation)
+{
+    overlays_unlink(snapshot_of(operation), end_step);
 }

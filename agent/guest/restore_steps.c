@@ -46,6 +46,15 @@ static void end_as_failed(struct snapshot *snapshot, const struct error *err)
     operation_step_done(&snapshot->operation, &snapshot->failure);
 }
 
+static void remove_in_backends(struct snapshot *snapshot,
+                               const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        LOG_WARN("%s %s", snapshot->label, err->message);
+    }
+    backends_remove_overlays(snapshot, end_as_failed);
+}
+
 static const char *where_disks_are(const struct snapshot *snapshot)
 {
     return snapshot->internal_applied
@@ -71,10 +80,7 @@ static void end_with_nothing(struct snapshot *snapshot)
     }
     snapshot->failure = err;
     if (snapshot->running) {
-        struct error ignored = {0};
-
-        overlays_unlink(snapshot, &ignored);
-        backends_remove_overlays(snapshot, end_as_failed);
+        overlays_unlink(snapshot, remove_in_backends);
     } else {
         operation_step_done(&snapshot->operation, &err);
     }
