@@ -117,12 +117,9 @@ static void go_on_with_it(struct snapshot *snapshot)
     go_forward(snapshot, snapshot->gone ? "write-record" : "start");
 }
 
-static void on_remains_gone(const struct error *err, void *arg)
+static void on_remains_gone(struct snapshot *snapshot, const struct error *err)
 {
-    struct snapshot *snapshot = arg;
-
-    snapshot->call = NULL;
-    if (err != NULL) {
+    if (err->code != ERR_NONE) {
         LOG_ERROR("%s %s", snapshot->label, err->message);
     }
     go_back(snapshot, "prepare-backends");
@@ -141,9 +138,7 @@ static void recover_start(struct snapshot *snapshot)
     } else if (runs) {
         go_on_with_it(snapshot);
     } else if (remains) {
-        snapshot->call =
-            guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
-                          on_remains_gone, snapshot);
+        domain_end(snapshot, on_remains_gone);
     } else {
         go_back(snapshot, "prepare-backends");
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Ending the domain that a revert makes anew. */
+/* Ending the domain that a revert makes anew, or what is left of it. */
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/snapshot.h"
@@ -32,6 +32,7 @@ static bool is_still_there(const struct snapshot *snapshot)
 static void on_destroyed(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
+    static const struct error none;
     bool there = err != NULL && is_still_there(snapshot);
 
     snapshot->call = NULL;
@@ -39,21 +40,33 @@ static void on_destroyed(const struct error *err, void *arg)
         LOG_WARN("%s the domain is still there: %s", snapshot->label,
                  err->message);
         destroy_later(snapshot);
-        return;
-    }
-    if (there) {
-        supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
-                         &(struct error){0});
     } else {
-        snapshot->supervision_held = false;
+        snapshot->then(snapshot, there ? err : &none);
     }
-    operation_step_done(&snapshot->operation, there ? err : NULL);
 }
 
 static void destroy(struct snapshot *snapshot)
 {
     snapshot->call = guest_destroy(
         snapshot->agent->guests, snapshot->guest.domid, on_destroyed, snapshot);
+}
+
+void domain_end(struct snapshot *snapshot, snapshot_then *then)
+{
+    snapshot->then = then;
+    snapshot->patience = DESTROY_ATTEMPTS;
+    destroy(snapshot);
+}
+
+static void on_ended(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        supervisor_adopt(snapshot->agent->supervisor, &snapshot->guest,
+                         &(struct error){0});
+    } else {
+        snapshot->supervision_held = false;
+    }
+    operation_step_done(&snapshot->operation, err);
 }
 
 void domain_destroy(struct operation *operation)
@@ -69,8 +82,7 @@ void domain_destroy(struct operation *operation)
     if (snapshot->suspended_ns == 0) {
         snapshot->suspended_ns = clock_monotonic_ns();
     }
-    snapshot->patience = DESTROY_ATTEMPTS;
-    destroy(snapshot);
+    domain_end(snapshot, on_ended);
     /* Not before: by now libxl has paused it, and nobody must let it go. */
     pause_is_over(snapshot);
 }

@@ -6,8 +6,7 @@
 
 #include "agent/guest/guests.h"
 #include "agent/operation.h"
-
-struct snapshot;
+#include "agent/snapshot.h"
 
 /* ERR_DOMAIN_INACTIVE for a domain that has shut down or is going away,
  * ERR_INVALID_REQUEST for domain 0. */
@@ -77,6 +76,10 @@ bool rescue_give_up(struct snapshot *snapshot, const char *why);
 
 /* Ends the running domain: from here there is only forward. */
 operation_act domain_destroy;
+
+/* Ends `snapshot->guest`, trying several times; `then` comes from the loop,
+ * with an error only if it is still there. */
+void domain_end(struct snapshot *snapshot, snapshot_then *then);
 
 /*
  * Makes the domain from the snapshot, or brings it back some other way; fails

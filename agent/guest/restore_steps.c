@@ -265,15 +265,11 @@ static void begin_restore(struct snapshot *snapshot)
     try_with_memory(snapshot);
 }
 
-static void on_remains_gone(const struct error *err, void *arg)
+static void on_remains_gone(struct snapshot *snapshot, const struct error *err)
 {
-    struct snapshot *snapshot = arg;
-    struct error own;
-
-    snapshot->call = NULL;
-    if (err != NULL) {
-        own = *err;
-        operation_step_done(&snapshot->operation, &own);
+    if (err->code != ERR_NONE) {
+        snapshot->failure = *err;
+        end_with_nothing(snapshot);
     } else {
         begin_restore(snapshot);
     }
@@ -315,9 +311,7 @@ void domain_restore(struct operation *operation)
     if (!snapshot->running && !claim_absent(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->recovered && !snapshot->gone) {
-        snapshot->call =
-            guest_destroy(snapshot->agent->guests, snapshot->guest.domid,
-                          on_remains_gone, snapshot);
+        domain_end(snapshot, on_remains_gone);
     } else {
         begin_restore(snapshot);
     }

@@ -4,12 +4,13 @@ nothing that a guest has written is lost (I2, I5). The toolstack is the test's."
 
 import glob
 import os
+import signal
 
 import pytest
 
 from native.agent import FINAL
 from native.expect import assert_disk_is_on, assert_works
-from native.faults import KILL_AFTER, KILL_BEFORE, Faults
+from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, Faults
 from native.toolstack import Toolstack
 
 DATA = b"precious" * 512
@@ -161,3 +162,59 @@ def test_what_somebody_started_on_what_was_left_loses_no_overlay_in_use(world, a
     assert os.path.exists(overlay)
     assert f"{overlay} is in use, and stays" in reply["error/message"]
     assert_disk_is_on(theirs, "xvda", left)
+
+
+def forks_of(pid):
+    """Children that are the same program, as libxl's that destroys a domain."""
+    def command(of):
+        with open(f"/proc/{of}/cmdline", "rb") as file:
+            return file.read()
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split() if command(child) == command(pid)]
+
+
+def test_a_domain_that_somebody_else_ends_is_gone_all_the_same(world, agent_stopped, host):
+    """The next agent finds it dying and destroys it again; then it is no more."""
+    agent = agent_stopped
+    domain = checkpointed(world, agent)
+    with world.xen.destroy_held():
+        request = agent.submit("revert", domain="alice", name="s1")
+        world.eventually(lambda: world.xen.get(domain.domid)["dying"] == "1", 20, "dying")
+        first, = forks_of(agent.process.pid)
+        agent.kill()
+        os.kill(first, signal.SIGKILL)
+        agent.start()
+        agent.wait_log("was interrupted; taking it up again", 20)
+        world.eventually(lambda: forks_of(agent.process.pid), 20, "it is destroyed again")
+        world.xen.remove(domain.domid)
+    reply = end_of(world, request)
+    assert reply["state"] == "done", reply
+    assert world.xen.domids() == [0, host.made[-1].domid]
+    assert_works(host.made[-1], "xvda")
+
+
+@pytest.mark.parametrize("off", [False, True], ids=["ran", "off"])
+def test_what_hinders_the_end_of_the_remains_may_pass(world, agent_stopped, host, off):
+    agent = agent_stopped
+    domain = checkpointed(world, agent)
+    if off:
+        world.remove_domain(domain)
+
+    def on_made(made):
+        del made
+        agent.faults.arm(KILL_BEFORE, 1, "make .tmp-op-")
+    host.on_made = on_made
+    request = agent.submit("revert", domain="alice", name="s1")
+    wait_end(world, agent)
+    host.on_made = lambda domain: None
+    remains = host.made[-1].domid
+    agent.faults.arm(FAIL, 1, "libxl libxl_domain_destroy")
+    agent.start()
+    reply = end_of(world, request)
+    assert agent.faults.reached()
+    assert remains not in world.xen.domids()
+    if off:
+        assert reply["error/code"] == "interrupted", reply
+    else:
+        assert reply["state"] == "done", reply
+        assert_works(host.made[-1], "xvda")
