@@ -80,7 +80,8 @@ char *hold_note_encode(const struct hold *hold)
     uint64_t version = VERSION;
     char *text;
 
-    for (size_t i = 0; i < hold->disk_count; i++) {
+    for (size_t i = 0; hold->state != HOLD_EXPIRED && i < hold->disk_count;
+         i++) {
         json_object_array_add(disks, disk_object(&hold->disks[i]));
         if (hold->disks[i].driver != NULL) {
             version = VERSION_WITH_DRIVERS;
@@ -188,7 +189,7 @@ static bool read_disks(struct json_object *list, struct hold *hold)
             return false;
         }
     }
-    return count > 0;
+    return count > 0 || hold->state == HOLD_EXPIRED;
 }
 
 /* Notes of earlier versions do not have it. */

@@ -6,7 +6,8 @@
  * where a driver domain serves one of the disks, which changes with the meaning
  * of a key and with the numbers of `enum hold_state`, and the members of
  * `struct hold` that have no meaning for one process alone, under the names
- * that hold_note.c gives them.
+ * that hold_note.c gives them.  One that has expired is noted without disks:
+ * they may never have been looked at.
  *
  * A note that is damaged or of another version is logged and renamed to
  * <uuid>.json.aside at start; the domain then stays as it is.

@@ -5,6 +5,7 @@ merged by the QEMU and the agent there, which are the real ones, while the guest
 import itertools
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -14,7 +15,9 @@ from native.backend import freeze, freeze_at, thaw
 from native.domain import Disk
 from native.expect import assert_disk_is_on, assert_failed, done, merge_job_id
 from native.merges import delete
+from native.relay import Relay
 from native.rescans import Writer, paths, paused, qemu_img
+from native.xenstore import Store
 
 
 def create(agent, name):
@@ -163,6 +166,37 @@ def test_that_a_hold_has_expired_is_remembered(world, agent, alice, name):
     reply = agent.request("rescan", domain="alice", phase="complete")
     assert_failed(reply, "timeout", "the hold's time was over")
     assert not world.store.tree(f"{ROOT}/holds/{alice.uuid}")
+
+
+def test_that_a_hold_has_expired_is_remembered_where_the_driver_domain_does_not_answer(
+        world, agent, alice, driver, backend):
+    """The hold of the delete's own was not filled in yet."""
+    done(agent.request("rescan", domain="alice", disks="xvda", phase="prepare", hold=1))
+    agent.wait_log("step=end-hold done")
+    relay, store = Relay(alice.served[driver.domid].socket), Store()
+    folder = f"{ROOT}/backends/{driver.domid}"
+    frozen = threading.Event()
+
+    def freeze_at_inspect(graph):
+        if "inspect" in store.tree(folder).values():
+            freeze(backend)
+            frozen.set()
+        return graph
+    relay.amend("query-block", freeze_at_inspect)
+    request = agent.submit("delete", domain="alice", name="s2")
+    assert frozen.wait(30)
+    request.cancel()
+    agent.request("explode", domain="alice")  # what was asked before has been read
+    thaw(backend)
+    assert_failed(request.wait(), "cancelled")
+    relay.close()
+    store.close()
+    agent.kill()
+    agent.start()
+    assert_failed(agent.request("rescan", domain="alice", phase="complete"), "timeout",
+                  "the hold's time was over")
+    done(delete(agent, "s2"))
+    assert_whole(world, agent, alice, driver, 2)
 
 
 # -- somebody dies ------------------------------------------------------------------------

@@ -125,6 +125,26 @@ static void with_a_driver_domain_s_disk_it_is_of_another_version(void **state)
     dispose(&hold);
 }
 
+/* Of a hold that expired before all its disks were known. */
+static void one_that_has_expired_is_noted_without_disks(void **state)
+{
+    struct hold hold = make(), read = {0};
+    char *text;
+
+    (void)state;
+    free(hold.disks[0].path);
+    hold.disks[0].path = NULL;
+    hold.state = HOLD_EXPIRED;
+    text = hold_note_encode(&hold);
+    assert_true(hold_note_decode(text, &read));
+    assert_int_equal(read.state, HOLD_EXPIRED);
+    assert_string_equal(read.uuid, UUID);
+    assert_int_equal(read.disk_count, 0);
+    free(text);
+    dispose(&read);
+    dispose(&hold);
+}
+
 /* A note is written whole or not at all, so this is another program's. */
 static void a_damaged_note_is_refused(void **state)
 {
@@ -169,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hold_comes_back_as_it_was_written),
         cmocka_unit_test(with_a_driver_domain_s_disk_it_is_of_another_version),
+        cmocka_unit_test(one_that_has_expired_is_noted_without_disks),
         cmocka_unit_test(a_damaged_note_is_refused),
         cmocka_unit_test(the_node_of_a_disk_is_told_by_its_name),
     };
