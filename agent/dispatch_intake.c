@@ -247,21 +247,24 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
 
 /* ---- of our own accord ---- */
 
-/* Nobody asked, so there is no folder to answer in. */
-static struct snapshot *take_up_own(struct agent *agent, const char *id,
+/* Nobody asked, so there is no folder to answer in.  The id names the note,
+ * too; a '.' cannot be in a folder of xenstore, so no requester's is the same.
+ */
+static struct snapshot *take_up_own(struct agent *agent, const char *why,
                                     enum request_operation operation,
                                     const char *vm_uuid)
 {
     struct snapshot *snapshot = snapshot_new();
 
-    snprintf(snapshot->id, sizeof(snapshot->id), "%s", id);
+    snprintf(snapshot->id, sizeof(snapshot->id), "%s.%" PRIx64, why,
+             clock_monotonic_ns());
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", snapshot->id);
     snapshot->request.operation = operation;
     snprintf(snapshot->request.domain, sizeof(snapshot->request.domain), "%s",
              vm_uuid);
     clock_utc(snapshot->queued_at);
+    snapshot->orphaned = true;
     request_register(agent, snapshot);
-    request_orphan(snapshot);
     return snapshot;
 }
 
@@ -299,15 +302,11 @@ bool dispatch_delete_expired(struct agent *agent, const char *vm_uuid,
                              const char *name, struct error *err)
 {
     struct snapshot *snapshot;
-    char id[REQUEST_ID_MAX + 1];
 
     if (refuse_draining(agent, err)) {
         return false;
     }
-    /* It names the note, too.  A '.' cannot be in a folder of xenstore, so no
-     * requester's is the same. */
-    snprintf(id, sizeof(id), "expired.%" PRIx64, clock_monotonic_ns());
-    snapshot = take_up_own(agent, id, REQUEST_DELETE, vm_uuid);
+    snapshot = take_up_own(agent, "expired", REQUEST_DELETE, vm_uuid);
     snprintf(snapshot->request.name, sizeof(snapshot->request.name), "%s",
              name);
     snapshot->expired = true;

@@ -58,6 +58,17 @@ struct snapshot *dispatcher_find(struct dispatcher *dispatcher, const char *id)
     return node == NULL ? NULL : *node;
 }
 
+/* Another that has its id stays. */
+static void remove_from_ids(struct dispatcher *dispatcher,
+                            struct snapshot *snapshot)
+{
+    struct snapshot **node = tfind(snapshot, &dispatcher->by_id, compare);
+
+    if (node != NULL && *node == snapshot) {
+        tdelete(snapshot, &dispatcher->by_id, compare);
+    }
+}
+
 /* ---- the end ---- */
 
 void request_orphan(struct snapshot *snapshot)
@@ -65,7 +76,7 @@ void request_orphan(struct snapshot *snapshot)
     struct dispatcher *dispatcher = snapshot->agent->dispatcher;
 
     if (!snapshot->orphaned) {
-        tdelete(snapshot, &dispatcher->by_id, compare);
+        remove_from_ids(dispatcher, snapshot);
         snapshot->orphaned = true;
     }
 }
@@ -449,6 +460,8 @@ void request_register(struct agent *agent, struct snapshot *snapshot)
     snapshot->timer = evtimer_new(agent->loop, on_timer, snapshot);
     snapshot->deferred = evtimer_new(agent->loop, on_deferred, snapshot);
     snapshot->teller = evtimer_new(agent->loop, on_teller, snapshot);
-    tsearch(snapshot, &agent->dispatcher->by_id, compare);
+    if (!snapshot->orphaned) {
+        tsearch(snapshot, &agent->dispatcher->by_id, compare);
+    }
     TAILQ_INSERT_TAIL(&agent->dispatcher->all, snapshot, link);
 }

@@ -62,7 +62,8 @@ void request_recover(struct snapshot *snapshot, void *arg);
 /* NULL: there is none whose request still stands. */
 struct snapshot *dispatcher_find(struct dispatcher *dispatcher, const char *id);
 
-/* From here on the dispatcher owns it and finds it by its id. */
+/* From here on the dispatcher owns it, and finds it by its id if it is not
+ * orphaned. */
 void request_register(struct agent *agent, struct snapshot *snapshot);
 
 /* The queue lets it go (domain_queue.h): begins from the loop, for the queue

@@ -377,6 +377,23 @@ def test_what_runs_is_rolled_back(world, agent, command):
     assert submit(agent, "s1").wait()["state"] == "done"
 
 
+def test_what_the_agent_does_unasked_takes_no_id(world, agent):
+    """A hold's time is over while a request of that name is under way."""
+    domain, other = world.add_domain("web"), world.add_domain("other")
+    reply = agent.request("rescan", domain="other", phase="prepare", hold=2)
+    assert reply["state"] == "done", reply
+    fault = hold(domain)
+    request = submit(agent, "s1", id="let-go")
+    fault.wait_reached()
+    agent.wait_log("step=end-hold done")
+    assert len(other.chain("xvda")) == 1
+    request.cancel()
+    agent.request("explode", domain="web")
+    fault.release()
+    assert_failed(request.wait(), "cancelled")
+    assert len(domain.chain("xvda")) == 1
+
+
 def test_cancelled_before_it_was_read(world, agent):
     domain = world.add_domain("web")
     picture = Picture(agent, domain)

@@ -3,6 +3,7 @@
 all the time."""
 
 import os
+import re
 import subprocess
 import time
 from datetime import datetime
@@ -424,7 +425,8 @@ def test_at_the_deadline_a_broken_chain_keeps_the_guest_standing_until_it_is_men
     prepare(agent, hold=1)
     os.rename(base, f"{base}.away")
     agent.wait_log("letting go")
-    agent.wait_log("req=let-go op=rescan step=read-chains failed")
+    world.eventually(lambda: re.search(r"req=let-go\.\w+ op=rescan step=read-chains failed",
+                                       agent.log_text()), what="the failure")
     assert paused(alice) == 1
     os.rename(f"{base}.away", base)
     complete(agent)
