@@ -347,17 +347,17 @@ void rescan_inspect(struct operation *operation)
     rescan_ask_qemu(operation);
 }
 
-/* Unless it could not be undone: then it goes on by itself. */
+/* Unless it could not be undone, or the guest does not run again. */
 void rescan_forget(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
     struct hold *hold = snapshot->hold;
     struct error err = {0};
 
-    if (hold != NULL && hold->state == HOLD_TAKING) {
+    if (hold != NULL && hold->state == HOLD_TAKING && !hold->paused) {
         rescan_drop_hold(snapshot, &err);
     } else if (hold != NULL) {
-        hold_leave(hold);
+        rescan_keep_hold(snapshot);
     }
     snapshot->hold = NULL;
     operation_step_done(operation, &err);

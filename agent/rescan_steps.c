@@ -229,7 +229,8 @@ void rescan_stand_still(struct snapshot *snapshot, guest_on_done *on_done)
         }
     }
     standstill_begin(agent->guests, watch_xs(agent->watch), &snapshot->guest,
-                     vdevs, count, STANDSTILL_MS, on_done, snapshot);
+                     vdevs, count, STANDSTILL_MS, &snapshot->hold->paused,
+                     on_done, snapshot);
     free(vdevs);
 }
 
@@ -482,6 +483,18 @@ void rescan_put_back(struct operation *operation)
 
 /* ---- the end of a hold ---- */
 
+void rescan_keep_hold(struct snapshot *snapshot)
+{
+    struct hold *hold = snapshot->hold;
+    struct error err;
+
+    hold->state = HOLD_RELEASING;
+    if (!hold_write(hold, &err)) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
+    }
+    hold_leave(hold);
+}
+
 /* Whoever comes too late to complete it is told so, also behind a delete. */
 void rescan_drop_hold(struct snapshot *snapshot, struct error *err)
 {
@@ -505,8 +518,7 @@ void rescan_end_hold(struct operation *operation)
     struct error err = {0};
 
     if (hold->paused) {
-        hold->state = HOLD_RELEASING; /* unpausing failed: again, later */
-        hold_leave(hold);
+        rescan_keep_hold(snapshot); /* unpausing failed: again, later */
     } else {
         rescan_drop_hold(snapshot, &err);
     }

@@ -23,6 +23,9 @@ operation_act rescan_forget;
 /* The domain's hold is over; one that had expired is remembered as such. */
 void rescan_drop_hold(struct snapshot *snapshot, struct error *err);
 
+/* It stays, since the guest could not be let go: that is tried again. */
+void rescan_keep_hold(struct snapshot *snapshot);
+
 /* The chains as their files say they are, checked. */
 operation_act rescan_read_chains;
 

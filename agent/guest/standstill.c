@@ -26,7 +26,7 @@ struct standstill {
     struct disk_rings *rings;
     struct event *timer;
     uint32_t look_ms;
-    bool paused;
+    bool *paused;
     uint64_t attempt_ends_ms;
     uint64_t deadline_ms;
     struct error error;
@@ -62,7 +62,7 @@ static void on_unpaused(const struct error *err, void *arg)
 {
     struct standstill *still = arg;
 
-    still->paused = false;
+    *still->paused = err != NULL;
     if (still->error.code != ERR_NONE) {
         end(still, &still->error);
     } else if (err != NULL) {
@@ -114,7 +114,7 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     (void)events;
     if (still->rings == NULL) {
         end(still, &still->error);
-    } else if (still->paused) {
+    } else if (*still->paused) {
         look(still);
     } else {
         pause_now(still);
@@ -129,7 +129,7 @@ static void on_paused(const struct error *err, void *arg)
         end(still, err);
         return;
     }
-    still->paused = true;
+    *still->paused = true;
     still->look_ms = FIRST_LOOK_MS;
     still->attempt_ends_ms = clock_monotonic_ms() + PATIENCE_MS;
     look(still);
@@ -144,8 +144,8 @@ static void pause_now(struct standstill *still)
  * slow once the guest stands still. */
 void standstill_begin(struct guests *guests, struct xs_handle *xs,
                       const struct guest *guest, const char *const *vdevs,
-                      size_t count, uint32_t limit_ms, guest_on_done *on_done,
-                      void *arg)
+                      size_t count, uint32_t limit_ms, bool *paused,
+                      guest_on_done *on_done, void *arg)
 {
     struct standstill *still = xcalloc(1, sizeof(*still));
     char *devices = xasprintf("/libxl/%" PRIu32 "/device/vbd", guest->domid);
@@ -156,6 +156,7 @@ void standstill_begin(struct guests *guests, struct xs_handle *xs,
         disk_rings_map(xs, devices, guest->domid, vdevs, count, &still->error);
     free(devices);
     still->deadline_ms = clock_monotonic_ms() + limit_ms;
+    still->paused = paused;
     still->on_done = on_done;
     still->arg = arg;
     still->timer = evtimer_new(guests_loop(guests), on_timer, still);

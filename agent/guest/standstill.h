@@ -18,13 +18,14 @@ struct standstill;
 
 /*
  * Done: the domain has been paused once more than before (Xen counts), which is
- * the caller's to undo.  After a failure it is as before:
- * ERR_GUEST_UNRESPONSIVE if the rings did not become idle within `limit_ms`.
- * The callback comes from the loop; then it is freed.
+ * the caller's to undo.  After a failure it is as before, unless the pause
+ * could not be ended: ERR_GUEST_UNRESPONSIVE if the rings did not become idle
+ * within `limit_ms`.  `*paused`, false at first, says at any time whether there
+ * is one of ours.  The callback comes from the loop; then it is freed.
  */
 void standstill_begin(struct guests *guests, struct xs_handle *xs,
                       const struct guest *guest, const char *const *vdevs,
-                      size_t count, uint32_t limit_ms, guest_on_done *on_done,
-                      void *arg);
+                      size_t count, uint32_t limit_ms, bool *paused,
+                      guest_on_done *on_done, void *arg);
 
 #endif
