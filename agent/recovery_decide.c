@@ -23,15 +23,37 @@ static size_t index_of(const struct snapshot *snapshot, const char *name)
     return index;
 }
 
-static void go_back(struct snapshot *snapshot, const char *from)
+static bool has_internal_disk(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (!snapshot->disks[i].external) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `restores`: it may have come to the restore, and that to applying internal
+ * snapshots, which nothing undoes. */
+static void go_back_telling(struct snapshot *snapshot, const char *from,
+                            bool restores)
 {
     struct error why;
 
     error_set(&why, ERR_INTERRUPTED,
               "the agent ended while this request was under way; what it had "
-              "done was undone");
+              "done was undone%s",
+              restores && has_internal_disk(snapshot)
+                  ? ", but that disks with an internal snapshot may be as in "
+                    "that"
+                  : "");
     operation_recover_undo(&snapshot->operation, index_of(snapshot, from),
                            &why);
+}
+
+static void go_back(struct snapshot *snapshot, const char *from)
+{
+    go_back_telling(snapshot, from, false);
 }
 
 static void go_forward(struct snapshot *snapshot, const char *from)
@@ -122,7 +144,7 @@ static void on_remains_gone(struct snapshot *snapshot, const struct error *err)
     if (err->code != ERR_NONE) {
         LOG_ERROR("%s %s", snapshot->label, err->message);
     }
-    go_back(snapshot, "prepare-backends");
+    go_back_telling(snapshot, "prepare-backends", true);
 }
 
 /* For a domain that did not run before: back to that. */
@@ -140,7 +162,7 @@ static void recover_start(struct snapshot *snapshot)
     } else if (remains) {
         domain_end(snapshot, on_remains_gone);
     } else {
-        go_back(snapshot, "prepare-backends");
+        go_back_telling(snapshot, "prepare-backends", true);
     }
 }
 
@@ -179,7 +201,7 @@ static void recover_revert(struct snapshot *snapshot)
     } else {
         /* Somebody started the domain anew meanwhile: it is theirs. */
         snapshot->gone = true;
-        go_back(snapshot, "keep-running-state");
+        go_back_telling(snapshot, "keep-running-state", true);
     }
 }
 

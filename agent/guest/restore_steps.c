@@ -63,6 +63,19 @@ static const char *where_disks_are(const struct snapshot *snapshot)
                : "its disks are as they were";
 }
 
+/* Nothing undoes that, and whoever did not get the domain is to know: also
+ * where it is the request's time that counts as the reason. */
+static void tell_of_applied(struct snapshot *snapshot)
+{
+    struct error *stop = &snapshot->operation.stop;
+
+    if (snapshot->internal_applied) {
+        error_prefix(stop->code != ERR_NONE ? stop : &snapshot->failure,
+                     "domain \"%s\" was not started, and %s: ",
+                     snapshot->guest.name, where_disks_are(snapshot));
+    }
+}
+
 /* The last source failed too: `snapshot->failure` still says why the first
  * one did. */
 static void end_with_nothing(struct snapshot *snapshot)
@@ -82,7 +95,8 @@ static void end_with_nothing(struct snapshot *snapshot)
     if (snapshot->running) {
         overlays_unlink(snapshot, remove_in_backends);
     } else {
-        operation_step_done(&snapshot->operation, &err);
+        tell_of_applied(snapshot);
+        operation_step_done(&snapshot->operation, &snapshot->failure);
     }
 }
 

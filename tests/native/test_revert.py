@@ -117,6 +117,43 @@ def test_behind_an_internal_snapshot_no_disk_is_said_to_be_as_it_was(world, agen
     assert mixed and images(world) == files
 
 
+def test_where_a_domain_that_is_off_cannot_be_made_an_applied_snapshot_is_told_of(
+        world, agent, mixed, toolstack):
+    """Nothing brings back what the disk held."""
+    domain, _ = mixed
+    files = images(world)
+    world.remove_domain(domain)
+    toolstack.refuse = 1
+    reply = boot(agent)
+    assert reply["state"] == "failed", reply
+    assert reply["error/message"].startswith(
+        'domain "web" was not started, and its disks with an internal snapshot may be as in '
+        'that, the others are as they were: ')
+    assert images(world) == files
+
+
+def test_an_agent_that_ends_behind_an_applied_snapshot_tells_of_it(world, agent_stopped,
+                                                                   toolstack):
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("web", disks=[("xvda", "qcow2")])
+    write(domain, BEFORE)
+    reply = agent.request("create", {"disks/xvda/external": "0"}, domain="web", name="s1",
+                          memory=0)
+    assert reply["state"] == "done", reply
+    world.remove_domain(domain)
+    toolstack.hang = 1
+    request = agent.submit("revert", domain="web", name="s1", start="boot")
+    world.eventually(lambda: toolstack.hanging, 30, "it is made")
+    agent.kill()
+    agent.start()
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    reply = request.output()
+    assert reply["error/code"] == "interrupted", reply
+    assert "disks with an internal snapshot may be as in that" in reply["error/message"]
+
+
 def test_a_cancel_before_an_internal_snapshot_is_applied_leaves_the_disk(world, agent_stopped,
                                                                         toolstack):
     """It waits for memory, of which there was enough when that was checked."""
