@@ -13,6 +13,7 @@
 #include "agent/base/alloc.h"
 #include "agent/disk/block_nodes.h"
 #include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 
 void backend_merge_end_step(struct snapshot *snapshot, const struct error *err)
 {
@@ -32,7 +33,29 @@ void backend_merge_end_step(struct snapshot *snapshot, const struct error *err)
 
 /* ---- looking ---- */
 
-static const char *what_is_under(const char *path, char under[PATH_MAX])
+/* Images may have several names, and domain 0 compares them by those that it
+ * knows. */
+static const char *known_name(const struct snapshot_disk *disk,
+                              const char *path)
+{
+    if (disk->state != NULL && file_is_same(disk->state, path)) {
+        return disk->state;
+    }
+    for (size_t i = 0; i < disk->known_count; i++) {
+        if (strcmp(disk->known[i].path, path) == 0) {
+            return path;
+        }
+    }
+    for (size_t i = 0; i < disk->known_count; i++) {
+        if (file_is_same(disk->known[i].path, path)) {
+            return disk->known[i].path;
+        }
+    }
+    return path;
+}
+
+static const char *what_is_under(const struct snapshot_disk *disk,
+                                 const char *path, char under[PATH_MAX])
 {
     struct image_info info;
     struct error err;
@@ -45,7 +68,7 @@ static const char *what_is_under(const char *path, char under[PATH_MAX])
         return "unknown";
     }
     strcpy(under, info.backing_path);
-    return under[0] == '\0' ? "none" : under;
+    return under[0] == '\0' ? "none" : known_name(disk, under);
 }
 
 void backend_merge_look(struct operation *operation)
@@ -60,7 +83,7 @@ void backend_merge_look(struct operation *operation)
             struct known_image *image = &disk->known[j];
 
             free(image->under);
-            image->under = xstrdup(what_is_under(image->path, under));
+            image->under = xstrdup(what_is_under(disk, image->path, under));
             image->written_ns = image_written_ns(image->path);
         }
         if (disk->state != NULL) {

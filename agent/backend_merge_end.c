@@ -23,7 +23,7 @@ static bool lies_over(const char *image, const char *path)
     struct error err;
 
     return image_inspect(image, "qcow2", &info, &err) &&
-           strcmp(info.backing_path, path) == 0;
+           file_is_same(info.backing_path, path);
 }
 
 static const char *image_over(const struct snapshot_disk *disk)

@@ -6,13 +6,13 @@
  * that lacks only its end then, and is asked for again, is told which of them a
  * domain has written to since, if any.
  */
-#include <string.h>
 
 #include "agent/backend_merge.h"
 #include "agent/backend_merge_private.h"
 #include "agent/backend_offline.h"
 #include "agent/base/alloc.h"
 #include "agent/disk/image_mark.h"
+#include "agent/disk/open_files.h"
 
 static void copy_next(struct snapshot *snapshot);
 
@@ -24,7 +24,7 @@ static bool check_header(const struct snapshot_disk *disk, struct error *err)
 
     if (ok) {
         ok = (chain.depth > 1 &&
-              strcmp(chain.images[1].path, disk->state) == 0) ||
+              file_is_same(chain.images[1].path, disk->state)) ||
              error_set(err, ERR_SNAPSHOT_IN_USE,
                        "%.200s does not lie over %.200s any more", disk->over,
                        disk->state);

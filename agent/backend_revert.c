@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "agent/base/log.h"
@@ -29,7 +28,7 @@ static bool is_in_chain(const struct snapshot_disk *disk, const char *path)
         return true; /* what it stands on is not known */
     }
     for (size_t i = 0; i < chain.depth; i++) {
-        found = found || strcmp(chain.images[i].path, path) == 0;
+        found = found || file_is_same(chain.images[i].path, path);
     }
     image_chain_dispose(&chain);
     return found;

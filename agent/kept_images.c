@@ -5,20 +5,16 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/open_files.h"
 #include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change.h"
 
-static bool is_same(const char *one, const char *other)
+static bool is_among(const struct record_disk *disk, char *const *images,
+                     size_t count, const char *path)
 {
-    return one == NULL || other == NULL ? one == other
-                                        : strcmp(one, other) == 0;
-}
-
-static bool is_foreign(const struct record_disk *disk, const char *path)
-{
-    for (size_t i = 0; i < disk->foreign_count; i++) {
-        if (strcmp(disk->foreign[i], path) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (file_is_same_in(disk->driver, images[i], path)) {
             return true;
         }
     }
@@ -31,9 +27,10 @@ static struct record_disk *disk_under(const struct record *record,
                                       const struct record_disk *gone)
 {
     const struct record_disk *disk = tree_disk(record, gone->vdev);
-    bool knows = disk != NULL && is_same(disk->driver, gone->driver) &&
-                 (record_disk_lists_overlay(disk, gone->path) ||
-                  is_foreign(disk, gone->path));
+    bool knows =
+        disk != NULL && tree_is_served_by(disk, gone->driver) &&
+        (is_among(disk, disk->overlays, disk->overlay_count, gone->path) ||
+         is_among(disk, disk->foreign, disk->foreign_count, gone->path));
 
     return knows ? (struct record_disk *)(uintptr_t)disk : NULL;
 }
@@ -45,7 +42,7 @@ static void note_where_it_went(struct record_disk *under,
     const char *format;
     const char *last = tree_last_image_of(under, &format);
 
-    if (strcmp(last, gone->path) == 0) {
+    if (file_is_same_in(gone->driver, last, gone->path)) {
         last = tree_last_image_of(gone, &format);
         xreplace(&under->active, last);
         xreplace(&under->active_format, format);
@@ -57,7 +54,8 @@ static void note_foreign(struct record_disk *under,
                          const struct record_disk *gone, const char *merged)
 {
     for (size_t i = 0; i < gone->foreign_count; i++) {
-        if (!is_same(gone->foreign[i], merged)) {
+        if (merged == NULL ||
+            !file_is_same_in(gone->driver, gone->foreign[i], merged)) {
             record_disk_add_foreign(under, gone->foreign[i]);
         }
     }
@@ -82,7 +80,8 @@ static void note_images(struct record_disk *under,
 static void note_but_merged(struct record_disk *under,
                             const struct record_disk *gone, const char *merged)
 {
-    if (gone->active != NULL && strcmp(gone->active, merged) != 0) {
+    if (gone->active != NULL &&
+        !file_is_same_in(gone->driver, gone->active, merged)) {
         note_where_it_went(under, gone);
     }
     note_foreign(under, gone, merged);

@@ -102,7 +102,8 @@ static bool is_aside(const struct snapshot *inner,
 
     return place_of(open, path) < 0 && !is_any_over(disk, path) &&
            !tree_went_on_with(records, uuid, disk->vdev, disk->driver, path) &&
-           tree_snapshot_in(records, uuid, path, false, NULL) == NULL &&
+           tree_snapshot_in(records, uuid, disk->driver, path, false, NULL) ==
+               NULL &&
            !is_restore_overlay(inner, disk, path);
 }
 
@@ -264,8 +265,8 @@ static bool plan_disk(const struct snapshot *inner,
     if (merged) {
         return plan_merge(outer, noted->merging);
     }
-    if (tree_snapshot_in(records, uuid, disk->state, false, snapshot->name) !=
-        NULL) {
+    if (tree_snapshot_in(records, uuid, disk->driver, disk->state, false,
+                         snapshot->name) != NULL) {
         outer->merges_there = false; /* that one keeps the image */
         return true;
     }

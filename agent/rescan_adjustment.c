@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "agent/disk/open_files.h"
 #include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change.h"
@@ -11,6 +12,12 @@ bool adjustment_serves(const struct adjustment *adjustment,
                        const struct record_disk *disk)
 {
     return tree_is_served_by(disk, adjustment->before->driver);
+}
+
+bool adjustment_is_same(const struct adjustment *adjustment, const char *one,
+                        const char *other)
+{
+    return file_is_same_in(adjustment->before->driver, one, other);
 }
 
 static void list_name(const struct record *record, void *arg)

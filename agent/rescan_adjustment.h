@@ -34,6 +34,10 @@ typedef bool adjustment_change_disk(struct record *record,
 bool adjustment_serves(const struct adjustment *adjustment,
                        const struct record_disk *disk);
 
+/* Whether two paths lead to one image of the disk, as far as can be seen. */
+bool adjustment_is_same(const struct adjustment *adjustment, const char *one,
+                        const char *other);
+
 /* Replaces the records in which `change` changed a disk of that name; durable
  * on return. */
 bool adjustment_change_all(const struct adjustment *adjustment,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The chain as QEMU had it and the chain as it is now are laid side by side,
- * images of the same path being the same.  Between two such, or above or below
- * all of them:
+ * images of the same path, or file, being the same.  Between two such, or above
+ * or below all of them:
  *
  *   as many before as after     each was moved or converted: names change, if
  *                               the old file is gone
@@ -23,6 +23,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/disk/format_table.h"
+#include "agent/disk/open_files.h"
 
 /* ---- changes of one record ---- */
 
@@ -84,7 +85,7 @@ static bool rename_image(struct record *record, struct record_disk *disk,
 static bool mark_lost(struct record *record, struct record_disk *disk,
                       const void *what)
 {
-    if (record->deleting || strcmp(disk->path, what) != 0) {
+    if (record->deleting || !file_is_same_in(disk->driver, disk->path, what)) {
         return false;
     }
     record->deleting = true;
@@ -166,8 +167,8 @@ static bool is_committed_into(const struct adjustment *adjustment,
         return false;
     }
     return now->backing_path[0] == '\0' ||
-           strcmp(now->backing_path,
-                  adjustment->before->chain[before + 1].path) == 0;
+           adjustment_is_same(adjustment, now->backing_path,
+                              adjustment->before->chain[before + 1].path);
 }
 
 /* Those of `before` are no longer in the chain; the next one still is. */
@@ -232,8 +233,8 @@ static void find_common(const struct adjustment *adjustment,
 
     for (before->end = before->first; before->end < old->depth; before->end++) {
         for (after->end = after->first; after->end < new->depth; after->end++) {
-            if (strcmp(old->chain[before->end].path,
-                       new->images[after->end].path) == 0) {
+            if (adjustment_is_same(adjustment, old->chain[before->end].path,
+                                   new->images[after->end].path)) {
                 return;
             }
         }

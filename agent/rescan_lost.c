@@ -8,10 +8,10 @@
 #include "agent/rescan_lost.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "agent/base/log.h"
 #include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
 
@@ -30,14 +30,15 @@ bool rescan_check_state(const struct snapshot *snapshot,
 {
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
-    const char *name =
-        tree_snapshot_in(records, uuid, disk->target, false, NULL);
+    const char *name = tree_snapshot_in(records, uuid, disk->driver,
+                                        disk->target, false, NULL);
     const struct record_disk *noted =
         name == NULL ? NULL
                      : tree_disk(records_find(records, uuid, name), disk->vdev);
 
     if (snapshot->request.phase != REQUEST_PHASE_NONE || noted == NULL ||
-        held->depth == 0 || strcmp(held->chain[0].path, disk->target) == 0 ||
+        held->depth == 0 ||
+        file_is_same_in(disk->driver, held->chain[0].path, disk->target) ||
         !tree_has_state(noted, disk->driver, disk->target) ||
         !is_as_it_was(noted)) {
         return true;
@@ -61,10 +62,15 @@ struct loss {
     struct record_names names;
 };
 
+static bool is_same(const struct loss *loss, const char *one, const char *other)
+{
+    return file_is_same_in(loss->disk->driver, one, other);
+}
+
 static bool lay_over(const struct loss *loss, const char *path)
 {
     for (size_t i = 0; i < loss->above; i++) {
-        if (strcmp(loss->held->chain[i].path, path) == 0) {
+        if (is_same(loss, loss->held->chain[i].path, path)) {
             return true;
         }
     }
@@ -83,7 +89,7 @@ static bool lies_over(const struct loss *loss, const struct record_disk *disk)
         return false;
     }
     for (size_t i = 1; i < chain.depth; i++) {
-        found = found || strcmp(chain.images[i].path, loss->active) == 0;
+        found = found || is_same(loss, chain.images[i].path, loss->active);
     }
     image_chain_dispose(&chain);
     return found;
@@ -96,8 +102,8 @@ static void visit(const struct record *record, void *arg)
 
     if (record->deleting || disk == NULL || !disk->external ||
         !tree_is_served_by(disk, loss->disk->driver) ||
-        !(strcmp(disk->path, loss->active) == 0 || lay_over(loss, disk->path) ||
-          lies_over(loss, disk))) {
+        !(is_same(loss, disk->path, loss->active) ||
+          lay_over(loss, disk->path) || lies_over(loss, disk))) {
         return;
     }
     record_names_add(&loss->names, record);
@@ -140,7 +146,7 @@ static void warn(struct snapshot *snapshot, const struct loss *loss)
 static size_t count_above(const struct loss *loss)
 {
     for (size_t i = 0; i < loss->held->depth; i++) {
-        if (strcmp(loss->held->chain[i].path, loss->active) == 0) {
+        if (is_same(loss, loss->held->chain[i].path, loss->active)) {
             return i;
         }
     }
@@ -172,8 +178,8 @@ bool rescan_mark_lost(struct snapshot *snapshot,
     }
     loss.active = disk->chain.images[0].path;
     loss.above = count_above(&loss);
-    if (loss.above == 0 &&
-        tree_snapshot_in(records, uuid, loss.active, false, NULL) == NULL) {
+    if (loss.above == 0 && tree_snapshot_in(records, uuid, disk->driver,
+                                            loss.active, false, NULL) == NULL) {
         return true;
     }
     records_each_of_vm(records, uuid, visit, &loss);

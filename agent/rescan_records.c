@@ -32,11 +32,12 @@ static bool lacks_only(const struct adjustment *adjustment, const char *image)
         return false;
     }
     for (size_t i = 0; i < old->depth; i++) {
-        if (strcmp(old->chain[i].path, image) == 0) {
+        if (adjustment_is_same(adjustment, old->chain[i].path, image)) {
             continue;
         }
         if (place == new->depth ||
-            strcmp(old->chain[i].path, new->images[place].path) != 0) {
+            !adjustment_is_same(adjustment, old->chain[i].path,
+                                new->images[place].path)) {
             return false;
         }
         place++;
@@ -86,6 +87,12 @@ struct search {
     bool found;
 };
 
+static void match(struct search *search, const char *path)
+{
+    search->found = search->found ||
+                    adjustment_is_same(search->adjustment, path, search->path);
+}
+
 static void visit_known(const struct record *record, void *arg)
 {
     struct search *search = arg;
@@ -96,10 +103,9 @@ static void visit_known(const struct record *record, void *arg)
         if (!adjustment_serves(search->adjustment, disk)) {
             continue;
         }
-        search->found = search->found || strcmp(disk->path, search->path) == 0;
+        match(search, disk->path);
         for (size_t j = 0; j < disk->overlay_count; j++) {
-            search->found =
-                search->found || strcmp(disk->overlays[j], search->path) == 0;
+            match(search, disk->overlays[j]);
         }
     }
 }
@@ -148,7 +154,7 @@ static void set_place(const struct adjustment *adjustment,
     free(disk->active);
     free(disk->active_format);
     disk->active = disk->active_format = NULL;
-    if (strcmp(last, chain->images[0].path) != 0) {
+    if (!adjustment_is_same(adjustment, last, chain->images[0].path)) {
         disk->active = xstrdup(chain->images[0].path);
         disk->active_format =
             xstrdup(format_libxl_name(chain->images[0].format));

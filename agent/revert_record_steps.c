@@ -169,9 +169,9 @@ static bool is_needless(const struct snapshot *snapshot,
 
     return records_unreadable(records, uuid, NULL) == NULL &&
            records_owns_file(records, uuid, disk->abandoned) &&
-           tree_snapshot_in(records, uuid, disk->abandoned, false, NULL) ==
-               NULL &&
-           tree_snapshot_in(records, uuid, disk->abandoned, true, NULL) ==
+           tree_snapshot_in(records, uuid, NULL, disk->abandoned, false,
+                            NULL) == NULL &&
+           tree_snapshot_in(records, uuid, NULL, disk->abandoned, true, NULL) ==
                NULL &&
            !tree_is_restore_overlay(records, uuid, disk->abandoned) &&
            tree_image_over(records, uuid, disk->abandoned, NULL) == NULL;
@@ -265,7 +265,7 @@ static bool is_noted_with_time(const struct snapshot *snapshot,
 {
     return disk->driver == NULL && leaves_here(disk) && !is_to_stay(snapshot) &&
            tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid,
-                            disk->abandoned, true, NULL) != NULL;
+                            NULL, disk->abandoned, true, NULL) != NULL;
 }
 
 /* A time that could not be flushed is still the one that the file has. */

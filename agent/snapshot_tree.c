@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/disk/image.h"
+#include "agent/disk/open_files.h"
 
 const struct record_disk *tree_disk(const struct record *record,
                                     const char *vdev)
@@ -27,7 +28,8 @@ bool tree_is_served_by(const struct record_disk *disk, const char *driver)
 bool tree_has_state(const struct record_disk *disk, const char *driver,
                     const char *path)
 {
-    return tree_is_served_by(disk, driver) && strcmp(disk->path, path) == 0;
+    return tree_is_served_by(disk, driver) &&
+           file_is_same_in(driver, disk->path, path);
 }
 
 /* Longer than any chain: parents that run in a circle end somewhere. */
@@ -89,6 +91,7 @@ const char *tree_last_image(const struct records *records, const char *vm_uuid,
 
 struct search {
     const char *path;
+    const char *driver; /* where that is */
     const char *except;
     bool restore_overlays; /* count too */
     bool internal;
@@ -101,14 +104,14 @@ bool tree_lies_over(const char *image, const char *path)
     struct error err;
 
     return image_inspect(image, "qcow2", &info, &err) &&
-           strcmp(info.backing_path, path) == 0;
+           file_is_same(info.backing_path, path);
 }
 
 static void consider(struct search *search, const char *image)
 {
     if (search->found == NULL && strcmp(image, search->path) != 0 &&
-        (search->except == NULL || strcmp(image, search->except) != 0) &&
-        tree_lies_over(image, search->path)) {
+        tree_lies_over(image, search->path) &&
+        (search->except == NULL || !file_is_same(image, search->except))) {
         search->found = image;
     }
 }
@@ -159,7 +162,13 @@ const char *tree_image_over(const struct records *records, const char *vm_uuid,
     return image_over(records, vm_uuid, &search);
 }
 
-/* Also those in a driver domain: it is looked for only what must stay. */
+/* Also one elsewhere of that path: it is looked for only what must stay. */
+static bool may_be(const struct search *search, const struct record_disk *disk)
+{
+    return tree_has_state(disk, search->driver, search->path) ||
+           strcmp(disk->path, search->path) == 0;
+}
+
 static void visit_states(const struct record *record, void *arg)
 {
     struct search *search = arg;
@@ -169,18 +178,18 @@ static void visit_states(const struct record *record, void *arg)
     }
     for (size_t i = 0; i < record->disk_count; i++) {
         if (record->disks[i].external != search->internal &&
-            strcmp(record->disks[i].path, search->path) == 0) {
+            may_be(search, &record->disks[i])) {
             search->found = record->name;
         }
     }
 }
 
 const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
-                             const char *path, bool internal,
-                             const char *except)
+                             const char *driver, const char *path,
+                             bool internal, const char *except)
 {
     struct search search = {
-        .path = path, .except = except, .internal = internal};
+        .path = path, .driver = driver, .except = except, .internal = internal};
 
     records_each_of_vm(records, vm_uuid, visit_states, &search);
     return search.found;
@@ -202,7 +211,7 @@ static void visit_restore_overlays(const struct record *record, void *arg)
         const char *overlay = record->disks[i].restore_overlay;
 
         if (overlay != NULL && record->disks[i].driver == NULL &&
-            strcmp(overlay, search->path) == 0) {
+            file_is_same(overlay, search->path)) {
             search->found = record->name;
         }
     }
@@ -224,7 +233,7 @@ bool tree_went_on_with(const struct records *records, const char *vm_uuid,
     const char *format;
 
     return disk != NULL && tree_is_served_by(disk, driver) &&
-           strcmp(tree_last_image_of(disk, &format), path) == 0;
+           file_is_same_in(driver, tree_last_image_of(disk, &format), path);
 }
 
 const char *tree_last_image_over(const struct records *records,
@@ -240,4 +249,54 @@ const char *tree_last_image_over(const struct records *records,
                    strcmp(tree_last_image_of(disk, &format), last) == 0
                ? last
                : NULL;
+}
+
+/* ---- images of several names ---- */
+
+static void take_name(struct search *search, const char *path)
+{
+    if (search->found == NULL && path != NULL &&
+        file_is_same(path, search->path)) {
+        search->found = path;
+    }
+}
+
+static void visit_own_names(const struct record *record, void *arg)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        for (size_t j = 0; disk->driver == NULL && j < disk->overlay_count;
+             j++) {
+            take_name(arg, disk->overlays[j]);
+        }
+        if (disk->driver == NULL) {
+            take_name(arg, disk->restore_overlay);
+        }
+    }
+}
+
+static void visit_other_names(const struct record *record, void *arg)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        for (size_t j = 0; disk->driver == NULL && j < disk->foreign_count;
+             j++) {
+            take_name(arg, disk->foreign[j]);
+        }
+        if (disk->driver == NULL) {
+            take_name(arg, disk->path);
+        }
+    }
+}
+
+const char *tree_name_of(const struct records *records, const char *vm_uuid,
+                         const char *path)
+{
+    struct search search = {.path = path};
+
+    records_each_of_vm(records, vm_uuid, visit_own_names, &search);
+    records_each_of_vm(records, vm_uuid, visit_other_names, &search);
+    return search.found == NULL ? path : search.found;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A VM's snapshots and the images that hold them: questions answered from the
- * records and the headers of the images they name.  Nothing is changed here;
+ * records and the headers of the images they name.  An image may have several
+ * paths, which headers, QEMU and requests name as they like: here two are one
+ * image if they lead to one file.  Nothing is changed here;
  * how records change is in snapshot_tree_change.h, and what they say of merges
  * in snapshot_tree_merge.h.
  */
@@ -79,11 +81,17 @@ bool tree_is_restore_overlay(const struct records *records, const char *vm_uuid,
 
 /*
  * The name of a snapshot whose state is that image, or, with `internal`, lies
- * in it as an internal snapshot; NULL if there is none.  `except` (may be
- * NULL): a snapshot that does not count.
+ * in it as an internal snapshot; NULL if there is none.  `driver`: as above,
+ * but what has that very path elsewhere counts too.  `except` (may be NULL): a
+ * snapshot that does not count.
  */
 const char *tree_snapshot_in(const struct records *records, const char *vm_uuid,
-                             const char *path, bool internal,
-                             const char *except);
+                             const char *driver, const char *path,
+                             bool internal, const char *except);
+
+/* The path by which the records know that image, which is here: as one that is
+ * ours, if any does; `path` itself if none knows it. */
+const char *tree_name_of(const struct records *records, const char *vm_uuid,
+                         const char *path);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change_private.h"
@@ -15,7 +16,7 @@ static bool find_overlay(const struct record_disk *disk, const char *path,
                          size_t *ret_index)
 {
     for (size_t i = 0; i < disk->overlay_count; i++) {
-        if (strcmp(disk->overlays[i], path) == 0) {
+        if (file_is_same_in(disk->driver, disk->overlays[i], path)) {
             *ret_index = i;
             return true;
         }

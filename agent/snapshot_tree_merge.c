@@ -8,6 +8,7 @@
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
 #include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/snapshot_tree.h"
 
 static struct record_disk *disk_in(struct record *record, const char *vdev)
@@ -118,8 +119,8 @@ static void visit_half_merged(const struct record *record, void *arg)
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
-        if (tree_has_state(disk, found->driver, found->path) &&
-            disk->merging != NULL && !tree_is_copied(disk) &&
+        if (disk->merging != NULL && !tree_is_copied(disk) &&
+            tree_has_state(disk, found->driver, found->path) &&
             (disk->driver != NULL || access(disk->merging, F_OK) == 0)) {
             found->record = record;
             found->over = disk->merging;
@@ -172,7 +173,7 @@ static struct place place_behind(const struct record_disk *was,
     struct place place;
 
     place.path = tree_last_image_of(was, &place.format);
-    if (merged != NULL && strcmp(place.path, merged) == 0) {
+    if (merged != NULL && file_is_same_in(was->driver, place.path, merged)) {
         place = (struct place){was->path, was->format};
     }
     return place;

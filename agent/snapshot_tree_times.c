@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change_private.h"
 
@@ -52,7 +53,7 @@ static bool is_written(const struct writing *writing,
                        const struct record_disk *disk)
 {
     return disk->external && disk->driver == NULL && is_of(writing, disk) &&
-           (writing->path == NULL || strcmp(disk->path, writing->path) == 0 ||
+           (writing->path == NULL || file_is_same(disk->path, writing->path) ||
             has_header_changed(writing, disk));
 }
 

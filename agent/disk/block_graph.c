@@ -10,6 +10,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/disk/block_graph_parse.h"
+#include "agent/disk/open_files.h"
 #include "agent/disk/qmp_session.h"
 
 struct graph_query {
@@ -218,4 +219,14 @@ void block_graph_query_chains(struct qmp *qmp, block_graph_on_ready *on_ready,
 
     query->pending = 1;
     qmp_ask(qmp, "query-block", NULL, on_chains, on_drop, query);
+}
+
+int block_disk_place(const struct block_disk *disk, const char *path)
+{
+    size_t i;
+
+    for (i = 0; disk && i < disk->depth; i++)
+        if (file_is_same(disk->chain[i].path, path))
+            return (int)i;
+    return -1;
 }

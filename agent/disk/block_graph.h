@@ -74,7 +74,8 @@ const struct block_disk *block_graph_find(const struct block_graph *graph,
 const struct block_disk *block_graph_find_served(
     const struct block_graph *graph, const char *vdev, struct error *err);
 
-/* Where in its chain the disk (NULL: there is none) has that image; -1: not. */
+/* Where in its chain the disk (NULL: there is none) has that image, by whatever
+ * name; -1: not. */
 int block_disk_place(const struct block_disk *disk, const char *path);
 
 void block_graph_free(struct block_graph *graph);

@@ -262,16 +262,6 @@ const struct block_disk *block_graph_find_served(
     return disk;
 }
 
-int block_disk_place(const struct block_disk *disk, const char *path)
-{
-    size_t i;
-
-    for (i = 0; disk && i < disk->depth; i++)
-        if (!strcmp(disk->chain[i].path, path))
-            return (int)i;
-    return -1;
-}
-
 void block_graph_free(struct block_graph *graph)
 {
     size_t i;

@@ -20,6 +20,7 @@
 #include "agent/disk/image_snapshots.h"
 #include "agent/disk/image_written.h"
 #include "agent/disk/left_image.h"
+#include "agent/disk/open_files.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_merge.h"
@@ -56,7 +57,8 @@ static bool in_use(const struct snapshot *snapshot,
                                      aside, err);
 }
 
-/* The one image over the snapshot's state, NULL if there is none. */
+/* The one image over the snapshot's state, NULL if there is none: by the name
+ * that the records have for it. */
 static bool find_over(const struct snapshot *snapshot,
                       const struct block_disk *open,
                       const struct snapshot_disk *disk, const char **ret_over,
@@ -65,9 +67,10 @@ static bool find_over(const struct snapshot *snapshot,
     const struct records *records = snapshot->agent->records;
     const char *uuid = snapshot->guest.uuid;
     int place = block_disk_place(open, disk->path);
-    const char *over = open != NULL && place > 0
-                           ? open->chain[place - 1].path
-                           : tree_image_over(records, uuid, disk->path, NULL);
+    const char *over =
+        open != NULL && place > 0
+            ? tree_name_of(records, uuid, open->chain[place - 1].path)
+            : tree_image_over(records, uuid, disk->path, NULL);
     const char *other =
         over == NULL ? NULL : tree_image_over(records, uuid, disk->path, over);
 
@@ -397,7 +400,8 @@ static bool streams(const struct snapshot *snapshot,
     }
     return records_owns_file(records, uuid, disk->path) &&
            records_owns_file(records, uuid, over) &&
-           tree_snapshot_in(records, uuid, disk->path, true, NULL) == NULL &&
+           tree_snapshot_in(records, uuid, NULL, disk->path, true, NULL) ==
+               NULL &&
            image_inspect(disk->path, disk->format, &info, &err) &&
            info.backing_path[0] != '\0' && info.backing_format[0] != '\0' &&
            allocated_bytes(disk->path, &below) &&
@@ -428,7 +432,7 @@ static bool find_streamed(const struct snapshot *snapshot,
         !image_inspect(disk->path, disk->format, &state, &ignored) ||
         !image_inspect(noted->merging, "qcow2", &over, &ignored) ||
         state.backing_path[0] == '\0' ||
-        strcmp(over.backing_path, state.backing_path) != 0) {
+        !file_is_same(over.backing_path, state.backing_path)) {
         return true;
     }
     if (block_disk_place(open, noted->merging) >= 0) {
@@ -508,8 +512,8 @@ static bool plan_external(const struct snapshot *snapshot,
         return check_offline(snapshot, disk, open, err);
     }
     disk->merge = MERGE_NOTHING;
-    if (tree_snapshot_in(records, uuid, disk->path, false, snapshot->name) !=
-        NULL) {
+    if (tree_snapshot_in(records, uuid, NULL, disk->path, false,
+                         snapshot->name) != NULL) {
         return true; /* another snapshot of the same state keeps the image */
     }
     if (!find_over(snapshot, open, disk, &over, err)) {
@@ -517,7 +521,7 @@ static bool plan_external(const struct snapshot *snapshot,
     }
     if (over != NULL) {
         const char *inside =
-            tree_snapshot_in(records, uuid, over, true, snapshot->name);
+            tree_snapshot_in(records, uuid, NULL, over, true, snapshot->name);
 
         if (inside != NULL) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
@@ -537,7 +541,7 @@ static bool plan_external(const struct snapshot *snapshot,
     }
     if (block_disk_place(open, disk->path) < 0 &&
         records_owns_file(records, uuid, disk->path) &&
-        tree_snapshot_in(records, uuid, disk->path, true, NULL) == NULL &&
+        tree_snapshot_in(records, uuid, NULL, disk->path, true, NULL) == NULL &&
         !delete_went_on_with_state(snapshot, disk, is_gone) &&
         !is_written_to(snapshot, disk)) {
         disk->merge = MERGE_REMOVE;

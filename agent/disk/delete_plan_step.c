@@ -109,7 +109,7 @@ static bool plan_driver_disk(struct snapshot *snapshot,
 
     if (noted->merging != NULL) {
         disk->merges_there = true; /* it may be that only its end is missing */
-    } else if (tree_snapshot_in(records, uuid, disk->path, false,
+    } else if (tree_snapshot_in(records, uuid, disk->driver, disk->path, false,
                                 record->name) == NULL) {
         plan_driver_state(records, uuid, noted, disk);
     }

@@ -16,8 +16,8 @@ static bool is_aside(const struct snapshot *snapshot,
 
     return block_disk_place(open, path) < 0 &&
            !tree_went_on_with(records, uuid, disk->vdev, NULL, path) &&
-           tree_snapshot_in(records, uuid, path, false, NULL) == NULL &&
-           tree_snapshot_in(records, uuid, path, true, except) == NULL &&
+           tree_snapshot_in(records, uuid, NULL, path, false, NULL) == NULL &&
+           tree_snapshot_in(records, uuid, NULL, path, true, except) == NULL &&
            !tree_is_restore_overlay(records, uuid, path) &&
            tree_any_image_over(records, uuid, path) == NULL;
 }

@@ -2,7 +2,6 @@
 #include "agent/disk/merge_offline.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "agent/base/child.h"
 #include "agent/disk/delete_plan.h"
@@ -97,7 +96,7 @@ static bool is_cut_short(const struct snapshot_disk *disk)
 
     return image_inspect(disk->path, disk->format, &state, &ignored) &&
            image_inspect(disk->over, "qcow2", &over, &ignored) &&
-           strcmp(over.backing_path, state.backing_path) == 0;
+           file_is_same(over.backing_path, state.backing_path);
 }
 
 static void on_laid_under(const struct error *err, void *arg)

@@ -39,6 +39,11 @@ bool file_is_same(const char *a, const char *b)
                                  x.device == y.device && x.inode == y.inode);
 }
 
+bool file_is_same_in(const char *driver, const char *a, const char *b)
+{
+    return driver == NULL ? file_is_same(a, b) : strcmp(a, b) == 0;
+}
+
 /* Whether that name in a process' folder of open files is the file. */
 static bool descriptor_is(int folder, const char *name,
                           const struct file_id *id)

@@ -18,6 +18,10 @@ bool file_id_of(const char *path, struct file_id *ret_id);
 /* Whether both paths lead to one file or device; also if they are one path. */
 bool file_is_same(const char *a, const char *b);
 
+/* The same of two images of a disk that is in that driver domain or, with
+ * `driver` NULL, here: of files over there nothing but the paths is known. */
+bool file_is_same_in(const char *driver, const char *a, const char *b);
+
 bool process_has_open(pid_t pid, const struct file_id *id);
 
 /* The same, open for writing. */

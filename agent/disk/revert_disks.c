@@ -84,7 +84,7 @@ static bool check_internal(const struct snapshot *snapshot,
                            const struct snapshot_disk *disk, struct error *err)
 {
     const char *state =
-        tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid,
+        tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid, NULL,
                          disk->path, false, NULL);
     const char *user = tree_image_over(snapshot->agent->records,
                                        snapshot->guest.uuid, disk->path, NULL);

@@ -157,7 +157,8 @@ static bool check_left_out(const struct snapshot *snapshot,
             !disk->readwrite || disk->is_cdrom) {
             continue;
         }
-        state = tree_snapshot_in(records, uuid, disk->pdev_path, false, NULL);
+        state =
+            tree_snapshot_in(records, uuid, NULL, disk->pdev_path, false, NULL);
         over = tree_image_over(records, uuid, disk->pdev_path, NULL);
         if (state != NULL || over != NULL) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,

@@ -147,6 +147,21 @@ def test_branches_with_snapshots_are_refused(world, agent, alice):
                   "delete one of the branches first")
 
 
+def test_a_branch_by_another_path_is_seen(world, agent, alice):
+    """Over an image that the toolstack's header names through a link."""
+    aside, middle, _ = paths(alice)
+    link, own = f"{world.folder}/link.qcow2", f"{world.images}/own.qcow2"
+    os.symlink(middle, link)
+    alice.writer.stop()
+    qemu_img("create", "-q", "-f", "qcow2", "-b", link, "-F", "qcow2", own)
+    done(agent.request("rescan", {"disks/xvda/path": own, "disks/xvda/format": "qcow2"},
+                       domain="alice", disks="xvda"))
+    create(agent, "s3")
+    reply = delete(agent, "s2")
+    assert_failed(reply, "snapshot-in-use", aside, own)
+    assert "needs own.qcow2" not in reply["error/message"]
+
+
 def test_without_its_agent_it_is_refused(agent, alice, backend):
     backend.stop()
     before = paths(alice)

@@ -266,7 +266,7 @@ static void images_of_a_driver_domain_are_none_here(void **state)
     assert_string_equal(record->disks[0].path, at(fixture, "base.img"));
     assert_int_equal(record->disks[0].overlay_count, 1);
     /* What must stay is taken for more rather than for less. */
-    assert_string_equal(tree_snapshot_in(fixture->records, VM_A,
+    assert_string_equal(tree_snapshot_in(fixture->records, VM_A, NULL,
                                          at(fixture, "base.img"), false, NULL),
                         "one");
 }
@@ -292,8 +292,8 @@ static void an_overlay_kept_for_restore_is_known_as_one(void **state)
 static void assert_in(const struct fixture *fixture, const char *image,
                       bool internal, const char *except, const char *expected)
 {
-    assert_text(tree_snapshot_in(fixture->records, VM_A, at(fixture, image),
-                                 internal, except),
+    assert_text(tree_snapshot_in(fixture->records, VM_A, NULL,
+                                 at(fixture, image), internal, except),
                 expected);
 }
 
