@@ -120,12 +120,16 @@ static bool deliver(struct snapshot *snapshot)
     const struct error *err =
         snapshot->outcome.code == ERR_NONE ? NULL : &snapshot->outcome;
 
+    bool gone;
+
     if (!snapshot->told && !snapshot->orphaned) {
-        if (!result_write_final(snapshot, err)) {
+        if (!result_write_final(snapshot, err, &gone)) {
             return false;
         }
-        finished_add(agent->dispatcher->finished, snapshot->id,
-                     agent->config.xenstore.keep_finished_ms);
+        if (!gone) {
+            finished_add(agent->dispatcher->finished, snapshot->id,
+                         agent->config.xenstore.keep_finished_ms);
+        }
     }
     snapshot->told = true;
     if (snapshot->unpublished && !publish_alone(snapshot)) {

@@ -219,8 +219,8 @@ bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err)
 }
 
 bool publish_vm_and(struct agent *agent, const char *vm_uuid,
-                    const struct keys *keys, const char *guard, bool *ret_gone,
-                    struct error *err)
+                    const struct keys *keys, const struct key *guard,
+                    bool *ret_gone, struct error *err)
 {
     struct composition composition = {.vm_uuid = vm_uuid};
     struct keys changes = {0};

@@ -25,10 +25,10 @@ bool publish_vm(struct agent *agent, const char *vm_uuid, struct error *err);
 
 /* The same, with further keys, relative to the root, behind it in the same
  * transaction.  Nothing is written where `guard`, a key of the root, is not
- * there: `*ret_gone`. */
+ * as it must be (keys_commit_together()): `*ret_gone`. */
 bool publish_vm_and(struct agent *agent, const char *vm_uuid,
-                    const struct keys *keys, const char *guard, bool *ret_gone,
-                    struct error *err);
+                    const struct keys *keys, const struct key *guard,
+                    bool *ret_gone, struct error *err);
 
 /* At the end: the status is taken away, the snapshots stay. */
 void publish_gone(struct agent *agent);

@@ -14,21 +14,32 @@
 #include "agent/publish.h"
 #include "agent/store/paths.h"
 
-/* The key whose presence makes a folder a request. */
-#define GUARD "operation"
+/* The key whose presence makes a folder a request, and the one that tells it
+ * from another that was written there since. */
+static char is_request[] = "operation";
+static char is_that_request[] = "queued-at";
 
 #define TELL_BYTES_MS 1000u
+
+/* What must be in the folder for it to be still the request's. */
+static struct key guard_of(struct snapshot *snapshot)
+{
+    return snapshot->recovered || snapshot->told_queued
+               ? (struct key){is_that_request, snapshot->queued_at}
+               : (struct key){is_request, NULL};
+}
 
 /* `*ret_gone`: the requester removed it, and nothing was written. */
 static bool commit(struct snapshot *snapshot, struct keys *keys, bool *ret_gone)
 {
     struct agent *agent = snapshot->agent;
     char *folder = path_request(agent->config.xenstore.root, snapshot->id);
+    struct key guard = guard_of(snapshot);
     struct error err = {0};
     bool ok;
 
     keys->reader = path_key_domid(snapshot->id, NULL);
-    ok = keys_commit_together(watch_wire(agent->watch), folder, keys, GUARD,
+    ok = keys_commit_together(watch_wire(agent->watch), folder, keys, &guard,
                               ret_gone, &err);
     if (!ok) {
         LOG_ERROR("%s: %s", snapshot->label, err.message);
@@ -44,13 +55,14 @@ static bool commit_and_publish(struct snapshot *snapshot,
 {
     struct agent *agent = snapshot->agent;
     char *prefix = xasprintf("requests/%s/", snapshot->id);
-    char *guard = xasprintf("%s" GUARD, prefix);
+    struct key guard = guard_of(snapshot);
     struct keys whole = {0};
     struct error err = {0};
     bool ok;
 
+    guard.path = xasprintf("%s%s", prefix, guard.path);
     keys_copy(&whole, prefix, keys);
-    ok = publish_vm_and(agent, snapshot->guest.uuid, &whole, guard, ret_gone,
+    ok = publish_vm_and(agent, snapshot->guest.uuid, &whole, &guard, ret_gone,
                         &err);
     snapshot->unpublished = !ok || *ret_gone;
     if (!ok) {
@@ -65,7 +77,7 @@ static bool commit_and_publish(struct snapshot *snapshot,
         snapshot->patience--;
     }
     keys_dispose(&whole);
-    free(guard);
+    free(guard.path);
     free(prefix);
     return ok;
 }
@@ -81,6 +93,7 @@ bool result_write_state(struct snapshot *snapshot, const char *state)
         keys_add(&keys, "started-at", "%s", snapshot->started_at);
     }
     ok = commit(snapshot, &keys, &gone) && !gone;
+    snapshot->told_queued = snapshot->told_queued || ok;
     keys_dispose(&keys);
     return ok;
 }
@@ -355,13 +368,15 @@ static bool has_final_state(const struct snapshot *snapshot)
     return final;
 }
 
-bool result_write_final(struct snapshot *snapshot, const struct error *err)
+bool result_write_final(struct snapshot *snapshot, const struct error *err,
+                        bool *ret_gone)
 {
     const struct operation *operation = &snapshot->operation;
     struct keys keys = {0};
     char now[CLOCK_UTC_LENGTH + 1];
-    bool ok, gone;
+    bool ok;
 
+    *ret_gone = false;
     if (snapshot->recovered && has_final_state(snapshot)) {
         return true;
     }
@@ -381,9 +396,9 @@ bool result_write_final(struct snapshot *snapshot, const struct error *err)
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "step", "%s", final_state(err));
     keys_add(&keys, "state", "%s", final_state(err));
-    ok = snapshot->unpublished ? commit_and_publish(snapshot, &keys, &gone)
-                               : commit(snapshot, &keys, &gone);
-    if (ok && !gone && snapshot->request.notify_port != 0) {
+    ok = snapshot->unpublished ? commit_and_publish(snapshot, &keys, ret_gone)
+                               : commit(snapshot, &keys, ret_gone);
+    if (ok && !*ret_gone && snapshot->request.notify_port != 0) {
         notify_requester(snapshot->requester, snapshot->request.notify_port);
     }
     keys_dispose(&keys);
@@ -394,6 +409,7 @@ void result_write_refusal(struct agent *agent, const char *key,
                           const struct error *err)
 {
     char *folder = path_request(agent->config.xenstore.root, key);
+    const struct key guard = {is_request, NULL};
     struct keys keys = {0};
     struct error write_err = {0};
     char now[CLOCK_UTC_LENGTH + 1];
@@ -403,7 +419,7 @@ void result_write_refusal(struct agent *agent, const char *key,
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "state", "failed");
     keys.reader = path_key_domid(key, NULL);
-    if (!keys_commit_together(watch_wire(agent->watch), folder, &keys, GUARD,
+    if (!keys_commit_together(watch_wire(agent->watch), folder, &keys, &guard,
                               NULL, &write_err)) {
         LOG_ERROR("%s", write_err.message);
     }

@@ -19,7 +19,8 @@ void result_write_progress(struct snapshot *snapshot);
  * stays so if the request was removed.  False if xenstored refused it: again,
  * later.
  */
-bool result_write_final(struct snapshot *snapshot, const struct error *err);
+bool result_write_final(struct snapshot *snapshot, const struct error *err,
+                        bool *ret_gone);
 
 /* The same for a folder that is no request. */
 void result_write_refusal(struct agent *agent, const char *key,

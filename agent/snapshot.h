@@ -186,6 +186,7 @@ struct snapshot {
     struct event *teller;
     bool goes_on; /* `deferred` comes as soon as the loop can */
     bool told_running;
+    bool told_queued; /* `queued_at` stands in its folder */
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
     uint64_t started_ms;  /* monotonic; 0: it has not */

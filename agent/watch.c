@@ -127,17 +127,33 @@ static void look_ahead(struct watch *watch, struct lookahead *ahead,
     free(folder);
 }
 
+/* The event may be of one that has gone, and another be there by its id. */
+static void look_for_cancel(struct watch *watch, struct lookahead *ahead,
+                            const char *key, const char *folder)
+{
+    char *cancel = lookahead_value(ahead, folder, "cancel");
+
+    if (cancel != NULL) {
+        watch->listener->on_cancel(key, watch->arg);
+    }
+    free(cancel);
+}
+
 static void look(struct watch *watch, const char *key)
 {
     struct lookahead ahead = begin_looking(watch);
     char *folder = path_request(watch->config->xenstore.root, key);
+    bool known = known_ids_has(&watch->known, key);
 
     /* One that is known has most likely gone: whether it has, one key tells. */
-    if (path_key_domid(key, NULL) == 0 && !known_ids_has(&watch->known, key)) {
+    if (path_key_domid(key, NULL) == 0 && !known) {
         request_copy_want(&ahead, folder);
         lookahead_fetch(&ahead);
     }
     look_ahead(watch, &ahead, key);
+    if (known && known_ids_has(&watch->known, key)) {
+        look_for_cancel(watch, &ahead, key, folder);
+    }
     lookahead_dispose(&ahead);
     free(folder);
 }
@@ -197,10 +213,10 @@ static void on_request_event(struct watch *watch, const char *path)
     if (!path_split_request(watch->requests, path, id, &key) || id[0] == '\0') {
         root_look(watch->root);
         look_at_all(watch);
-    } else if (key[0] == '\0' || strcmp(key, "operation") == 0) {
+    } else if (key[0] == '\0' || strcmp(key, "operation") == 0 ||
+               (strcmp(key, "cancel") == 0 &&
+                known_ids_has(&watch->known, id))) {
         look(watch, id);
-    } else if (strcmp(key, "cancel") == 0 && known_ids_has(&watch->known, id)) {
-        watch->listener->on_cancel(id, watch->arg);
     }
 }
 
@@ -283,15 +299,9 @@ static void on_domain_request(struct watch *watch, uint32_t domid,
                strcmp(key, "cancel") == 0) {
         char *request = path_key(domid, id);
 
-        bool known = known_ids_has(&watch->known, request);
-
-        if (strcmp(key, "cancel") == 0) {
-            if (known) {
-                watch->listener->on_cancel(request, watch->arg);
-            }
-        } else if (known) {
+        if (known_ids_has(&watch->known, request)) {
             look_queue_append(watch->queue, domid, request);
-        } else {
+        } else if (strcmp(key, "cancel") != 0) {
             look_queue_add(watch->queue, domid, request);
         }
         free(request);

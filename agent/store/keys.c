@@ -173,9 +173,9 @@ static bool is_missing(struct xs_handle *xs, xs_transaction_t t,
 /* Nothing is made in a folder that has gone; the batch finds that as well. */
 static bool own_folder(struct xs_handle *xs, xs_transaction_t t,
                        const char *folder, const struct keys *keys,
-                       const char *guard)
+                       const struct key *guard)
 {
-    return (guard != NULL && is_missing(xs, t, folder, guard)) ||
+    return (guard != NULL && is_missing(xs, t, folder, guard->path)) ||
            own_all(xs, t, folder, keys);
 }
 
@@ -186,7 +186,7 @@ static bool own_folder(struct xs_handle *xs, xs_transaction_t t,
 struct batch {
     struct wire_request *requests;
     size_t count;
-    bool guarded; /* the first is the guard's */
+    const struct key *guard; /* the first reads it; NULL: there is none */
 };
 
 static void batch_add(struct batch *batch, uint32_t type, const char *folder,
@@ -200,12 +200,12 @@ static void batch_add(struct batch *batch, uint32_t type, const char *folder,
 }
 
 static void batch_fill(struct batch *batch, const char *folder,
-                       const struct keys *keys, const char *guard)
+                       const struct keys *keys, const struct key *guard)
 {
     batch->requests = xcalloc(keys->count + 1, sizeof(*batch->requests));
-    batch->guarded = guard != NULL;
+    batch->guard = guard;
     if (guard != NULL) {
-        batch_add(batch, XS_READ, folder, guard, NULL);
+        batch_add(batch, XS_READ, folder, guard->path, NULL);
     }
     for (size_t i = 0; i < keys->count; i++) {
         const struct key *key = &keys->items[i];
@@ -236,7 +236,7 @@ static void batch_dispose(struct batch *batch)
  * removed. */
 static int batch_errnum(const struct batch *batch)
 {
-    for (size_t i = batch->guarded; i < batch->count; i++) {
+    for (size_t i = batch->guard != NULL; i < batch->count; i++) {
         const struct wire_request *request = &batch->requests[i];
 
         if (request->errnum != 0 &&
@@ -258,15 +258,25 @@ static enum outcome fail(struct error *err, const char *what,
     return FAILED;
 }
 
+/* EINVAL: xenstore can hold nothing of that name. */
+static bool guard_is_gone(const struct batch *batch)
+{
+    const struct wire_request *read = &batch->requests[0];
+
+    return batch->guard != NULL &&
+           (read->errnum == ENOENT || read->errnum == EINVAL ||
+            (read->errnum == 0 && batch->guard->value != NULL &&
+             strcmp(read->answer, batch->guard->value) != 0));
+}
+
 static enum outcome judge(const struct batch *batch, const char *folder,
                           struct error *err)
 {
-    if (batch->guarded && (batch->requests[0].errnum == ENOENT ||
-                           batch->requests[0].errnum == EINVAL)) {
-        return GONE; /* EINVAL: xenstore can hold nothing of that name */
+    if (guard_is_gone(batch)) {
+        return GONE;
     }
     errno = batch_errnum(batch);
-    if (errno == 0 && batch->guarded) {
+    if (errno == 0 && batch->guard != NULL) {
         errno = batch->requests[0].errnum;
     }
     return errno == 0 ? COMMITTED : fail(err, "write", folder);
@@ -274,7 +284,7 @@ static enum outcome judge(const struct batch *batch, const char *folder,
 
 static enum outcome attempt(const struct wire *wire, struct batch *batch,
                             const char *folder, const struct keys *keys,
-                            const char *guard, struct error *err)
+                            const struct key *guard, struct error *err)
 {
     xs_transaction_t transaction = wire_begin(wire);
     enum outcome outcome;
@@ -307,7 +317,7 @@ static bool no_connection(struct error *err)
 }
 
 bool keys_commit_together(const struct wire *wire, const char *folder,
-                          const struct keys *keys, const char *guard,
+                          const struct keys *keys, const struct key *guard,
                           bool *ret_gone, struct error *err)
 {
     int attempts =
@@ -345,8 +355,8 @@ bool keys_commit_together(const struct wire *wire, const char *folder,
 }
 
 bool keys_commit(struct xs_handle *xs, const char *folder,
-                 const struct keys *keys, const char *guard, bool *ret_gone,
-                 struct error *err)
+                 const struct keys *keys, const struct key *guard,
+                 bool *ret_gone, struct error *err)
 {
     struct wire wire = {.fd = -1, .xs = xs};
 

@@ -41,18 +41,18 @@ void keys_dispose(struct keys *keys);
  * domain can only read them.  What it had put in their place goes.
  *
  * Makes all of them below `folder`, in their order, or none.  With `guard`,
- * only while that key exists below `folder`: what was removed must not come
- * back half.  Then `*ret_gone` is true and nothing was written; that is
- * success.  `wire` NULL: there is no connection.
+ * only while that key exists below `folder`, and has its value if it has one:
+ * what was removed must not come back half.  Then `*ret_gone` is true and
+ * nothing was written; that is success.  `wire` NULL: there is no connection.
  */
 bool keys_commit_together(const struct wire *wire, const char *folder,
-                          const struct keys *keys, const char *guard,
+                          const struct keys *keys, const struct key *guard,
                           bool *ret_gone, struct error *err);
 
 /* As keys_commit_together(), by libxenstore alone, one round trip after the
  * other. */
 bool keys_commit(struct xs_handle *xs, const char *folder,
-                 const struct keys *keys, const char *guard, bool *ret_gone,
-                 struct error *err);
+                 const struct keys *keys, const struct key *guard,
+                 bool *ret_gone, struct error *err);
 
 #endif

@@ -8,7 +8,7 @@ import pytest
 
 from native.agent import FINAL
 from native.expect import Picture, assert_failed, rewrite_settings
-from native.faults import STOP_BEFORE, Faults
+from native.faults import KILL_BEFORE, STOP_BEFORE, Faults
 from native.hypervisor import GuestPorts
 from native.ring import Denied
 
@@ -332,3 +332,26 @@ def test_only_the_owner_of_a_request_is_rung(world, web, agent_stopped):
     assert ask(agent_stopped, other)["state"] == "done"
     ports.close()
     foreign.close()
+
+
+def test_another_request_by_the_id_of_one_that_a_crash_cut_short(world, agent_stopped):
+    """The answer to that is not written there, and it is carried out."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.settings["policy"] = [DOM0, OWN]
+    web = world.add_domain("web", disks=[("xvda", "qcow2")])
+    agent.start()
+    path = f"{web.path}/snapshot/requests"
+    world.store.wait_for(path, lambda: world.store.read(path) is not None)
+    agent.faults.arm(KILL_BEFORE, 1, "symlink")
+    agent.submit("create", id="same", guest=web, name="s1", memory=0)
+    world.eventually(lambda: agent.process.poll() is not None, 30)
+    agent.faults.disarm()
+    mine = web.xenstore()
+    mine.rm(f"{path}/same")
+    agent.submit("create", id="same", guest=web, name="s2", memory=0)
+    agent.start()
+    mine.wait(f"{path}/same/state", *FINAL, timeout=30)
+    reply = world.store.tree(f"{path}/same")
+    assert reply["state"] == "done", reply
+    assert reply["result/name"] == "s2"

@@ -2,6 +2,7 @@
 """A request's way through the agent: intake, queue, answers, and its end."""
 
 import fcntl
+import signal
 import threading
 
 import pytest
@@ -630,3 +631,15 @@ def test_a_request_that_is_refused_at_once_has_one_state(world, agent):
     assert_failed(reply, "no-such-snapshot")
     assert watcher.read(path) is not None  # no event is under way any more
     assert len(watcher.events()) == 2  # one of them that it watches
+
+
+def test_a_cancel_of_one_that_was_removed_does_not_reach_the_next_by_its_id(world, agent):
+    world.add_domain("alice", disks=[("xvda", "qcow2")])
+    agent.process.send_signal(signal.SIGSTOP)
+    first = agent.submit("create", id="same", domain="alice", name="s1", memory=0)
+    first.cancel()
+    first.remove()
+    second = agent.submit("create", id="same", domain="alice", name="s2", memory=0)
+    agent.process.send_signal(signal.SIGCONT)
+    reply = second.wait()
+    assert reply["state"] == "done", reply
