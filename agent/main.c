@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -240,9 +239,12 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
 
 /* ---- the beginning ---- */
 
-/* Two agents on one xenstore would both carry out each request. */
+/* Two agents on one xenstore would both carry out each request.  Not flock(2):
+ * libxl's children, which destroy a domain on after the agent has died, would
+ * inherit that, and keep the next agent from starting. */
 static bool take_lock(struct program *program, struct error *err)
 {
+    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     const char *folder = program->agent.config.store.run_folder;
     char *path = xasprintf("%s/lock", folder);
     bool ok = folder_make(folder, 0755, NULL, err);
@@ -250,8 +252,8 @@ static bool take_lock(struct program *program, struct error *err)
     if (ok) {
         program->lock_fd = beneath_open(NULL, path, O_RDWR | O_CREAT, 0600);
         ok = program->lock_fd >= 0 &&
-             flock(program->lock_fd, LOCK_EX | LOCK_NB) == 0;
-        if (!ok && errno == EWOULDBLOCK) {
+             fcntl(program->lock_fd, F_SETLK, &whole) == 0;
+        if (!ok && (errno == EAGAIN || errno == EACCES)) {
             error_set(err, ERR_BUSY, "another xensnapd holds %s", path);
         } else if (!ok) {
             error_set_errno(err, ERR_STORE, errno, "cannot lock %s", path);

@@ -174,7 +174,8 @@ def forks_of(pid):
 
 
 def test_a_domain_that_somebody_else_ends_is_gone_all_the_same(world, agent_stopped, host):
-    """The next agent finds it dying and destroys it again; then it is no more."""
+    """The next agent finds it dying, and libxl's child of the one before still at it;
+    it destroys it again, and then it is no more."""
     agent = agent_stopped
     domain = checkpointed(world, agent)
     with world.xen.destroy_held():
@@ -182,10 +183,11 @@ def test_a_domain_that_somebody_else_ends_is_gone_all_the_same(world, agent_stop
         world.eventually(lambda: world.xen.get(domain.domid)["dying"] == "1", 20, "dying")
         first, = forks_of(agent.process.pid)
         agent.kill()
-        os.kill(first, signal.SIGKILL)
+        os.kill(first, 0)
         agent.start()
         agent.wait_log("was interrupted; taking it up again", 20)
         world.eventually(lambda: forks_of(agent.process.pid), 20, "it is destroyed again")
+        os.kill(first, signal.SIGKILL)
         world.xen.remove(domain.domid)
     reply = end_of(world, request)
     assert reply["state"] == "done", reply
