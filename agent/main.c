@@ -244,7 +244,9 @@ static void on_reload(evutil_socket_t number, short events, void *arg)
  * inherit that, and keep the next agent from starting. */
 static bool take_lock(struct program *program, struct error *err)
 {
-    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    /* Domain 0's byte; those of other domains are merge_guard_program.c's. */
+    const struct flock byte = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
     const char *folder = program->agent.config.store.run_folder;
     char *path = xasprintf("%s/lock", folder);
     bool ok = folder_make(folder, 0755, NULL, err);
@@ -252,7 +254,7 @@ static bool take_lock(struct program *program, struct error *err)
     if (ok) {
         program->lock_fd = beneath_open(NULL, path, O_RDWR | O_CREAT, 0600);
         ok = program->lock_fd >= 0 &&
-             fcntl(program->lock_fd, F_SETLK, &whole) == 0;
+             fcntl(program->lock_fd, F_SETLK, &byte) == 0;
         if (!ok && (errno == EAGAIN || errno == EACCES)) {
             error_set(err, ERR_BUSY, "another xensnapd holds %s", path);
         } else if (!ok) {
