@@ -377,7 +377,7 @@ check-format:
 check-lint:
 	tests/check-schema
 	tests/check-docs
-	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/check-links tests/native/run \
+	shellcheck tests/install-deps.sh tests/check-install tests/check-deb tests/check-links tests/native/run tests/native/worker \
 	    tests/unit/run tests/fuzz/run tests/xen/demo tests/xen/all .ci/run \
 	    bench/run bench/shell-loop.sh \
 	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
