@@ -394,8 +394,9 @@ static bool streams(const struct snapshot *snapshot,
     struct image_info info;
     struct error err;
 
-    if (place >= 0 && ((size_t)place + 1 >= open->depth ||
-                       open->chain[place + 1].path[0] == '\0')) {
+    if (open != NULL && place >= 0 &&
+        ((size_t)place + 1 >= open->depth ||
+         open->chain[place + 1].path[0] == '\0')) {
         return false; /* QEMU has nothing under it */
     }
     return records_owns_file(records, uuid, disk->path) &&
