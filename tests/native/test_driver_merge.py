@@ -267,8 +267,17 @@ def test_both_agents_are_killed(world, agent, alice, driver, backend, act):
     assert_whole(world, agent, alice, driver, 2)
 
 
-def freeze_at_removal(world, agent, driver, backend):
-    """Lets it do one job after the other, while our agent cannot ask for the next."""
+def is_removal(jobs):
+    return any(key.endswith("/remove") for key in jobs)
+
+
+def is_opening(jobs):
+    return "open" in jobs.values()
+
+
+def freeze_before(world, agent, driver, backend, comes):
+    """Lets it, frozen, do one job after the other until that one is told, while our
+    agent cannot ask for the next."""
     folder = f"{ROOT}/backends/{driver.domid}"
     seen = set()
 
@@ -280,7 +289,7 @@ def freeze_at_removal(world, agent, driver, backend):
 
     while True:
         world.eventually(lambda: told() - seen, 30, "the next job")
-        if any(key.endswith("/remove") for key in world.store.tree(folder)):
+        if comes(world.store.tree(folder)):
             return
         seen |= told()
         before = answers()
@@ -297,7 +306,7 @@ def test_a_merge_that_lacks_only_its_end_is_ended_by_the_next(world, agent, alic
     active, middle, base = paths(alice)
     freeze(backend)
     request = agent.submit("delete", domain="alice", name="s1")
-    freeze_at_removal(world, agent, driver, backend)
+    freeze_before(world, agent, driver, backend, is_removal)
     with open(middle, "rb"):
         thaw(backend)
         assert_failed(request.wait(), "snapshot-in-use", middle)
@@ -531,8 +540,9 @@ def test_what_was_copied_is_not_removed_unasked_under_another_domain(
     """It may have gone on with either."""
     active, middle, _ = paths(alice)
     alice.writer.stop()
+    freeze(backend)
     request = agent.submit("delete", domain="alice", name="s2")
-    freeze_at(world, driver, backend, "open", request)
+    freeze_before(world, agent, driver, backend, is_opening)
     agent.kill()
     thaw(backend)
     start_on(world, driver, alice, middle)

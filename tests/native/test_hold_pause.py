@@ -24,7 +24,8 @@ def assert_goes_on(world, agent, domain):
     """By the agent alone, and nothing is left of the hold."""
     world.eventually(lambda: paused(domain) == 0, 30, "letting go")
     world.eventually(lambda: not os.listdir(f"{agent.folder}/run/held"), 10, "the hold's end")
-    assert world.store.tree("/tool/xensnapd/holds") == {}
+    world.eventually(lambda: not world.store.tree("/tool/xensnapd/holds"), 10,
+                     "nothing to be published")
     assert_works(domain, "xvda")
 
 
