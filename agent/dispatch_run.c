@@ -119,7 +119,6 @@ static bool deliver(struct snapshot *snapshot)
     struct agent *agent = snapshot->agent;
     const struct error *err =
         snapshot->outcome.code == ERR_NONE ? NULL : &snapshot->outcome;
-
     bool gone;
 
     if (!snapshot->told && !snapshot->orphaned) {
