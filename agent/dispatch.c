@@ -62,7 +62,7 @@ static void give_up(struct snapshot *snapshot, enum error_code code,
 {
     struct error err;
 
-    if (snapshot->ended) {
+    if (snapshot->ended || snapshot->too_late) {
         return;
     }
     if (snapshot->operation.state != OPERATION_IDLE) {
@@ -74,13 +74,19 @@ static void give_up(struct snapshot *snapshot, enum error_code code,
     }
 }
 
+void request_call_off(struct snapshot *snapshot)
+{
+    snapshot->cancel_seen = true;
+    give_up(snapshot, ERR_CANCELLED, "cancelled by the requester");
+}
+
 static void on_cancel(const char *id, void *arg)
 {
     struct agent *agent = arg;
     struct snapshot *snapshot = dispatcher_find(agent->dispatcher, id);
 
     if (snapshot != NULL) {
-        give_up(snapshot, ERR_CANCELLED, "cancelled by the requester");
+        request_call_off(snapshot);
     }
 }
 

@@ -220,6 +220,10 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
         request_orphan(snapshot);
         snapshot = NULL;
     }
+    /* While nobody watched, or since it was taken up again. */
+    if (snapshot != NULL && value_of(raw, "cancel") != NULL) {
+        request_call_off(snapshot);
+    }
     /* The next agent finds it; or it is being recovered already. */
     if (agent->dispatcher->draining || snapshot != NULL) {
         raw_request_dispose(raw);

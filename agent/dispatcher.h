@@ -48,6 +48,10 @@ struct dispatcher {
  * work, for whomever, is replaced when the work has ended. */
 void dispatcher_renew_guests(struct agent *agent);
 
+/* Its requester has written `cancel`.  One that is still to be taken up again
+ * remembers that. */
+void request_call_off(struct snapshot *snapshot);
+
 /* ---- dispatch_intake.c ---- */
 
 /* A watch_listener's on_request: see agent/watch.h. */

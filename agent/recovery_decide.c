@@ -13,6 +13,8 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/guest_steps.h"
+#include "agent/store/paths.h"
+#include "agent/store/read.h"
 
 /* Of a step that the recipe has. */
 static size_t index_of(const struct snapshot *snapshot, const char *name)
@@ -40,9 +42,10 @@ static void go_back_telling(struct snapshot *snapshot, const char *from,
 {
     struct error why;
 
-    error_set(&why, ERR_INTERRUPTED,
-              "the agent ended while this request was under way; what it had "
+    error_set(&why, snapshot->cancel_seen ? ERR_CANCELLED : ERR_INTERRUPTED,
+              "%sthe agent ended while this request was under way; what it had "
               "done was undone%s",
+              snapshot->cancel_seen ? "cancelled by the requester: " : "",
               restores && has_internal_disk(snapshot)
                   ? ", but that disks with an internal snapshot may be as in "
                     "that"
@@ -205,12 +208,28 @@ static void recover_revert(struct snapshot *snapshot)
     }
 }
 
+/* No more than the files is left to remove: with each image that was merged, or
+ * went, its disk left the record.  Driver domains are asked for it behind the
+ * commit. */
+static bool is_merged(const struct record *record)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (record->disks[i].driver == NULL ||
+            record->disks[i].merging != NULL) {
+            return false;
+        }
+    }
+    return record->deleting;
+}
+
 /* Whatever was merged is; from the top it finds out what is left to do. */
 static void recover_delete(struct snapshot *snapshot)
 {
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
+
     snapshot->running = !snapshot->gone;
-    if (records_find(snapshot->agent->records, snapshot->guest.uuid,
-                     snapshot->name) == NULL) {
+    if (record == NULL) {
         if (record_is_unreadable(snapshot)) {
             leave_alone(snapshot);
         } else {
@@ -218,6 +237,7 @@ static void recover_delete(struct snapshot *snapshot)
         }
         return;
     }
+    snapshot->too_late = is_merged(record);
     backends_forget(snapshot);
     snapshot_free_disks(snapshot);
     operation_recover_anew(&snapshot->operation);
@@ -257,9 +277,27 @@ bool recovery_find_domain(struct snapshot *snapshot, struct error *err)
     return snapshot->gone;
 }
 
-void recovery_begin(struct snapshot *snapshot)
+/* While no agent was there, or since.  Its folder may be another's by now. */
+static bool is_called_off(const struct snapshot *snapshot)
 {
-    LOG_NOTICE("%s was interrupted; taking it up again", snapshot->label);
+    struct agent *agent = snapshot->agent;
+    struct xs_handle *xs = watch_xs(agent->watch);
+    char *folder = path_request(agent->config.xenstore.root, snapshot->id);
+    char *cancel = NULL;
+    bool called_off;
+
+    if (!snapshot->orphaned &&
+        store_read_is(xs, folder, "queued-at", snapshot->queued_at)) {
+        cancel = store_read(xs, folder, "cancel");
+    }
+    called_off = cancel != NULL;
+    free(cancel);
+    free(folder);
+    return called_off;
+}
+
+static void take_up(struct snapshot *snapshot)
+{
     switch (snapshot->request.operation) {
     case REQUEST_CREATE:
         recover_create(snapshot);
@@ -275,5 +313,17 @@ void recovery_begin(struct snapshot *snapshot)
     case REQUEST_RESCAN:
         recover_delete(snapshot);
         break;
+    }
+}
+
+/* Going back it ends as called off.  Going on, some hear of it still. */
+void recovery_begin(struct snapshot *snapshot)
+{
+    LOG_NOTICE("%s was interrupted; taking it up again", snapshot->label);
+    snapshot->cancel_seen = snapshot->cancel_seen || is_called_off(snapshot);
+    take_up(snapshot);
+    if (snapshot->cancel_seen && !snapshot->too_late) {
+        operation_cancel(&snapshot->operation, ERR_CANCELLED,
+                         "cancelled by the requester");
     }
 }

@@ -202,6 +202,8 @@ struct snapshot {
     uint32_t noted_domid;                    /* the domain's then */
     bool complained;   /* told that nobody can tell where the domain is */
     bool gone;         /* recovered, and the domain no longer exists */
+    bool cancel_seen;  /* a cancel was seen before it was taken up */
+    bool too_late;     /* to call it off: it had been committed */
     bool note_stays;   /* in the end it is set aside; see kept_note.h */
     bool note_refused; /* told that it can neither go nor be set aside */
 

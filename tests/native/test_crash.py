@@ -8,6 +8,7 @@ import zlib
 import pytest
 
 from native.agent import FINAL
+from native.expect import assert_failed
 from native.faults import KILL_AFTER, KILL_BEFORE, Faults
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 
@@ -91,6 +92,74 @@ def test_a_file_by_the_name_of_a_planned_overlay_is_not_removed(world, agent):
     agent.start()
     request.wait()
     assert overlay in listing(world)
+
+
+def test_a_create_that_was_called_off_meanwhile_is_cancelled(world, agent):
+    domain = world.add_domain("alice", disks=DISKS)
+    before, was = listing(world), chain(domain)
+    request = kill_at(agent, domain, "transaction", "hold-after", "create", name="s1", memory=0)
+    request.cancel()
+    agent.start()
+    assert_failed(request.wait(), "cancelled", "undone")
+    assert (listing(world), chain(domain)) == (before, was)
+    world.eventually(lambda: notes(agent) == [], 10, "no note left")
+
+
+def test_a_cancel_of_another_that_has_the_id_by_now_is_not_its_own(world, agent):
+    """That of the one which is put right is gone, with its folder."""
+    domain = world.add_domain("alice", disks=DISKS)
+    for name in ("s1", "s2"):
+        assert agent.request("create", domain="alice", name=name, memory=0)["state"] == "done"
+    request = kill_at(agent, domain, "transaction", "hold-after", "create", name="s3", memory=0)
+    request.remove()
+    other = agent.submit("delete", {"cancel": "1"}, id=os.path.basename(request.path),
+                         domain="alice", name="s1")
+    agent.start()
+    assert_failed(other.wait(), "cancelled", "before anything was done")
+    agent.wait_log("interrupted: the agent ended", 60)
+
+
+@pytest.mark.parametrize("command, kind", [("block-commit", "hold-before"),
+                                           ("block-commit", "hold-after")])
+def test_a_delete_that_was_called_off_meanwhile_is_not_begun_again(world, agent, command, kind):
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    domain.write("xvda", 0, b"1" * 4096)
+    assert agent.request("create", domain="alice", name="s1", memory=0)["state"] == "done"
+    domain.write("xvda", 65536, b"2" * 4096)
+    was = chain(domain)
+    request = kill_at(agent, domain, command, kind, "delete", name="s1")
+    request.cancel()
+    agent.start()
+    assert_failed(request.wait(), "cancelled")
+    assert chain(domain) == was and domain.qmp("query-jobs") == []
+    world.eventually(lambda: notes(agent) == [], 10, "no note left")
+    assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
+    assert chain(domain) == was[1:]
+    assert domain.read("xvda", 0, 4096) + domain.read("xvda", 65536, 4096) == \
+        b"1" * 4096 + b"2" * 4096
+
+
+@pytest.mark.parametrize("operation, point", [("create", "rename current"),
+                                              ("delete", "unlink s1.yaml")])
+def test_a_cancel_behind_the_commit_comes_too_late_for_the_next_agent(world, agent_stopped,
+                                                                     operation, point):
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    was = chain(domain)
+    if operation == "delete":
+        assert agent.request("create", domain="alice", name="s1", memory=0)["state"] == "done"
+    agent.faults.arm(KILL_BEFORE, 1, point)
+    request = agent.submit(operation, domain="alice", name="s1", memory=0) \
+        if operation == "create" else agent.submit(operation, domain="alice", name="s1")
+    world.eventually(lambda: agent.process.poll() is not None, 30, "the agent's end")
+    agent.faults.disarm()
+    agent.process.wait()
+    request.cancel()
+    agent.start()
+    assert request.wait()["state"] == "done"
+    assert (chain(domain) == was) == (operation == "delete")
 
 
 @pytest.mark.parametrize("command, kind", [("block-stream", "hold-before"),

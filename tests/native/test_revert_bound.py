@@ -11,7 +11,7 @@ import pytest
 
 from native.agent import FINAL
 from native.expect import assert_disk_is_on, assert_works
-from native.faults import FAIL, KILL_AFTER, STOP_BEFORE, Faults
+from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, STOP_BEFORE, Faults
 from native.toolstack import Toolstack
 
 DATA = b"running" * 512
@@ -159,6 +159,29 @@ def test_a_cancel_while_the_old_domain_is_ended(world, agent_stopped, host, how)
     world.eventually(lambda: host.made and world.xen.is_running(host.made[-1].domid), 30)
     made, = host.made
     assert made.read("xvda", 0, len(DATA)) == bytes(len(DATA))
+
+
+def test_a_cancel_while_the_agent_is_dead_brings_the_running_state_back(world, agent_stopped,
+                                                                        host):
+    agent = agent_stopped
+    agent.stop()
+    agent.configure("timeouts", restore="1h")
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = checkpointed(world, agent)
+    domain.disks["xvda"].path = domain.chain("xvda")[0][0]
+    host.hang = 1
+    agent.faults.arm(KILL_BEFORE, 1, "libxl libxl_domain_create")
+    request = agent.submit("revert", domain="alice", name="s1")
+    world.eventually(lambda: agent.process.poll() is not None, 30, "the agent's end")
+    agent.faults.disarm()
+    agent.process.wait()
+    assert domain.domid not in world.xen.domids()
+    request.cancel()
+    agent.start()
+    reply = end_of(world, request)
+    assert reply["state"] == "cancelled", reply
+    assert_brought_back(world, agent, host, domain, reply)
 
 
 def test_a_cancel_whose_way_back_fails_is_a_failure(world, agent_stopped, host):
