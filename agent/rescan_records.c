@@ -11,6 +11,9 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/child.h"
+#include "agent/disk/image_written.h"
+#include "agent/disk/open_files.h"
 #include "agent/rescan_adjustment.h"
 #include "agent/rescan_follow.h"
 #include "agent/rescan_lost.h"
@@ -256,30 +259,153 @@ static bool adjust(const struct adjustment *adjustment, bool changed,
                   note_written(adjustment, err));
 }
 
-/* Internal snapshots lie in the active image; all else is the same. */
-void rescan_records(struct operation *operation)
+/* ---- all disks ---- */
+
+static struct adjustment adjustment_of(const struct snapshot *snapshot,
+                                       const struct snapshot_disk *disk)
 {
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct records *records = snapshot->agent->records;
+    return (struct adjustment){
+        .records = snapshot->agent->records,
+        .uuid = snapshot->guest.uuid,
+        .vdev = disk->vdev,
+        .before = hold_disk_find(snapshot->hold, disk->vdev),
+        .after = &disk->chain,
+        .was_held = !snapshot->hold_is_ours,
+        .ends_merge = snapshot->request.phase == REQUEST_PHASE_ABORT &&
+                      snapshot->hold->of_delete,
+    };
+}
+
+/* Internal snapshots lie in the active image; all else is the same. */
+static void adjust_all(struct snapshot *snapshot)
+{
     struct error err = {0};
-    bool ok = records_count_of_vm(records, snapshot->guest.uuid) > 0;
+    bool ok = true;
 
     for (size_t i = 0; ok && i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
-        const struct adjustment adjustment = {
-            .records = records,
-            .uuid = snapshot->guest.uuid,
-            .vdev = disk->vdev,
-            .before = hold_disk_find(snapshot->hold, disk->vdev),
-            .after = &disk->chain,
-            .was_held = !snapshot->hold_is_ours,
-            .ends_merge = snapshot->request.phase == REQUEST_PHASE_ABORT &&
-                          snapshot->hold->of_delete,
-        };
+        const struct adjustment adjustment = adjustment_of(snapshot, disk);
 
         ok = !snapshot_takes(disk) ||
              (adjust(&adjustment, disk->changed, &err) &&
               rescan_mark_lost(snapshot, disk, adjustment.before, &err));
     }
-    operation_step_done(operation, &err);
+    operation_step_done(&snapshot->operation, &err);
+}
+
+/* ---- what was written is flushed before ---- */
+
+struct noting {
+    const char *path;
+    uint64_t written_ns;
+    bool known; /* a state lies in it ... */
+    bool news;  /* ... which was written to at another time */
+};
+
+static void visit_state(const struct record *record, void *arg)
+{
+    struct noting *noting = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (disk->external && disk->driver == NULL &&
+            file_is_same(disk->path, noting->path)) {
+            noting->known = true;
+            noting->news =
+                noting->news || disk->written_ns != noting->written_ns;
+        }
+    }
+}
+
+static bool was_in_chain(const struct adjustment *adjustment, const char *path)
+{
+    for (size_t i = 0; i < adjustment->before->depth; i++) {
+        if (adjustment_is_same(adjustment, adjustment->before->chain[i].path,
+                               path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the time of its last change is going to be noted; of one that is new
+ * below the active one, that may be: a state may have been moved there. */
+static bool is_noted_with_time(const struct adjustment *adjustment,
+                               size_t place)
+{
+    const char *path = adjustment->after->images[place].path;
+    struct noting noting = {.path = path, .written_ns = image_written_ns(path)};
+
+    if (noting.written_ns == 0) {
+        return false;
+    }
+    records_each_of_vm(adjustment->records, adjustment->uuid, visit_state,
+                       &noting);
+    return noting.known ? noting.news
+                        : place > 0 && !was_in_chain(adjustment, path);
+}
+
+static size_t count_images(const struct snapshot *snapshot)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        count += snapshot->disks[i].chain.depth;
+    }
+    return count;
+}
+
+/* A time that could not be flushed is still the one that the file has. */
+static void on_flushed(const struct error *ignored, void *arg)
+{
+    struct snapshot *snapshot = arg;
+
+    (void)ignored;
+    snapshot->flush = NULL;
+    adjust_all(snapshot);
+}
+
+/* What the toolstack has converted may still be in the host's memory, gigabytes
+ * of it: sync(1) flushes that, and little is left to do then for whoever notes
+ * the time (image_settled_ns()). */
+static void flush_written(struct snapshot *snapshot)
+{
+    const char **argv = xcalloc(count_images(snapshot) + 2, sizeof(*argv));
+    size_t count = 0;
+
+    argv[count++] = "sync";
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+        const struct adjustment adjustment = adjustment_of(snapshot, disk);
+
+        if (!snapshot_takes_here(disk) ||
+            !(disk->changed || adjustment.was_held)) {
+            continue;
+        }
+        for (size_t place = 0; place < disk->chain.depth; place++) {
+            if (is_noted_with_time(&adjustment, place)) {
+                argv[count++] = disk->chain.images[place].path;
+            }
+        }
+    }
+    if (count == 1) {
+        adjust_all(snapshot);
+    } else {
+        snapshot->flush =
+            child_start(snapshot->agent->loop, argv, on_flushed, snapshot);
+    }
+    free(argv);
+}
+
+void rescan_records(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+
+    if (records_count_of_vm(snapshot->agent->records, snapshot->guest.uuid) >
+        0) {
+        flush_written(snapshot);
+    } else {
+        operation_step_done(operation, NULL);
+    }
 }

@@ -205,3 +205,15 @@ def fixture_spawn(world, xensnap):
     for process in processes:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(name="hanging_sync")
+def fixture_hanging_sync(world, tmp_path):
+    """A sync(1) that tells what it flushes, and lasts for as long as that stands there."""
+    told = tmp_path / "flushes"
+    sync = tmp_path / "sync"
+    sync.write_text(f'#!/bin/sh\necho "$@" >{told}.new\nmv {told}.new {told}\n'
+                    f'while [ -e {told} ]; do sleep 0.05; done\n')
+    sync.chmod(0o755)
+    world.variables["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    return told

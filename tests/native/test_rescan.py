@@ -246,6 +246,36 @@ def test_what_a_toolstack_does_between_prepare_and_complete(world, agent, change
     assert_still_works(world, agent, domain, writer)
 
 
+def test_what_was_converted_is_flushed_while_others_are_served(world, agent_stopped,
+                                                               hanging_sync):
+    """It may be gigabytes that are not on the disk yet."""
+    agent = agent_stopped
+    agent.start()
+    domain = world.add_domain("alice", disks=[("xvda", "raw")])
+    for name in ("s1", "s2"):
+        create(agent, name)
+    _, middle, base = paths(domain)
+    steps = convert_base(world, domain, {})
+    next(steps)
+    prepare(agent, hold=30)
+    now = next(steps)
+    request = agent.submit("rescan", domain="alice", phase="complete")
+    world.eventually(hanging_sync.exists, 60, "the flush")
+    assert paused(domain) == 0
+    assert agent.request("create", domain="nobody")["error/code"] == "no-such-domain"
+    assert request.state() == "running"
+    # The middle one's header names it now.
+    assert hanging_sync.read_text().split() == [middle, now[2]]
+    assert published(world, domain, "s1")["disks/xvda/path"] == base
+    hanging_sync.unlink()
+    assert request.wait()["state"] == "done"
+    assert published(world, domain, "s1")["disks/xvda/path"] == now[2]
+    # Nothing is left to flush.
+    prepare(agent, hold=30)
+    complete(agent)
+    assert not hanging_sync.exists()
+
+
 def test_a_raw_disk_without_snapshots_is_converted(world, agent):
     domain = world.add_domain("alice", disks=[("xvda", "raw")])
     writer = Writer(domain)
