@@ -129,7 +129,7 @@ static const struct step merge_recipe[] = {
     { "check-hold", "looking whether the domain is held",
           rescan_check_hold, NULL, NULL, SECONDS(10), 4, 0 },
     { "read-config", "reading the domain's configuration",
-          config_read, NULL, NULL, SECONDS(60), 6, 0 },
+          config_read, NULL, config_read_abort, SECONDS(60), 6, 0 },
     { "choose-disks", "choosing the disks",
           disks_choose, NULL, NULL, SECONDS(10), 8, 0 },
     { "begin", "noting that it begins anew",

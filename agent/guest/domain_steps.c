@@ -188,6 +188,11 @@ void config_read(struct operation *operation)
         snapshot->agent->guests, snapshot->guest.domid, on_config, snapshot);
 }
 
+void config_read_abort(struct operation *operation)
+{
+    guest_call_abort(snapshot_of(operation)->call);
+}
+
 /* ---- the adjustments ---- */
 
 /* Whether the configuration is to be told of the disk: not, on the way back,

@@ -158,6 +158,7 @@ void guest_call_abort(struct guest_call *call)
     }
     call->aborted = true;
     libxl_ao_abort(call->guests->context.libxl, &call->how);
+    libxl_loop_kill_children(call->guests->context.loop, call);
 }
 
 /* For what needs a domain: that there is none any more is no fault of libxl's,
@@ -399,11 +400,18 @@ static void on_config_ended(struct guest_call *call)
     ended.on_config(NULL, &err, ended.arg);
 }
 
+/*
+ * What may take long in it is the lock for changes of devices, which somebody
+ * has who attaches one: libxl waits for that in a process, and does not stop
+ * when it is asked to give up, but when that process ends.
+ */
 struct guest_call *guest_config_fetch(struct guests *guests, uint32_t domid,
                                       guest_on_config *on_config, void *arg)
 {
     struct config_call *fetch = xcalloc(1, sizeof(*fetch));
     struct guest_call *call = &fetch->call;
+    struct guests_context *context = &guests->context;
+    int rc;
 
     fetch->config = xcalloc(1, sizeof(*fetch->config));
     libxl_domain_config_init(fetch->config);
@@ -411,8 +419,10 @@ struct guest_call *guest_config_fetch(struct guests *guests, uint32_t domid,
     fetch->arg = arg;
     guest_call_init(call, guests, domid, "reading the configuration of",
                     on_config_ended);
-    guest_call_begun(
-        call, libxl_retrieve_domain_configuration(guests->context.libxl, domid,
-                                                  fetch->config, &call->how));
+    libxl_loop_own_children(context->loop, call);
+    rc = libxl_retrieve_domain_configuration(context->libxl, domid,
+                                             fetch->config, &call->how);
+    libxl_loop_own_children(context->loop, NULL);
+    guest_call_begun(call, rc);
     return call;
 }

@@ -20,6 +20,7 @@ bool guest_is_ours(const struct guest *guest, struct error *err);
 /* The domain as it is now, and a name for the snapshot that is free. */
 operation_act domain_find;
 operation_act config_read;
+operation_act config_read_abort;
 
 /* Makes the stored configuration name the overlays, and back. */
 operation_act config_adjust;

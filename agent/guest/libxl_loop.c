@@ -44,11 +44,21 @@ struct timeout {
     struct event *event;
 };
 
+/* A process of libxl's that was begun for an owner, and has not ended. */
+struct owned_child {
+    LIST_ENTRY(owned_child) entry;
+    pid_t pid;
+    const void *owner;
+    bool killed;
+};
+
 struct libxl_loop {
     struct event_base *base;
     libxl_ctx *ctx;
     struct event *sigchld;
     LIST_HEAD(, timeout) timeouts;
+    LIST_HEAD(, owned_child) children;
+    const void *owner; /* of those that are begun now; NULL: nobody */
 };
 
 static const struct timeval at_once = {0, 0};
@@ -249,6 +259,67 @@ static const libxl_osevent_hooks hooks = {
 
 /* ---- children ---- */
 
+void libxl_loop_own_children(struct libxl_loop *loop, const void *owner)
+{
+    loop->owner = owner;
+}
+
+void libxl_loop_kill_children(struct libxl_loop *loop, const void *owner)
+{
+    struct owned_child *child;
+
+    LIST_FOREACH(child, &loop->children, entry)
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): as in take_child() */
+    if (child->owner == owner && !child->killed) {
+        kill(child->pid, SIGKILL);
+        child->killed = true;
+    }
+}
+
+static void note_child(struct libxl_loop *loop, pid_t pid)
+{
+    struct owned_child *child = xcalloc(1, sizeof(*child));
+
+    child->pid = pid;
+    child->owner = loop->owner;
+    LIST_INSERT_HEAD(&loop->children, child, entry);
+}
+
+/* All zero if nobody owns it. */
+static struct owned_child take_child(struct libxl_loop *loop, pid_t pid)
+{
+    struct owned_child taken = {0};
+    struct owned_child *child;
+
+    LIST_FOREACH(child, &loop->children, entry)
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): freed ones leave the list */
+    if (child->pid == pid)
+        break;
+    if (child) {
+        taken = *child;
+        LIST_REMOVE(child, entry);
+        free(child);
+    }
+    return taken;
+}
+
+/* What libxl begins because of that goes on with the same, and so has the same
+ * owner; killed too late, it is killed again. */
+static void tell_libxl(struct libxl_loop *loop, pid_t pid, int status)
+{
+    struct owned_child child = take_child(loop, pid);
+    int rc;
+
+    loop->owner = child.owner;
+    rc = libxl_childproc_reaped(loop->ctx, pid, status);
+    loop->owner = NULL;
+    if (child.killed)
+        libxl_loop_kill_children(loop, child.owner);
+    if (rc == ERROR_UNKNOWN_CHILD)
+        LOG_WARN("process %d, which nobody started, exited with status 0x%x",
+                 (int)pid, (unsigned int)status);
+}
+
 /* Signals merge, so all that have exited. */
 static void on_sigchld(evutil_socket_t signal_number, short what, void *arg)
 {
@@ -259,12 +330,8 @@ static void on_sigchld(evutil_socket_t signal_number, short what, void *arg)
     (void)what;
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (!child_reaped(pid, status) &&
-            libxl_childproc_reaped(loop->ctx, pid, status) ==
-                ERROR_UNKNOWN_CHILD)
-            LOG_WARN("process %d, which nobody started, exited with status "
-                     "0x%x",
-                     (int)pid, (unsigned int)status);
+        if (!child_reaped(pid, status))
+            tell_libxl(loop, pid, status);
 }
 
 static void forget_signal_handlers(void)
@@ -285,11 +352,11 @@ static void forget_signal_handlers(void)
  */
 static pid_t fork_without_handlers(void *user)
 {
+    struct libxl_loop *loop = user;
     sigset_t all;
     sigset_t before;
     pid_t pid;
     int saved_errno;
-    (void)user;
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
@@ -298,6 +365,8 @@ static pid_t fork_without_handlers(void *user)
     if (pid == 0)
         forget_signal_handlers();
     sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid > 0 && loop->owner)
+        note_child(loop, pid);
     errno = saved_errno;
     return pid;
 }
@@ -317,6 +386,7 @@ struct libxl_loop *libxl_loop_new(struct event_base *base, libxl_ctx *ctx,
     loop->base = base;
     loop->ctx = ctx;
     LIST_INIT(&loop->timeouts);
+    LIST_INIT(&loop->children);
     loop->sigchld = evsignal_new(base, SIGCHLD, on_sigchld, loop);
     if (!loop->sigchld || event_add(loop->sigchld, NULL) < 0) {
         error_set(err, ERR_INTERNAL, "cannot listen for SIGCHLD");
@@ -334,6 +404,7 @@ struct libxl_loop *libxl_loop_new(struct event_base *base, libxl_ctx *ctx,
 void libxl_loop_free(struct libxl_loop *loop)
 {
     struct timeout *timeout;
+    struct owned_child *child;
 
     if (!loop)
         return;
@@ -341,6 +412,10 @@ void libxl_loop_free(struct libxl_loop *loop)
     while ((timeout = LIST_FIRST(&loop->timeouts)))
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it leaves the list */
         timeout_free(timeout);
+    while ((child = LIST_FIRST(&loop->children))) {
+        LIST_REMOVE(child, entry);
+        free(child); /* NOLINT(clang-analyzer-unix.Malloc): it left the list */
+    }
     if (loop->sigchld)
         event_free(loop->sigchld);
     free(loop);

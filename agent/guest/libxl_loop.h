@@ -26,4 +26,12 @@ struct libxl_loop *libxl_loop_new(struct event_base *base, libxl_ctx *ctx,
 /* Only after libxl_ctx_free().  NULL is allowed. */
 void libxl_loop_free(struct libxl_loop *loop);
 
+/*
+ * Whose the processes are that libxl begins from here on, and those that it
+ * begins when they end; NULL: nobody's.  What it does with one that is killed
+ * fails.  An owner lasts for as long as any of them.
+ */
+void libxl_loop_own_children(struct libxl_loop *loop, const void *owner);
+void libxl_loop_kill_children(struct libxl_loop *loop, const void *owner);
+
 #endif

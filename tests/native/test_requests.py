@@ -2,6 +2,7 @@
 """A request's way through the agent: intake, queue, answers, and its end."""
 
 import fcntl
+import os
 import signal
 import threading
 
@@ -316,6 +317,25 @@ def test_a_failure_does_not_stop_what_waits(world, agent):
     assert first.wait()["state"] == "done"
     assert_failed(bad.wait(), "snapshot-exists", "s1")
     assert good.wait()["state"] == "done"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout"])
+def test_what_waits_for_libxls_lock_of_devices_can_be_given_up(world, agent, how):
+    """As somebody has it who attaches a device."""
+    domain = world.add_domain("web")
+    path = f"/var/lib/xen/userdata-l.{domain.domid}.{domain.uuid}.libxl-device-changes-lock"
+    with open(path, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        request = agent.submit("create", {"timeout": "3"} if how == "timeout" else {},
+                               domain="web", name="s1", memory=0)
+        world.store.wait(f"{request.path}/step", "reading the domain's configuration")
+        if how == "cancelled":
+            request.cancel()
+        assert_failed(request.wait(), how)
+        os.unlink(path)
+    # Nothing is left that waits, or holds the lock.
+    assert agent.request("create", domain="web", name="s1", memory=0)["state"] == "done"
+    assert agent.stop() == 0
 
 
 def test_a_domain_that_goes_while_its_request_waits(world, agent):
