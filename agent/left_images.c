@@ -59,7 +59,7 @@ static bool note(const struct snapshot *snapshot,
 {
     char *path = left_images_folder(snapshot->agent->config.store.folder);
     char *name = xasprintf("%s.%s.%s", snapshot->guest.uuid,
-                           snapshot->created_at, disk->vdev);
+                           snapshot->queued_at, disk->vdev);
     struct durable_folder folder;
     bool ok = durable_folder_open(NULL, path, true, &folder, err);
 
@@ -76,9 +76,7 @@ void left_images_note(const struct snapshot *snapshot)
 {
     struct error err;
 
-    for (size_t i = 0; snapshot->request.operation == REQUEST_CREATE &&
-                       i < snapshot->disk_count;
-         i++) {
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
         if (!is_left(disk)) {

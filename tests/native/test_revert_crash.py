@@ -162,6 +162,18 @@ def test_what_somebody_started_on_what_was_left_loses_no_overlay_in_use(world, a
     assert os.path.exists(overlay)
     assert f"{overlay} is in use, and stays" in reply["error/message"]
     assert_disk_is_on(theirs, "xvda", left)
+    # Told of at each start, until it is gone; nor does what is under it go before.
+    for there in (True, False):
+        agent.restart()
+        words = f"no snapshot has the overlay {overlay} "
+        assert agent.log_text().count(words) == 1
+        if there:
+            reply = agent.request("delete", domain="alice", name="s1")
+            assert reply["error/code"] == "snapshot-in-use", reply
+            assert overlay in reply["error/message"]
+            os.unlink(overlay)
+    assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
+    assert_works(theirs, "xvda")
 
 
 def forks_of(pid):
