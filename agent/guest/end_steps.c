@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Ending the domain that a revert makes anew, or what is left of it. */
 #include "agent/base/log.h"
+#include "agent/base/loop_limit.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/snapshot.h"
 
@@ -36,6 +37,8 @@ static void on_destroyed(const struct error *err, void *arg)
     bool there = err != NULL && is_still_there(snapshot);
 
     snapshot->call = NULL;
+    loop_limit_free(snapshot->restore_limit);
+    snapshot->restore_limit = NULL;
     if (there && snapshot->patience > 0) {
         LOG_WARN("%s the domain is still there: %s", snapshot->label,
                  err->message);
@@ -45,8 +48,23 @@ static void on_destroyed(const struct error *err, void *arg)
     }
 }
 
+/* How long the hypervisor takes nobody can bound, nor is there memory for the
+ * new domain before: on_lingering(), supervise_reaction.c. */
+static void on_lingering(void *arg)
+{
+    const struct snapshot *snapshot = arg;
+
+    LOG_ERROR("%s the domain could not be destroyed yet, for %g s "
+              "(timeouts.restore); this goes on once that is done",
+              snapshot->label,
+              snapshot->agent->config.timeouts.restore_ms / 1000.0);
+}
+
 static void destroy(struct snapshot *snapshot)
 {
+    snapshot->restore_limit = loop_limit_new(
+        snapshot->agent->loop, snapshot->agent->config.timeouts.restore_ms,
+        NULL, on_lingering, snapshot);
     snapshot->call = guest_destroy(
         snapshot->agent->guests, snapshot->guest.domid, on_destroyed, snapshot);
 }

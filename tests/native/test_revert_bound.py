@@ -62,6 +62,20 @@ def assert_brought_back(world, agent, host, old, reply):
     assert not os.path.exists(rescue_file(agent, old))
 
 
+def test_a_destroy_that_takes_long_is_told_of(world, agent_stopped, host):
+    """Nobody can call it off. The request goes on once it is done."""
+    agent = agent_stopped
+    checkpointed(world, agent)
+    with world.xen.destroy_held():
+        request = agent.submit("revert", domain="alice", name="s1")
+        agent.wait_log("could not be destroyed yet, for 0.4 s (timeouts.restore)", 60)
+        assert agent.request("create", domain="nobody")["error/code"] == "no-such-domain"
+        assert request.state() == "running" and host.made == []
+    reply = end_of(world, request)
+    assert reply["state"] == "done", reply
+    assert world.xen.domids() == [0, host.made[-1].domid]
+
+
 @pytest.mark.parametrize("leave", [False, True], ids=["nothing-left", "half-built"])
 def test_a_restore_that_hangs_is_given_up(world, agent_stopped, host, leave):
     agent = agent_stopped
