@@ -21,6 +21,12 @@ bool durable_name_is_temporary(const char *name)
     return !strncmp(name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX));
 }
 
+bool durable_name_is_temporary_of(const char *temporary, const char *name)
+{
+    return durable_name_is_temporary(temporary) &&
+           strcmp(temporary + strlen(TEMPORARY_PREFIX), name) == 0;
+}
+
 /* For errno: "<folder>/<name>: cannot <verb>: No such file or directory". */
 static bool failed(const struct durable_folder *folder, const char *name,
                    const char *verb, struct error *err)
@@ -244,19 +250,45 @@ bool durable_file_write_linked(const struct durable_folder *folder,
     return ok;
 }
 
-bool durable_link_finish(const struct durable_folder *folder, const char *link,
-                         bool *ret_finished, struct error *err)
+/* Of the link that stands ready; NULL if there is none, or if what it leads to
+ * is not there. */
+static char *read_ready(const struct durable_folder *folder, const char *link)
 {
     char *temporary = xasprintf(TEMPORARY_PREFIX "%s", link);
     char target[NAME_MAX + 1] = "";
     bool stands_ready =
         readlinkat(folder->fd, temporary, target, sizeof(target) - 1) > 0 &&
         faccessat(folder->fd, target, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    bool ok = !stands_ready || put_in_place(folder, temporary, link, err);
 
-    *ret_finished = stands_ready && ok;
+    free(temporary);
+    return stands_ready ? xstrdup(target) : NULL;
+}
+
+bool durable_link_finish(const struct durable_folder *folder, const char *link,
+                         bool *ret_finished, struct error *err)
+{
+    char *temporary = xasprintf(TEMPORARY_PREFIX "%s", link);
+    char *target = read_ready(folder, link);
+    bool ok = target == NULL ||
+              renameat(folder->fd, temporary, folder->fd, link) == 0 ||
+              failed(folder, link, "put in place", err);
+
+    *ret_finished = target != NULL && ok;
+    free(target);
     free(temporary);
     return ok;
+}
+
+char *durable_link_read(const struct durable_folder *folder, const char *link)
+{
+    char *ready = read_ready(folder, link);
+    char target[NAME_MAX + 1] = "";
+
+    if (ready == NULL &&
+        readlinkat(folder->fd, link, target, sizeof(target) - 1) > 0) {
+        return xstrdup(target);
+    }
+    return ready;
 }
 
 static bool is_absent(const struct durable_folder *folder, const char *name)
@@ -282,6 +314,13 @@ bool durable_file_remove(const struct durable_folder *folder, const char *name,
                          struct error *err)
 {
     return remove_name(folder, name, err) && flush_folder(folder, name, err);
+}
+
+bool durable_link_remove(const struct durable_folder *folder, const char *link,
+                         struct error *err)
+{
+    free(temporary_name(folder, link));
+    return durable_file_remove(folder, link, err);
 }
 
 bool durable_file_drop(const struct durable_folder *folder, const char *name,

@@ -67,9 +67,17 @@ bool durable_link_write(const struct durable_folder *folder, const char *name,
                         const char *target, struct error *err);
 
 /* After a crash: puts a link in place that stands ready, if what it leads to is
- * in the folder. */
+ * in the folder.  Where that fails it goes on standing ready. */
 bool durable_link_finish(const struct durable_folder *folder, const char *link,
                          bool *ret_finished, struct error *err);
+
+/* Where the link leads, or the one that stands ready to replace it; NULL if it
+ * leads nowhere, else the caller's to free(). */
+char *durable_link_read(const struct durable_folder *folder, const char *link);
+
+/* Removes a link, and one that stands ready; see durable_file_remove(). */
+bool durable_link_remove(const struct durable_folder *folder, const char *link,
+                         struct error *err);
 
 /* Removes a file or link; one that is not there is no error. */
 bool durable_file_remove(const struct durable_folder *folder, const char *name,
@@ -87,5 +95,8 @@ bool durable_file_set_aside(const struct durable_folder *folder,
 
 /* Whether a crash left this: no other name begins with ".tmp-". */
 bool durable_name_is_temporary(const char *name);
+
+/* Whether it is the temporary name for `name`. */
+bool durable_name_is_temporary_of(const char *temporary, const char *name);
 
 #endif

@@ -24,7 +24,7 @@ static bool write_current(const struct durable_folder *folder, const char *name,
     bool ok;
 
     if (!name)
-        return durable_file_remove(folder, RECORD_CURRENT_LINK, err);
+        return durable_link_remove(folder, RECORD_CURRENT_LINK, err);
     file = file_name(name);
     ok = durable_link_write(folder, RECORD_CURRENT_LINK, file, err);
     free(file);

@@ -21,7 +21,8 @@ struct vm_folder {
     struct durable_folder folder;
     const char *uuid;
     struct record_index *index;
-    size_t files; /* of records, readable or not */
+    size_t files;       /* of records, readable or not */
+    bool current_waits; /* to be put in place by the next agent */
 };
 
 /* ---- listing ---- */
@@ -148,6 +149,9 @@ static void on_file(const char *file, void *arg)
     struct vm_folder *vm = arg;
     char *name;
 
+    if (vm->current_waits &&
+        durable_name_is_temporary_of(file, RECORD_CURRENT_LINK))
+        return;
     if (durable_name_is_temporary(file)) {
         remove_temporary(&vm->folder, file);
         return;
@@ -186,30 +190,32 @@ static void lose_current(const struct vm_folder *vm, const char *name)
 static void load_current(const struct vm_folder *vm)
 {
     struct record_vm *records = record_index_find(vm->index, vm->uuid);
-    char target[NAME_MAX + 1] = "";
-    ssize_t length = readlinkat(vm->folder.fd, RECORD_CURRENT_LINK, target,
-                                sizeof(target) - 1);
+    char *target = durable_link_read(&vm->folder, RECORD_CURRENT_LINK);
     char *name;
 
-    if (length < 0 && errno == ENOENT)
+    if (target == NULL && faccessat(vm->folder.fd, RECORD_CURRENT_LINK, F_OK,
+                                    AT_SYMLINK_NOFOLLOW) != 0)
         return;
-    name = record_name(target);
+    name = target != NULL ? record_name(target) : NULL;
     if (records && name && record_vm_find(records, name))
         record_vm_set_current(records, name);
     else
         lose_current(vm, name);
     free(name);
+    free(target);
 }
 
 /* The agent died between writing a record and making it `current`. */
-static void finish_current(const struct vm_folder *vm)
+static void finish_current(struct vm_folder *vm)
 {
     bool finished;
     struct error err;
 
-    if (!durable_link_finish(&vm->folder, RECORD_CURRENT_LINK, &finished, &err))
-        LOG_ERROR("%s; it names the snapshot before the last", err.message);
-    else if (finished)
+    if (!durable_link_finish(&vm->folder, RECORD_CURRENT_LINK, &finished,
+                             &err)) {
+        LOG_ERROR("%s; the next start tries again", err.message);
+        vm->current_waits = true;
+    } else if (finished)
         LOG_NOTICE("%s/%s: put in place what an interrupted write left",
                    vm->folder.path, RECORD_CURRENT_LINK);
 }

@@ -41,6 +41,46 @@ static void a_record_that_was_to_be_current_is_at_the_start(void **state)
     free(link);
 }
 
+/* A start at which the link that stands ready cannot be put in place: a folder
+ * is in the way. */
+static void start_in_vain(struct fixture *fixture, const char *link,
+                          const char *in_the_way)
+{
+    add(fixture, VM_A, "one", 1);
+    add(fixture, VM_A, "two", 2);
+    assert_int_equal(symlink("two.yaml", link), 0);
+    assert_int_equal(unlink(in_the_way), 0);
+    assert_int_equal(mkdir(in_the_way, 0700), 0);
+    reopen(fixture);
+    assert_current(fixture, VM_A, "two");
+    assert_true(exists(fixture, VM_A, ".tmp-current"));
+    assert_int_equal(rmdir(in_the_way), 0);
+}
+
+static void what_cannot_be_made_current_at_the_start_is_at_the_next(
+    void **state)
+{
+    struct fixture *fixture = *state;
+    char *link = path_of(fixture, VM_A, ".tmp-current");
+    char *current = path_of(fixture, VM_A, "current");
+    struct error err = {0};
+
+    start_in_vain(fixture, link, current);
+    reopen(fixture);
+    assert_false(exists(fixture, VM_A, ".tmp-current"));
+    assert_current(fixture, VM_A, "two");
+    assert_link(fixture, VM_A, "two.yaml");
+
+    remove_record(fixture, VM_A, "one");
+    remove_record(fixture, VM_A, "two");
+    start_in_vain(fixture, link, current);
+    assert_true(records_set_current(fixture->records, VM_A, NULL, &err));
+    reopen(fixture);
+    assert_current(fixture, VM_A, "none");
+    free(current);
+    free(link);
+}
+
 static void a_folder_without_a_record_is_removed_at_the_start(void **state)
 {
     struct fixture *fixture = *state;
@@ -342,6 +382,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_STORE(what_a_crash_left_is_removed_at_the_start),
         WITH_STORE(a_record_that_was_to_be_current_is_at_the_start),
+        WITH_STORE(what_cannot_be_made_current_at_the_start_is_at_the_next),
         WITH_STORE(a_folder_without_a_record_is_removed_at_the_start),
         WITH_STORE(a_damaged_record_is_left_alone_and_the_others_are_fine),
         WITH_STORE(a_record_whose_checksum_is_wrong_is_not_offered),
