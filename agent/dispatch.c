@@ -338,6 +338,7 @@ struct dispatcher *dispatcher_new(struct agent *agent)
 
     dispatcher->agent = agent;
     TAILQ_INIT(&dispatcher->all);
+    TAILQ_INIT(&dispatcher->left_suspended);
     dispatcher->queue = queue_new(&limits, request_on_turn, dispatcher);
     queue_set_refusal(dispatcher->queue, request_is_refused);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
@@ -354,6 +355,7 @@ void dispatcher_free(struct dispatcher *dispatcher)
     while (!TAILQ_EMPTY(&dispatcher->all)) {
         request_forget(TAILQ_FIRST(&dispatcher->all));
     }
+    left_suspended_forget(dispatcher);
     event_free(dispatcher->renew_timer);
     readiness_free(dispatcher->readiness);
     finished_free(dispatcher->finished);

@@ -16,6 +16,7 @@
 #include "agent/hold.h"
 #include "agent/kept_note.h"
 #include "agent/left_images.h"
+#include "agent/left_suspended.h"
 #include "agent/metrics.h"
 #include "agent/publish.h"
 #include "agent/recovery.h"
@@ -201,6 +202,9 @@ static void on_operation_finished(struct operation *operation)
     }
     snapshot_host_add_undo_error(operation, &err);
     kept_note_settle(snapshot, &err);
+    if (operation->undo_error.code != ERR_NONE) {
+        left_suspended_let_go(snapshot->agent, snapshot->guest.uuid);
+    }
     dispatcher->running--;
     request_finish(snapshot, err.code == ERR_NONE ? NULL : &err);
     if (dispatcher->draining && dispatcher->running == 0) {

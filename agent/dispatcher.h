@@ -37,6 +37,7 @@ struct dispatcher {
     struct event *renew_timer;
     bool recovered; /* what an earlier agent left was taken up */
     struct readiness *readiness;
+    TAILQ_HEAD(, suspect) left_suspended; /* left_suspended.c */
     bool draining;
     dispatcher_on_idle *on_idle;
     void *on_idle_arg;

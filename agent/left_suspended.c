@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/clock.h"
@@ -15,26 +16,70 @@
 
 /* At the end of a migration the helper has ended, and the domain stays
  * suspended until the other side has told that it runs there. */
-#define LOOK_AGAIN_MS 3000u
+#define LOOK_AGAIN_MS     3000u
+#define LOOK_AGAIN_MAX_MS (10u * 60u * 1000u)
 
 struct suspect {
+    TAILQ_ENTRY(suspect) link;
     struct agent *agent;
     char uuid[GUEST_UUID_LENGTH + 1];
+    char name[sizeof(((struct guest *)NULL)->name)];
     uint32_t domid;
+    uint32_t wait_ms;
     struct event *timer;
 };
 
+static void look_later(struct suspect *suspect)
+{
+    struct timeval later = clock_timeval(suspect->wait_ms);
+
+    event_add(suspect->timer, &later);
+}
+
+static void dispose(struct suspect *suspect)
+{
+    event_free(suspect->timer);
+    free(suspect);
+}
+
+static void forget(struct suspect *suspect)
+{
+    TAILQ_REMOVE(&suspect->agent->dispatcher->left_suspended, suspect, link);
+    dispose(suspect);
+}
+
+void left_suspended_forget(struct dispatcher *dispatcher)
+{
+    struct suspect *suspect, *next;
+
+    for (suspect = TAILQ_FIRST(&dispatcher->left_suspended); suspect != NULL;
+         suspect = next) {
+        next = TAILQ_NEXT(suspect, link);
+        dispose(suspect);
+    }
+    TAILQ_INIT(&dispatcher->left_suspended);
+}
+
+/* Told of once; tried until it goes on, or has ended. */
 static void on_resumed(const struct error *err, void *arg)
 {
-    char *name = arg;
+    struct suspect *suspect = arg;
 
-    if (err != NULL) {
-        LOG_ERROR("domain \"%s\" was left suspended and cannot be resumed: %s",
-                  name, err->message);
-    } else {
-        LOG_NOTICE("domain \"%s\" was left suspended; it goes on", name);
+    if (err == NULL) {
+        LOG_NOTICE("domain \"%s\" was left suspended; it goes on",
+                   suspect->name);
+        forget(suspect);
+        return;
     }
-    free(name);
+    if (suspect->wait_ms == LOOK_AGAIN_MS) {
+        LOG_ERROR("domain \"%s\" was left suspended and cannot be resumed: "
+                  "%s; this is tried again",
+                  suspect->name, err->message);
+    }
+    suspect->wait_ms = 2 * suspect->wait_ms < LOOK_AGAIN_MAX_MS
+                           ? 2 * suspect->wait_ms
+                           : LOOK_AGAIN_MAX_MS;
+    look_later(suspect);
 }
 
 static bool is_left(const struct guest *guest)
@@ -75,40 +120,52 @@ static bool is_at_work(const struct agent *agent, const char *uuid)
 
 static void on_second_look(evutil_socket_t fd, short events, void *arg)
 {
-    struct timeval later = clock_timeval(LOOK_AGAIN_MS);
     struct suspect *suspect = arg;
     struct agent *agent = suspect->agent;
     struct guest guest;
 
     (void)fd;
     (void)events;
-    if (is_at_work(agent, suspect->uuid)) {
-        event_add(suspect->timer, &later);
-        return;
-    }
-    if (find_left(agent, suspect->uuid, &guest) &&
-        guest.domid == suspect->domid) {
+    if (dispatcher_is_draining(agent->dispatcher) ||
+        is_at_work(agent, suspect->uuid)) {
+        look_later(suspect);
+    } else if (find_left(agent, suspect->uuid, &guest) &&
+               guest.domid == suspect->domid) {
         save_helper_kill_siblings(guest.domid);
-        guest_resume(agent->guests, guest.domid, on_resumed,
-                     xstrdup(guest.name));
+        guest_resume(agent->guests, guest.domid, on_resumed, suspect);
+    } else {
+        forget(suspect);
     }
-    event_free(suspect->timer);
-    free(suspect);
+}
+
+static bool is_known(const struct agent *agent, const char *uuid)
+{
+    const struct suspect *suspect;
+
+    TAILQ_FOREACH(suspect, &agent->dispatcher->left_suspended, link)
+    {
+        if (strcmp(suspect->uuid, uuid) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void left_suspended_let_go(struct agent *agent, const char *uuid)
 {
-    struct timeval later = clock_timeval(LOOK_AGAIN_MS);
     struct suspect *suspect;
     struct guest guest;
 
-    if (!find_left(agent, uuid, &guest)) {
+    if (is_known(agent, uuid) || !find_left(agent, uuid, &guest)) {
         return;
     }
     suspect = xcalloc(1, sizeof(*suspect));
     suspect->agent = agent;
     snprintf(suspect->uuid, sizeof(suspect->uuid), "%s", uuid);
+    snprintf(suspect->name, sizeof(suspect->name), "%s", guest.name);
     suspect->domid = guest.domid;
+    suspect->wait_ms = LOOK_AGAIN_MS;
     suspect->timer = evtimer_new(agent->loop, on_second_look, suspect);
-    event_add(suspect->timer, &later);
+    TAILQ_INSERT_TAIL(&agent->dispatcher->left_suspended, suspect, link);
+    look_later(suspect);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Guests that an agent and its guardian, killed together, have left suspended,
- * and of which the note that would tell is of no use.
+ * and of which the note that would tell is of no use; and those that an undo
+ * could not resume.
  *
  * Whatever was done to the disks, the guest goes on with the images that its
  * QEMU has open: that is its running state's continuation in any case.
@@ -11,8 +12,14 @@
 
 #include "agent/agent.h"
 
+struct dispatcher;
+
 /* Nothing, unless that domain is suspended and nobody else is saving it, at two
- * looks some seconds apart. */
+ * looks some seconds apart.  What libxl refuses is tried again, ever more
+ * seldom. */
 void left_suspended_let_go(struct agent *agent, const char *uuid);
+
+/* At the agent's end. */
+void left_suspended_forget(struct dispatcher *dispatcher);
 
 #endif

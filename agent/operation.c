@@ -10,8 +10,13 @@
 
 #define NEVER UINT64_MAX
 
+/* A refusal of QEMU, libxl, xenstored or the disk need not be the last word. */
+#define UNDO_ATTEMPTS 3u
+#define UNDO_AGAIN_MS 500u
+
 static void begin_step(struct operation *operation);
 static void undo_next(struct operation *operation, size_t left);
+static void undo_again(struct operation *operation);
 
 static const struct step *current_step(const struct operation *operation)
 {
@@ -111,6 +116,10 @@ void operation_on_timer(struct operation *operation)
     const struct step *step = current_step(operation);
     uint64_t now = now_ms(operation);
 
+    if (operation->undo_waits) {
+        undo_again(operation);
+        return;
+    }
     if (!can_stop(operation))
         return;
     if (is_under_way(operation) && now >= operation->step_deadline_ms) {
@@ -228,7 +237,25 @@ static void undo_next(struct operation *operation, size_t left)
         return;
     }
     operation->current = left - 1;
+    operation->undo_attempts =
+        current_step(operation)->flags & STEP_UNDO_AGAIN ? UNDO_ATTEMPTS : 1;
     operation->host->on_progress(operation);
+    call_act(operation, current_step(operation)->undo);
+}
+
+bool operation_undo_comes_again(const struct operation *operation)
+{
+    return operation->undo_attempts > 1;
+}
+
+void operation_undo_for_the_last_time(struct operation *operation)
+{
+    operation->undo_attempts = 1;
+}
+
+static void undo_again(struct operation *operation)
+{
+    operation->undo_waits = false;
     call_act(operation, current_step(operation)->undo);
 }
 
@@ -236,6 +263,14 @@ static void undo_ended(struct operation *operation)
 {
     const char *name = current_step(operation)->name;
 
+    operation->undo_attempts--;
+    if (has_failed(operation) && operation->undo_attempts > 0) {
+        LOG_WARN("%s step=%s undo failed, and is tried again: %s",
+                 operation->label, name, operation->pending.message);
+        operation->undo_waits = true;
+        operation->host->arm_timer(operation, UNDO_AGAIN_MS);
+        return;
+    }
     if (has_failed(operation)) {
         LOG_ERROR("%s step=%s undo failed: %s", operation->label, name,
                   operation->pending.message);

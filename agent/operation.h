@@ -9,8 +9,9 @@
  *
  * Before the committing step is done a failure undoes in reverse order, the
  * failing step included (its effect is unknown): an undo looks at what is
- * there instead of assuming, and is called at most once.  After it there is
- * only forward: cancel and the request's time limit are no longer heard (but
+ * there instead of assuming.  One that fails is called again now and then where
+ * that may help (STEP_UNDO_AGAIN), else at most once.  After it there is only
+ * forward: cancel and the request's time limit are no longer heard (but
  * see STEP_TURNS_BACK), and a failing step is noted (operation->late_error) but
  * the others still run, unless the step is one that `must` succeed: then the
  * operation ends there as failed, undoing nothing.
@@ -56,7 +57,9 @@ enum step_flag {
      * by its abort(); one from before it began, which the commit made come too
      * late, as soon as it has begun.  What comes of that is the step's to say,
      * and its words count. */
-    STEP_TURNS_BACK = 8
+    STEP_TURNS_BACK = 8,
+    /* Its undo begins from the top each time, and is given a few attempts. */
+    STEP_UNDO_AGAIN = 16
 };
 
 /* Of a step's name. */
@@ -123,8 +126,10 @@ struct operation {
     bool inside;          /* ... and has not returned yet */
     bool ended;           /* operation_step_done() was called */
     bool deferred;
-    bool recovering; /* an undo is to begin at `current` */
-    bool anew;       /* the first step counts as begun */
+    bool recovering;            /* an undo is to begin at `current` */
+    bool undo_waits;            /* until the timer, to be called again */
+    unsigned int undo_attempts; /* that are left */
+    bool anew;                  /* the first step counts as begun */
     uint64_t step_began_ms;
     uint64_t operation_deadline_ms;
     uint64_t step_deadline_ms;
@@ -159,6 +164,11 @@ void operation_step_done(struct operation *operation, const struct error *err);
  * already.  Not from inside run(), undo() or on_progress(). */
 bool operation_cancel(struct operation *operation, enum error_code code,
                       const char *message);
+
+/* From an undo: whether it is called again if it fails; and that it should not
+ * be, for it has waited long enough. */
+bool operation_undo_comes_again(const struct operation *operation);
+void operation_undo_for_the_last_time(struct operation *operation);
 
 /* Progress within the step under way, 0 to 100.  on_progress() comes each
  * time. */

@@ -135,6 +135,7 @@ struct snapshot_disk {
 
     /* After an undo: QEMU has been seen to have another image open */
     bool overlay_left;
+    bool removal_failed; /* of the overlay, which stays for that reason */
 };
 
 /* What a driver domain does in a rescan. */

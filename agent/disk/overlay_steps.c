@@ -446,8 +446,9 @@ static void unlink_all(struct snapshot *snapshot, struct error *err)
         struct snapshot_disk *disk = &snapshot->disks[i];
 
         if (disk->overlay_made && !disk->overlay_stays) {
-            disk->overlay_stays =
+            disk->removal_failed =
                 !remove_overlay(snapshot, disk, disk->overlay, err);
+            disk->overlay_stays = disk->removal_failed;
         }
         if (disk->restore_overlay_made) {
             remove_overlay(snapshot, disk, disk->restore_overlay, err);
@@ -481,8 +482,20 @@ static void unlink_closed(struct snapshot *snapshot)
     snapshot->then(snapshot, &err);
 }
 
+/* Another attempt. */
+static void forget_failures(struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        struct snapshot_disk *disk = &snapshot->disks[i];
+
+        disk->overlay_stays = disk->overlay_stays && !disk->removal_failed;
+        disk->removal_failed = false;
+    }
+}
+
 void overlays_unlink(struct snapshot *snapshot, snapshot_then *then)
 {
+    forget_failures(snapshot);
     snapshot->then = then;
     snapshot->patience =
         snapshot->request.operation == REQUEST_REVERT ? CLOSE_PATIENCE : 0;

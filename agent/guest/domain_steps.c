@@ -262,14 +262,19 @@ static void on_adjusted(const struct error *err, void *arg)
         wait_for_domain(snapshot);
         return;
     }
-    if (err != NULL && undoing) {
+    if (err != NULL && undoing && snapshot->patience == 0) {
+        operation_undo_for_the_last_time(&snapshot->operation);
+    }
+    if (err != NULL && undoing &&
+        !operation_undo_comes_again(&snapshot->operation)) {
         own = *err;
         keep_empty_overlays(snapshot, &own);
         err = &own;
-    } else if (err != NULL) {
+    } else if (err != NULL && !undoing) {
         snapshot->adjust_failed = true;
-    } else if (undoing) {
+    } else if (err == NULL && undoing) {
         err = &snapshot->undo_error; /* of put_back(), or none */
+        operation_undo_for_the_last_time(&snapshot->operation);
     }
     operation_step_done(&snapshot->operation, err);
 }

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from native.expect import Picture
-from native.faults import FAIL, KILL_AFTER, KILL_BEFORE, STOP_BEFORE, Faults
+from native.expect import Picture, assert_failed
+from native.faults import FAIL, FAIL_ON, KILL_AFTER, KILL_BEFORE, STOP_BEFORE, Faults
 from native.guardians import guardians, kill_guardian, kill_with_guardian, wait_no_guardian
 
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
@@ -476,6 +476,28 @@ def test_a_note_of_no_use_leaves_no_guest_suspended(world, save, agent):
     assert request.wait()["error/code"] == "interrupted"
     wait_running(world, domain)
     agent.wait_log("was left suspended; it goes on")
+
+
+def test_a_guest_that_cannot_be_resumed_at_first_goes_on_later(world, save, agent_stopped):
+    """Nor can it while the next agent puts things back."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
+    agent.start()
+    domain = world.add_domain("web", disks=DISKS)
+    save.hold()
+    request = create(agent)
+    wait_suspended(world, domain)
+    kill_with_guardian(world, domain, agent)
+    save.release()
+    agent.faults.arm(FAIL_ON, 1, "libxl libxl_domain_resume")
+    agent.start()
+    reply = request.wait()
+    assert_failed(reply, "interrupted", "could not be resumed")
+    agent.wait_log("cannot be resumed")
+    assert not running(world, domain)
+    agent.faults.disarm()
+    wait_running(world, domain)
+    assert agent.log_text().count("was left suspended and cannot be resumed") == 1
 
 
 def test_a_suspended_guest_that_somebody_moves_away_is_not_resumed(world, save, agent):

@@ -240,28 +240,31 @@ def test_with_qemu_dead_the_images_that_it_was_to_go_back_to_are_named(host):
     host.assert_undone()
 
 
-@pytest.mark.parametrize("dies", [True, False])
-def test_a_switch_that_fails_leaves_the_disk_on_its_overlay(host, dies):
-    fault = host.undo_until("job-finalize", "hold-before", 2)
-    assert named_images(host.domain, "xvdb") == {f"aio:{host.bases['xvdb'][0]}"}
-    if dies:
-        host.kill()
+def switch_fails(host, fault):
+    """Somebody cancels the job at the last moment, and the guest writes on."""
     host.domain.qmp("job-cancel", id="xensnapd-undo-xvdb")
     host.write("newest", 0)
-    if dies:
-        # Before it goes back in the end, all is to name what is in use.
-        fault = host.domain.interpose().fault("block-commit", "hold-before")
-        host.agent.start()
-        fault.wait_reached()
-        overlay, _ = host.domain.chain("xvdb")[0]
-        assert_disk_is_on(host.domain, "xvdb", overlay)
-        fault.release()
-        assert_failed(host.request.wait(), "interrupted")
-        host.assert_undone()
-        return
     fault.release()
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_switch_that_fails_is_tried_again(host, times):
+    """A few times. Then the disk stays on its overlay."""
+    fault = host.undo_until("job-finalize", "hold-before", 2)
+    assert named_images(host.domain, "xvdb") == {f"aio:{host.bases['xvdb'][0]}"}
+    for _ in range(times - 1):
+        following = host.relay.fault("job-finalize", "hold-before")
+        switch_fails(host, fault)
+        fault = following
+        fault.wait_reached()
+    switch_fails(host, fault)
     reply = host.request.wait()
     os.unlink(host.blocker)
+    if times == 1:
+        assert_failed(reply, "store-error")
+        assert "putting things back failed" not in reply["error/message"]
+        host.assert_undone()
+        return
     overlay, _ = host.domain.chain("xvdb")[0]
     assert_failed(reply, "store-error", f"disk xvdb stays on {overlay}")
     assert_disk_is_on(host.domain, "xvda", *host.bases["xvda"])
@@ -269,6 +272,23 @@ def test_a_switch_that_fails_leaves_the_disk_on_its_overlay(host, dies):
     host.assert_data()
     assert files_below(host.world.images) == host.images | {overlay}
     assert host.agent.request("create", domain="alice", name="s1", memory=0)["state"] == "done"
+
+
+def test_a_switch_that_fails_while_no_agent_looks_is_put_right_first(host):
+    """Before it goes back in the end, all is to name what is in use."""
+    host.undo_until("job-finalize", "hold-before", 2)
+    assert named_images(host.domain, "xvdb") == {f"aio:{host.bases['xvdb'][0]}"}
+    host.kill()
+    host.domain.qmp("job-cancel", id="xensnapd-undo-xvdb")
+    host.write("newest", 0)
+    fault = host.domain.interpose().fault("block-commit", "hold-before")
+    host.agent.start()
+    fault.wait_reached()
+    overlay, _ = host.domain.chain("xvdb")[0]
+    assert_disk_is_on(host.domain, "xvdb", overlay)
+    fault.release()
+    assert_failed(host.request.wait(), "interrupted")
+    host.assert_undone()
 
 
 def test_libxls_lock_is_not_waited_for_long_while_the_guest_waits(host):

@@ -110,6 +110,49 @@ static void an_undo_that_fails_is_noted_and_the_others_run(void **state)
     assert_string_equal(operation.undo_error.message, "cannot undo c");
 }
 
+/* "c" looks at what is there each time. */
+static const struct step patient[] = {
+    {"a", "doing a", run, undo, NULL, 0, 20, 0},
+    {"c", "doing c", run, undo, abort_step, 0, 60, STEP_UNDO_AGAIN},
+    {"d", "doing d", run, NULL, NULL, 0, 100, STEP_COMMITS},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
+};
+
+static void an_undo_that_may_be_called_again_is(void **state)
+{
+    (void)state;
+    prepare(&plain_host, patient);
+    start_and_do(2);
+    fail_with("first");
+    fail_with("not now");
+    assert_string_equal(trace, "run:a run:c run:d undo:c");
+    assert_false(cancel());
+    pass(10000);
+    assert_string_equal(trace, "run:a run:c run:d undo:c undo:c");
+    succeed();
+    succeed();
+    assert_string_equal(trace, "run:a run:c run:d undo:c undo:c undo:a");
+    assert_finished(ERR_QMP, "d");
+    assert_int_equal(operation.undo_error.code, ERR_NONE);
+}
+
+static void an_undo_is_not_called_again_for_ever(void **state)
+{
+    (void)state;
+    prepare(&plain_host, patient);
+    start_and_do(2);
+    fail_with("first");
+    fail_with("not now");
+    pass(10000);
+    fail_with("nor now");
+    pass(10000);
+    fail_with("never");
+    fail_with("cannot undo a");
+    assert_string_equal(trace, "run:a run:c run:d undo:c undo:c undo:c undo:a");
+    assert_finished(ERR_QMP, "d");
+    assert_string_equal(operation.undo_error.message, "never");
+}
+
 static void after_the_commit_a_failure_is_noted_and_the_rest_runs(void **state)
 {
     (void)state;
@@ -609,6 +652,8 @@ int main(void)
         TEST(a_failure_undoes_in_reverse_with_the_failing_step),
         TEST(a_failing_committing_step_is_undone),
         TEST(an_undo_that_fails_is_noted_and_the_others_run),
+        TEST(an_undo_that_may_be_called_again_is),
+        TEST(an_undo_is_not_called_again_for_ever),
         TEST(after_the_commit_a_failure_is_noted_and_the_rest_runs),
         TEST(a_step_that_takes_too_long_is_aborted_once),
         TEST(a_step_without_abort_is_waited_for_and_still_undone),

@@ -8,7 +8,8 @@ import struct
 
 FAIL, KILL_BEFORE, KILL_AFTER = "fail", "kill-before", "kill-after"
 STOP_BEFORE = "stop-before"
-_ACTIONS = {None: 0, FAIL: 1, KILL_BEFORE: 2, KILL_AFTER: 3, STOP_BEFORE: 4}
+FAIL_ON = "fail-on"  # that point, and all after it
+_ACTIONS = {None: 0, FAIL: 1, KILL_BEFORE: 2, KILL_AFTER: 3, STOP_BEFORE: 4, FAIL_ON: 5}
 _PLAN = struct.Struct("=IIIII64s")  # struct plan
 # What goes on by itself once it was begun. After the other points nothing
 # happens until the next one, so that being killed there is the same as being

@@ -124,9 +124,12 @@ enum action come_to(const char *what, const char *with)
     if (strncmp(line, plan->wanted, strlen(plan->wanted)) != 0)
         return COUNT;
     number = atomic_fetch_add(&plan->count, 1) + 1;
-    if (number != plan->target)
+    if (number < plan->target ||
+        (number > plan->target && plan->action != FAIL_ON))
         return COUNT;
     plan->reached = number;
+    if (plan->action == FAIL_ON)
+        return FAIL;
     if (plan->action == KILL_BEFORE)
         end_agent();
     if (plan->action == STOP_BEFORE)

@@ -18,6 +18,7 @@ enum action {
     KILL_BEFORE, /* the agent ends in place of it */
     KILL_AFTER,  /* the agent ends once it is done */
     STOP_BEFORE, /* the agent waits for a SIGCONT, then does it */
+    FAIL_ON,     /* FAIL, and so at all points from there on */
 };
 
 /* Whether a call that comes from `caller` is one of the agent's that are
