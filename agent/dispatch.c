@@ -29,6 +29,9 @@
 /* After libxl could not be connected to a new xenstored. */
 #define RENEW_RETRY_S 1
 
+/* After xenstored refused what everybody may read. */
+#define PUBLISH_RETRY_S 1
+
 /* ---- requests ---- */
 
 static void on_misnamed(const char *key, void *arg)
@@ -220,6 +223,55 @@ static void look_for_leftovers(struct agent *agent)
     free(left);
 }
 
+/* ---- what everybody may read ---- */
+
+static const char *state_of(const struct dispatcher *dispatcher)
+{
+    if (dispatcher->draining) {
+        return "draining";
+    }
+    return dispatcher->watching ? "ready" : "starting";
+}
+
+/* Clients go by the state, and nothing else would ever put it right. */
+static void publish_again_later(struct agent *agent)
+{
+    const struct timeval later = {.tv_sec = PUBLISH_RETRY_S};
+
+    event_add(agent->dispatcher->publish_timer, &later);
+}
+
+static void publish_all(struct agent *agent)
+{
+    agent->dispatcher->unpublished = !publish_everything(agent);
+    if (agent->dispatcher->unpublished) {
+        publish_again_later(agent);
+    }
+}
+
+static void publish_current_state(struct agent *agent)
+{
+    if (!publish_state(agent, state_of(agent->dispatcher))) {
+        publish_again_later(agent);
+    }
+}
+
+static void on_publish_timer(evutil_socket_t fd, short events, void *arg)
+{
+    struct agent *agent = arg;
+
+    (void)fd;
+    (void)events;
+    /* Where xenstored is away, that is done when it is back. */
+    if (watch_xs(agent->watch) == NULL) {
+        return;
+    }
+    if (agent->dispatcher->unpublished) {
+        publish_all(agent);
+    }
+    publish_current_state(agent);
+}
+
 static void on_connected(void *arg)
 {
     struct agent *agent = arg;
@@ -228,7 +280,7 @@ static void on_connected(void *arg)
         agent->dispatcher->lost = false;
         dispatcher_renew_guests(agent);
     }
-    publish_everything(agent);
+    publish_all(agent);
     if (!agent->dispatcher->recovered) {
         agent->dispatcher->recovered = true;
         recovery_load(agent->recovery, request_recover, agent);
@@ -243,7 +295,8 @@ static void on_watching(void *arg)
     struct agent *agent = arg;
 
     LOG_NOTICE("ready");
-    publish_state(agent, "ready");
+    agent->dispatcher->watching = true;
+    publish_current_state(agent);
     readiness_begin(agent->dispatcher->readiness);
 }
 
@@ -252,8 +305,8 @@ static void on_root_removed(void *arg)
     struct agent *agent = arg;
 
     if (publish_everything(agent)) {
-        publish_state(agent,
-                      agent->dispatcher->draining ? "draining" : "ready");
+        agent->dispatcher->unpublished = false;
+        publish_current_state(agent);
     } else {
         publish_gone(agent); /* by which the root is seen to lack it still */
     }
@@ -268,6 +321,7 @@ static void on_lost(void *arg)
     struct snapshot *snapshot, *next;
 
     dispatcher->lost = true;
+    dispatcher->watching = false;
     finished_clear(dispatcher->finished);
     for (snapshot = TAILQ_FIRST(&dispatcher->all); snapshot != NULL;
          snapshot = next) {
@@ -343,6 +397,8 @@ struct dispatcher *dispatcher_new(struct agent *agent)
     queue_set_refusal(dispatcher->queue, request_is_refused);
     dispatcher->finished = finished_new(agent->loop, on_expired, agent);
     dispatcher->renew_timer = evtimer_new(agent->loop, on_renew_timer, agent);
+    dispatcher->publish_timer =
+        evtimer_new(agent->loop, on_publish_timer, agent);
     dispatcher->readiness = readiness_new(agent);
     return dispatcher;
 }
@@ -357,6 +413,7 @@ void dispatcher_free(struct dispatcher *dispatcher)
     }
     left_suspended_forget(dispatcher);
     event_free(dispatcher->renew_timer);
+    event_free(dispatcher->publish_timer);
     readiness_free(dispatcher->readiness);
     finished_free(dispatcher->finished);
     queue_free(dispatcher->queue);

@@ -35,7 +35,10 @@ struct dispatcher {
     bool lost;                  /* xenstored went away since it was there */
     bool renew_wanted; /* libxl's context is still the old xenstored's */
     struct event *renew_timer;
-    bool recovered; /* what an earlier agent left was taken up */
+    struct event *publish_timer; /* what could not be published, once more */
+    bool watching;               /* "ready" is published, or should be */
+    bool unpublished;            /* nor is all the rest */
+    bool recovered;              /* what an earlier agent left was taken up */
     struct readiness *readiness;
     TAILQ_HEAD(, suspect) left_suspended; /* left_suspended.c */
     bool draining;

@@ -178,16 +178,18 @@ static void add_unreadable(const char *vm_uuid, const char *name, void *arg)
     free(path);
 }
 
-static void let_all_read(struct agent *agent, char *folder)
+static bool let_all_read(struct agent *agent, char *folder)
 {
     struct xs_permissions everybody = {.id = 0, .perms = XS_PERM_READ};
     struct xs_handle *xs = watch_xs(agent->watch);
+    bool ok = xs_mkdir(xs, XBT_NULL, folder) &&
+              xs_set_permissions(xs, XBT_NULL, folder, &everybody, 1);
 
-    if (!xs_mkdir(xs, XBT_NULL, folder) ||
-        !xs_set_permissions(xs, XBT_NULL, folder, &everybody, 1)) {
+    if (!ok) {
         LOG_WARN("cannot open %s to readers", folder);
     }
     free(folder);
+    return ok;
 }
 
 static void publish_damaged(struct agent *agent)
@@ -289,20 +291,22 @@ static void add_limits(struct keys *keys, const struct config *config)
     keys_add(keys, "warn-depth", "%u", config->limits.warn_depth);
 }
 
-static void commit_status(struct agent *agent, struct keys *keys)
+static bool commit_status(struct agent *agent, struct keys *keys)
 {
     char *folder = path_status(agent->config.xenstore.root);
     struct error err;
+    bool ok = keys_commit_together(watch_wire(agent->watch), folder, keys, NULL,
+                                   NULL, &err);
 
-    if (!keys_commit_together(watch_wire(agent->watch), folder, keys, NULL,
-                              NULL, &err)) {
+    if (!ok) {
         LOG_ERROR("cannot publish the status: %s", err.message);
     }
     keys_dispose(keys);
     free(folder);
+    return ok;
 }
 
-static void publish_status(struct agent *agent, const char *state)
+static bool publish_status(struct agent *agent, const char *state)
 {
     struct keys keys = {0};
 
@@ -314,7 +318,7 @@ static void publish_status(struct agent *agent, const char *state)
     keys_add(&keys, "started-at", "%s", agent->started_at);
     add_limits(&keys, &agent->config);
     keys_add(&keys, "state", "%s", state);
-    commit_status(agent, &keys);
+    return commit_status(agent, &keys);
 }
 
 void publish_limits(struct agent *agent)
@@ -327,6 +331,11 @@ void publish_limits(struct agent *agent)
     }
 }
 
+static bool clear(const struct agent *agent, const char *folder)
+{
+    return xs_rm(watch_xs(agent->watch), XBT_NULL, folder) || errno == ENOENT;
+}
+
 bool publish_everything(struct agent *agent)
 {
     const char *root = agent->config.xenstore.root;
@@ -336,13 +345,13 @@ bool publish_everything(struct agent *agent)
 
     published_clear(agent->published);
     /* Keys inherit the folder's permissions when they are made. */
-    xs_rm(watch_xs(agent->watch), XBT_NULL, snapshots);
-    xs_rm(watch_xs(agent->watch), XBT_NULL, chains);
-    let_all_read(agent, path_status(root));
-    let_all_read(agent, snapshots);
-    let_all_read(agent, chains);
-    publish_status(agent, "starting");
-    ok = publish_all_vms(agent);
+    ok = clear(agent, snapshots);
+    ok = clear(agent, chains) && ok;
+    ok = let_all_read(agent, path_status(root)) && ok;
+    ok = let_all_read(agent, snapshots) && ok;
+    ok = let_all_read(agent, chains) && ok;
+    ok = publish_status(agent, "starting") && ok;
+    ok = publish_all_vms(agent) && ok;
     publish_damaged(agent);
     /* No other domain reads these. */
     xs_rm(watch_xs(agent->watch), XBT_NULL, holds);
@@ -351,11 +360,9 @@ bool publish_everything(struct agent *agent)
     return ok;
 }
 
-void publish_state(struct agent *agent, const char *state)
+bool publish_state(struct agent *agent, const char *state)
 {
-    if (watch_xs(agent->watch) != NULL) {
-        publish_status(agent, state);
-    }
+    return watch_xs(agent->watch) == NULL || publish_status(agent, state);
 }
 
 void publish_gone(struct agent *agent)

@@ -10,11 +10,12 @@
 #include "agent/store/keys.h"
 
 /* At start and whenever xenstored is there anew: the whole, and "starting".
- * False: not all snapshots are there. */
+ * False: not all of it is there, or not for everybody to read. */
 bool publish_everything(struct agent *agent);
 
-/* "ready" or "draining"; nothing while xenstored is away. */
-void publish_state(struct agent *agent, const char *state);
+/* "ready" or "draining"; nothing while xenstored is away.  False: it could not
+ * be written. */
+bool publish_state(struct agent *agent, const char *state);
 
 /* After the settings were read again; nothing while xenstored is away. */
 void publish_limits(struct agent *agent);
