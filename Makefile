@@ -306,14 +306,14 @@ check-soak: all
 	SOAK_SECONDS=$(SOAK_SECONDS) tests/native/run -rP test_soak.py
 
 # Each operation once for each point at which it can fail or be killed, and for
-# each point of each way to recover from that; `make check-native` does some of
-# these runs.
+# each point of each way to recover from that, killing what recovers or failing;
+# `make check-native` does some of these runs.
 FAULT_PARTS := $(JOBS)
 .PHONY: check-faults
 check-faults: all
 	seq 0 $$(($(FAULT_PARTS) - 1)) | xargs -P $(FAULT_PARTS) -I PART \
 	    tests/native/run test_faults.py --faults PART/$(FAULT_PARTS) \
-	    --second-kill 1 $(PYTEST_ARGS)
+	    --second-kill 1 --second-fail 1 $(PYTEST_ARGS)
 
 # Measures; takes about a quarter of an hour, and wants a machine that does
 # nothing else. BENCH_ARGS='--parts latency --rounds 20' is a quick look.

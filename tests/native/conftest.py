@@ -22,6 +22,7 @@ LOG_TAIL = 60
 # Seconds. More than a test's own limit, whose report is the better one, but which ends
 # no fixture that hangs when it is taken down.
 HANG_LIMIT = 420
+HANGS_AFTER = 120  # where the test has a limit of its own
 
 
 def pytest_addoption(parser):
@@ -34,9 +35,12 @@ def pytest_addoption(parser):
         help="after these runs, of the points of each way to recover every "
              "N-th is one at which the agent is killed again; 0: none")
     parser.addoption(
+        "--second-fail", type=int, default=256, metavar="N",
+        help="likewise, one at which that fails")
+    parser.addoption(
         "--fault-point", metavar="'KIND NUMBER'",
         help="only this run of them, such as 'kill-before 17', or "
-             "'kill-before 17 kill-before 3'")
+             "'kill-before 17 kill-before 3', or 'kill-before 17 fail 3'")
 
 
 _CLONE_NEWNS = 0x00020000
@@ -77,7 +81,9 @@ def pytest_configure(config):
 def pytest_runtest_protocol(item, nextitem):
     """A hang is told of and ends the worker, of which pytest-xdist starts another and
     says during which test it ended: the run goes on, and ends."""
-    faulthandler.dump_traceback_later(HANG_LIMIT, exit=True, file=item.config.native_stderr)
+    own = item.get_closest_marker("timeout")
+    limit = own.args[0] + HANGS_AFTER if own else HANG_LIMIT
+    faulthandler.dump_traceback_later(limit, exit=True, file=item.config.native_stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
     del nextitem

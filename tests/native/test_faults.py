@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Each operation once for every point at which the agent changes something,
-failing there or killed there, and killed once more while it recovers: whatever
-happens, the invariants hold."""
+failing there or killed there, and what recovers from that killed once more or
+failing: whatever happens, the invariants hold."""
 
 import glob
 import os
@@ -158,7 +158,7 @@ def assert_invariants(recipe, request, reply):
 
 class Run:
     """One world, one operation, at most one fault, and after a kill at most one
-    more while the next agent recovers."""
+    more while the next agent recovers, behind which comes a third agent."""
 
     def __init__(self, folder, recipe):
         os.makedirs(folder)
@@ -233,9 +233,21 @@ class Run:
         self.recovery = [_UUID.sub("UUID", name.replace(self.folder, "FOLDER"))
                          for name in faults.names()]
         if faults.reached():
-            process.wait(10)
-            self.agent.start()
+            self._follow(request, kind)
         self.agent.wait_ready()
+
+    def _follow(self, request, kind):
+        """The next agent. What an end that came before says must stay."""
+        process = self.agent.process
+        told = request.output() if request.state() in FINAL else None
+        if kind == FAIL:
+            status = self.agent.stop()
+            assert status == 0 or not told, f"exit status {status}"
+        process.wait(10)
+        self.agent.start()
+        if told:
+            wait_settled(self.world, self.agent)
+            assert request.output() == told
 
     def _is_over(self, request):
         return request.state() in FINAL and not notes(self.agent)
@@ -273,7 +285,7 @@ class Runs:
     def go(self, name, kind, number, again=(None, 0)):
         """Gives the points of the recovery, if there was one."""
         where = f"{kind} {number}" + (" {} {}".format(*again) if again[0] else "")
-        if self.only and not f"{self.only} ".startswith(f"{where} "):
+        if self.only and not self._is_wanted(where):
             return []
         self.count += 1
         run = Run(f"{self.folder}/{where.replace(' ', '-')}", self.recipe)
@@ -285,6 +297,11 @@ class Runs:
             print(f"{self.failures[-1]}:\n{trace}\n{tail(run.agent.log)}",
                   flush=True)
         return run.recovery
+
+    def _is_wanted(self, where):
+        """The one, what comes before it, or all that begin with two faults."""
+        return f"{self.only} ".startswith(f"{where} ") or \
+            len(self.only.split()) == 3 and where.startswith(f"{self.only} ")
 
 
 def points(names):
@@ -300,7 +317,8 @@ def points(names):
 def test_every_point(tmp_path, recipe, request, save):
     del save
     part, of = map(int, request.config.getoption("--faults").split("/"))
-    second = request.config.getoption("--second-kill")
+    every = {fails: request.config.getoption("--second-fail" if fails else "--second-kill")
+             for fails in (False, True)}
     only = request.config.getoption("--fault-point")
     counted = Run(f"{tmp_path}/count", recipe)
     counted.go()
@@ -312,13 +330,13 @@ def test_every_point(tmp_path, recipe, request, save):
             recovery = runs.go(name, kind, number)
             # What goes the same way has found the same.
             recoveries.setdefault(tuple(recovery), (kind, number))
-    index = second // 2
+    index = {fails: nth // 2 for fails, nth in every.items()}
     for names, first in recoveries.items():
         for number, kind in points(names):
-            if kind != FAIL and second:
-                if index % second == 0 or only is not None:
-                    runs.go(names[number - 1], *first, (kind, number))
-                index += 1
+            fails = kind == FAIL
+            if every[fails] and (index[fails] % every[fails] == 0 or only is not None):
+                runs.go(names[number - 1], *first, (kind, number))
+            index[fails] += 1
     print(f"{recipe}: {len(counted.names)} points, {len(recoveries)} ways to "
           f"recover, {runs.count} runs")
     print("\n".join(counted.names))
