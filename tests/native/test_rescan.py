@@ -276,6 +276,42 @@ def test_what_was_converted_is_flushed_while_others_are_served(world, agent_stop
     assert not hanging_sync.exists()
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_records_follow_where_the_agent_dies_while_it_is_flushed(world, agent_stopped,
+                                                                 hanging_sync, held):
+    agent = agent_stopped
+    agent.start()
+    domain = world.add_domain("alice", disks=[("xvda", "raw")])
+    for name in ("s1", "s2"):
+        create(agent, name)
+    if held:
+        steps = convert_base(world, domain, {})
+        next(steps)
+        prepare(agent, hold=30)
+        now = next(steps)
+        request = agent.submit("rescan", domain="alice", phase="complete")
+    else:
+        active, middle, base = paths(domain)
+        now = [active, f"{middle}.moved", base]
+        os.rename(middle, now[1])
+        copy = f"{active}.moved"
+        subprocess.run(["cp", "--sparse=always", active, copy], check=True)
+        qemu_img("rebase", "-u", "-f", "qcow2", "-b", now[1], "-F", "qcow2", copy)
+        os.rename(copy, active)
+        request = agent.submit("rescan", domain="alice")
+    world.eventually(hanging_sync.exists, 60, "the flush")
+    agent.kill()
+    del world.variables["PATH"]
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    # Letting the domain go, the next one finds what has become of the chain.
+    world.eventually(lambda: [published(world, domain, name)["disks/xvda/path"]
+                              for name in ("s2", "s1")] == now[1:], 30, "the records")
+    assert paths(domain) == now and paused(domain) == 0
+    for name in ("s2", "s1"):
+        assert agent.request("delete", domain="alice", name=name)["state"] == "done"
+
+
 def test_a_raw_disk_without_snapshots_is_converted(world, agent):
     domain = world.add_domain("alice", disks=[("xvda", "raw")])
     writer = Writer(domain)
