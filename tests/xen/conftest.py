@@ -2,6 +2,8 @@
 """Fixtures of the scenarios. They only work in the dom0 of a host that
 `tests/xen/host test` boots: elsewhere every scenario is skipped."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -59,6 +61,18 @@ def _run_agent(request, one):
 def agent(request):
     """A running agent, ended with the test."""
     yield from _run_agent(request, xenhost.Agent())
+
+
+@pytest.fixture
+def configured(request, tmp_path):
+    """configured({"limits": {...}}) is a running agent with such settings."""
+    with contextlib.ExitStack() as ends:
+        def start(settings):
+            path = tmp_path / "agent.yaml"
+            path.write_text(json.dumps(settings))
+            running = contextlib.contextmanager(_run_agent)
+            return ends.enter_context(running(request, xenhost.Agent(path)))
+        yield start
 
 
 @pytest.fixture
