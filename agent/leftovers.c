@@ -14,6 +14,8 @@
 #include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/image.h"
+#include "agent/disk/image_snapshots.h"
+#include "agent/disk/kept_disks.h"
 #include "agent/disk/open_files.h"
 #include "agent/journal/record_fields.h"
 #include "agent/known_files.h"
@@ -197,6 +199,37 @@ static void look_at_left(struct sweep *sweep, int folder,
     }
 }
 
+/* ---- temporary internal snapshots ---- */
+
+/* A revert that could not put back what it had kept leaves it there; or could
+ * not delete it. */
+static void look_at_disk(struct sweep *sweep, const struct record_disk *disk)
+{
+    char *kept = sweep->is_used(disk->path, sweep->arg)
+                     ? NULL
+                     : image_find_snapshot(disk->path, KEPT_DISKS_PREFIX);
+
+    if (kept != NULL) {
+        LOG_WARN(
+            "a revert has left the internal snapshot \"%s\" in %s, of what "
+            "that held before; delete it with qemu-img when the domain is "
+            "off, if you do not need it",
+            kept, disk->path);
+    }
+    free(kept);
+}
+
+static void look_at_record(const struct record *record, void *arg)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (!disk->external && disk->driver == NULL) {
+            look_at_disk(arg, disk);
+        }
+    }
+}
+
 size_t leftovers_report(const char *memory_folder, const char *disk_folder,
                         const char *left_folder, const struct records *records,
                         leftovers_is_used *is_used, void *arg)
@@ -212,6 +245,7 @@ size_t leftovers_report(const char *memory_folder, const char *disk_folder,
     each_entry(&sweep, AT_FDCWD, memory_folder, memory_folder, look_at_vm);
     each_entry(&sweep, AT_FDCWD, disk_folder, disk_folder, look_at_overlay);
     each_entry(&sweep, AT_FDCWD, left_folder, left_folder, look_at_left);
+    records_each(records, look_at_record, &sweep);
     known_files_free(sweep.known);
     return sweep.count;
 }

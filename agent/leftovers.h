@@ -24,11 +24,13 @@ typedef bool leftovers_is_used(const char *path, void *arg);
  *   same is true, which lies under no known image, and which no process has
  *   open,
  * - overlay to which there is a link in `left_folder` (left_images.h), as well.
- *   A link that leads nowhere any more goes.
+ *   A link that leads nowhere any more goes,
+ * - temporary internal snapshot of a revert (kept_disks.h) in an image that
+ *   holds one of a record's, and that `is_used` does not know.
  *
- * Returns how many, without those that may be of a snapshot whose record cannot
- * be read: of these it is told as well, in other words.  A VM's folder that is
- * empty goes, so not while an operation is under way.
+ * Returns how many files, without those that may be of a snapshot whose record
+ * cannot be read: of these it is told as well, in other words.  A VM's folder
+ * that is empty goes, so not while an operation is under way.
  */
 size_t leftovers_report(const char *memory_folder, const char *disk_folder,
                         const char *left_folder, const struct records *records,

@@ -11,6 +11,7 @@
 #include "agent/backends_steps.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/kept_disks.h"
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/store/paths.h"
@@ -25,18 +26,8 @@ static size_t index_of(const struct snapshot *snapshot, const char *name)
     return index;
 }
 
-static bool has_internal_disk(const struct snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (!snapshot->disks[i].external) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* `restores`: it may have come to the restore, and that to applying internal
- * snapshots, which nothing undoes. */
+ * snapshots, which earlier versions did not undo. */
 static void go_back_telling(struct snapshot *snapshot, const char *from,
                             bool restores)
 {
@@ -46,7 +37,8 @@ static void go_back_telling(struct snapshot *snapshot, const char *from,
               "%sthe agent ended while this request was under way; what it had "
               "done was undone%s",
               snapshot->cancel_seen ? "cancelled by the requester: " : "",
-              restores && has_internal_disk(snapshot)
+              restores && snapshot->kept_name == NULL &&
+                      kept_disks_are_wanted(snapshot)
                   ? ", but that disks with an internal snapshot may be as in "
                     "that"
                   : "");
@@ -147,7 +139,7 @@ static void on_remains_gone(struct snapshot *snapshot, const struct error *err)
     if (err->code != ERR_NONE) {
         LOG_ERROR("%s %s", snapshot->label, err->message);
     }
-    go_back_telling(snapshot, "prepare-backends", true);
+    go_back_telling(snapshot, "restore", true);
 }
 
 /* For a domain that did not run before: back to that. */
@@ -165,7 +157,7 @@ static void recover_start(struct snapshot *snapshot)
     } else if (remains) {
         domain_end(snapshot, on_remains_gone);
     } else {
-        go_back_telling(snapshot, "prepare-backends", true);
+        go_back_telling(snapshot, "restore", true);
     }
 }
 
@@ -204,7 +196,7 @@ static void recover_revert(struct snapshot *snapshot)
     } else {
         /* Somebody started the domain anew meanwhile: it is theirs. */
         snapshot->gone = true;
-        go_back_telling(snapshot, "keep-running-state", true);
+        go_back_telling(snapshot, "restore", true);
     }
 }
 

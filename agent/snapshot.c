@@ -113,6 +113,7 @@ void snapshot_free(struct snapshot *snapshot)
     free(snapshot->noted_boot);
     free(snapshot->rescue_path);
     free(snapshot->unrescued);
+    free(snapshot->kept_name);
     quiesce_free(snapshot->quiesce);
     free(snapshot->not_quiesced);
     free(snapshot->memory_path);

@@ -35,6 +35,7 @@ struct child;
 struct guard;
 struct guest_call;
 struct hold;
+struct internal_work;
 struct loop_limit;
 struct merge_guard;
 struct quiesce;
@@ -93,6 +94,11 @@ struct snapshot_disk {
     bool abandoned_stays;
     uint64_t abandoned_ns;  /* its last change, where that is noted: flushed */
     bool abandoned_removed; /* in a driver domain: it is gone */
+
+    /* of an internal snapshot: it may have been applied, and was not put back;
+     * what the disk held before stays (kept_disks.h) */
+    bool applied;
+    bool kept_stays;
 
     /* merging in a driver domain: the image that `over` is merged into, with
      * its format; all that the records know; whether the guest uses `over`
@@ -305,7 +311,14 @@ struct snapshot {
     bool rescued;        /* that file is complete */
     bool rescue_stays;   /* also afterwards: its state runs nowhere */
     char *unrescued;     /* why it is not kept; NULL: it is, or not known */
-    bool internal_applied;
+    bool internal_applied; /* one may be, and was not put back */
+    char *kept_name; /* kept_disks.h; NULL: none has an internal snapshot, or
+                        nothing is kept */
+    const struct internal_work *work; /* internal_work.h: under way ... */
+    snapshot_then *work_then;         /* ... what follows it ... */
+    struct error work_error;          /* ... and what failed first */
+    uint64_t drop_until_ms; /* kept_drop.c: until when QEMU is asked */
+    bool kept_stay; /* what the disks held is somebody's to decide about */
     unsigned int attempt; /* which source is being tried, see restore_steps.c */
     unsigned int patience;
     int restore_fd;                      /* -1: not open */
@@ -349,7 +362,10 @@ struct snapshot {
     struct error undo_error;  /* of the undo under way */
     snapshot_then *then;      /* what follows the part under way ... */
     snapshot_then *look_then; /* ... merge_look() ... */
-    snapshot_then *undo_then; /* ... and disks_bring_back() */
+    snapshot_then *undo_then; /* ... disks_bring_back(), or that of kept disks
+                                 as a whole ... */
+    snapshot_then *back_then; /* ... kept_disks_put_back() ... */
+    snapshot_then *drop_then; /* ... and kept_disks_drop() */
     unsigned int undo_tries;  /* that the disk at work has left */
     snapshot_act *later;      /* what snapshot_later() puts off */
     struct event *meter;      /* watches the memory file grow, or what a step
@@ -396,8 +412,8 @@ static inline bool snapshot_takes_here(const struct snapshot_disk *disk)
 }
 
 /* Of a revert that has made a domain: whether that is on the fresh overlays.
- * Once an internal snapshot may have been applied, so it is whatever it is made
- * from: see restore_open_source(). */
+ * Where an internal snapshot was applied and could not be put back, so it is
+ * whatever it is made from: see restore_open_source(). */
 static inline bool snapshot_is_on_overlays(const struct snapshot *snapshot)
 {
     return snapshot->brought_back == NULL || snapshot->internal_applied;

@@ -33,6 +33,11 @@
  * A revert has driver domains make their overlays before it touches the guest,
  * and tells them how it ended once a domain runs: what that one is on stays.
  *
+ * What a disk holds to which an internal snapshot is applied is kept within the
+ * restore, for until the domain has ended QEMU has its image.  For one that did
+ * not run, the undo of that puts it back; past the commit the restore itself
+ * does, before it tries anything else.
+ *
  * The record commits: until it is on disk the snapshot does not exist, and
  * everything can still be put back, by merging the overlays live if need be.
  */
@@ -183,7 +188,7 @@ static const struct step revert[] = {
           domain_destroy, NULL, NULL, SECONDS(120), 50,
           STEP_COMMITS | STEP_NOTED },
     { "restore", "restoring the domain",
-          domain_restore, NULL, domain_restore_abort, 0, 90,
+          domain_restore, kept_disks_undo, domain_restore_abort, 0, 90,
           STEP_MUST | STEP_TURNS_BACK },
     { "start", "letting the domain run",
           domain_start, NULL, NULL, 0, 92, STEP_NOTED },
@@ -195,6 +200,8 @@ static const struct step revert[] = {
           backends_conclude, NULL, backends_abort, 0, 97, 0 },
     { "drop-running-state", "removing the running state that was kept",
           rescue_drop, NULL, NULL, 0, 98, 0 },
+    { "drop-kept-disks", "removing what was kept of the disks",
+          kept_disks_end, NULL, NULL, 0, 99, 0 },
     { "publish", "publishing the snapshots",
           record_publish, NULL, NULL, 0, 100, 0 },
     { NULL }
@@ -217,7 +224,7 @@ static const struct step start_from_snapshot[] = {
     { "prepare-backends", "having driver domains make theirs",
           backends_prepare, backends_undo, backends_abort, 0, 10, 0 },
     { "restore", "restoring the domain",
-          domain_restore, NULL, domain_restore_abort, 0, 90,
+          domain_restore, kept_disks_undo, domain_restore_abort, 0, 90,
           STEP_COMMITS | STEP_MUST },
     { "start", "letting the domain run",
           domain_start, NULL, NULL, 0, 92, STEP_NOTED },
@@ -227,6 +234,8 @@ static const struct step start_from_snapshot[] = {
           revert_clean, NULL, NULL, 0, 96, 0 },
     { "commit-backends", "having driver domains remove what was left there",
           backends_conclude, NULL, backends_abort, 0, 97, 0 },
+    { "drop-kept-disks", "removing what was kept of the disks",
+          kept_disks_end, NULL, NULL, 0, 99, 0 },
     { "publish", "publishing the snapshots",
           record_publish, NULL, NULL, 0, 100, 0 },
     { NULL }

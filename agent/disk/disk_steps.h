@@ -64,9 +64,9 @@ operation_act revert_check_images;
 /* The same of disks that are planned already, as in a driver domain. */
 operation_act revert_check_planned;
 
-/* Applies the internal snapshots among them, in images that nobody has open;
- * `then` may be called at once. */
-void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then);
+/* What is kept of disks while internal snapshots are applied to them
+ * (kept_disks.h): the undo of a restore, and what comes when a domain runs. */
+operation_act kept_disks_undo, kept_disks_end;
 
 /* ---- delete ---- */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/base/alloc.h"
 #include "agent/disk/image_bytes.h"
 
 #define MAGIC              0x514649fbu
@@ -18,6 +19,8 @@
 #define HEADER_COUNT       60
 #define HEADER_TABLE       64
 #define ENTRY_BYTES        40
+#define ENTRY_MAP          0
+#define ENTRY_MAP_LENGTH   8
 #define ENTRY_ID_LENGTH    12
 #define ENTRY_NAME_LENGTH  14
 #define ENTRY_EXTRA_LENGTH 36
@@ -38,16 +41,20 @@ static bool read_at(int fd, void *data, size_t length, uint64_t offset)
            pread(fd, data, length, (off_t)offset) == (ssize_t)length;
 }
 
-/* Whether the entry at `*offset` has that name; moves on to the next. */
-static bool entry_matches(int fd, uint64_t *offset, const char *name,
-                          bool *ret_match)
+/* An entry; of a name that is too long for any of ours, only how long. */
+struct entry {
+    char name[256];
+    size_t name_length;
+    struct image_map map;
+};
+
+/* Reads the entry at `*offset`, and moves on to the next. */
+static bool read_entry(int fd, uint64_t *offset, struct entry *ret)
 {
     uint8_t entry[ENTRY_BYTES];
-    char found[256];
     size_t id_length, name_length;
     uint32_t extra;
 
-    *ret_match = false;
     if (!read_at(fd, entry, sizeof(entry), *offset)) {
         return false;
     }
@@ -57,25 +64,29 @@ static bool entry_matches(int fd, uint64_t *offset, const char *name,
     if (extra > EXTRA_MAX) {
         return false;
     }
-    if (name_length == strlen(name) && name_length < sizeof(found)) {
-        if (!read_at(fd, found, name_length,
-                     *offset + ENTRY_BYTES + extra + id_length)) {
-            return false;
-        }
-        *ret_match = memcmp(found, name, name_length) == 0;
+    *ret = (struct entry){
+        .name_length = name_length,
+        .map = {.offset = bytes_be64(entry + ENTRY_MAP),
+                .entries = bytes_be32(entry + ENTRY_MAP_LENGTH)}};
+    if (name_length < sizeof(ret->name) &&
+        !read_at(fd, ret->name, name_length,
+                 *offset + ENTRY_BYTES + extra + id_length)) {
+        return false;
     }
     *offset += ENTRY_BYTES + extra + id_length + name_length;
     *offset = (*offset + 7) & ~(uint64_t)7;
     return true;
 }
 
-static bool search(int fd, const char *path, const char *name,
-                   struct error *err)
+typedef bool matches(const struct entry *entry, const void *arg);
+
+/* The first that matches; `*ret_found` false: none does. */
+static bool search(int fd, const char *path, matches *match, const void *arg,
+                   struct entry *ret, bool *ret_found, struct error *err)
 {
     uint8_t header[HEADER_BYTES];
     uint64_t offset;
     uint32_t count;
-    bool match;
 
     if (!read_at(fd, header, sizeof(header), 0) ||
         bytes_be32(header) != MAGIC ||
@@ -83,28 +94,80 @@ static bool search(int fd, const char *path, const char *name,
         return damaged(path, err);
     }
     offset = bytes_be64(header + HEADER_TABLE);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!entry_matches(fd, &offset, name, &match)) {
+    *ret_found = false;
+    for (uint32_t i = 0; i < count && !*ret_found; i++) {
+        if (!read_entry(fd, &offset, ret)) {
             return damaged(path, err);
         }
-        if (match) {
-            return true;
-        }
+        *ret_found = match(ret, arg);
     }
-    return error_set(err, ERR_NO_SUCH_SNAPSHOT,
-                     "%s holds no internal snapshot named \"%s\"", path, name);
+    return true;
+}
+
+static bool is_named(const struct entry *entry, const void *arg)
+{
+    return entry->name_length == strlen(arg) && strcmp(entry->name, arg) == 0;
+}
+
+bool image_snapshot_map(int fd, const char *path, const char *name,
+                        struct image_map *ret, struct error *err)
+{
+    struct entry entry;
+    bool found;
+
+    if (!search(fd, path, is_named, name, &entry, &found, err)) {
+        return false;
+    }
+    if (!found) {
+        return error_set(err, ERR_NO_SUCH_SNAPSHOT,
+                         "%s holds no internal snapshot named \"%s\"", path,
+                         name);
+    }
+    *ret = entry.map;
+    return true;
+}
+
+int image_snapshots_open(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+    if (fd < 0) {
+        error_set_errno(err, ERR_CHAIN_BROKEN, errno, "cannot open %s", path);
+    }
+    return fd;
 }
 
 bool image_holds_snapshot(const char *path, const char *name, struct error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = image_snapshots_open(path, err);
+    struct image_map ignored;
     bool found;
 
     if (fd < 0) {
-        return error_set_errno(err, ERR_CHAIN_BROKEN, errno, "cannot open %s",
-                               path);
+        return false;
     }
-    found = search(fd, path, name, err);
+    found = image_snapshot_map(fd, path, name, &ignored, err);
     close(fd);
     return found;
+}
+
+static bool begins_with(const struct entry *entry, const void *arg)
+{
+    return strncmp(entry->name, arg, strlen(arg)) == 0;
+}
+
+char *image_find_snapshot(const char *path, const char *prefix)
+{
+    struct error ignored;
+    int fd = image_snapshots_open(path, &ignored);
+    struct entry entry;
+    bool found = false;
+    bool ok;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    ok = search(fd, path, begins_with, prefix, &entry, &found, &ignored);
+    close(fd);
+    return ok && found ? xstrdup(entry.name) : NULL;
 }

@@ -3,7 +3,16 @@
 #ifndef XENSNAPD_DISK_IMAGE_SNAPSHOTS_H
 #define XENSNAPD_DISK_IMAGE_SNAPSHOTS_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "agent/base/error.h"
+
+/* Where a file has a table (QEMU's L1) of where the disk's content lies. */
+struct image_map {
+    uint64_t offset;
+    uint32_t entries;
+};
 
 /*
  * ERR_CHAIN_BROKEN if the file cannot be read or its snapshot table is
@@ -11,5 +20,16 @@
  */
 bool image_holds_snapshot(const char *path, const char *name,
                           struct error *err);
+
+/* The first whose name begins so, the caller's to free(); NULL: none, or that
+ * cannot be told. */
+char *image_find_snapshot(const char *path, const char *prefix);
+
+/* For reading; -1 with `err` set. */
+int image_snapshots_open(const char *path, struct error *err);
+
+/* Of such a descriptor; fails as image_holds_snapshot(). */
+bool image_snapshot_map(int fd, const char *path, const char *name,
+                        struct image_map *ret, struct error *err);
 
 #endif

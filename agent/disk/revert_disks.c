@@ -17,13 +17,10 @@
 #include "agent/disk/file_user.h"
 #include "agent/disk/image_lock.h"
 #include "agent/disk/image_snapshots.h"
-#include "agent/disk/offline_work.h"
+#include "agent/disk/kept_disks.h"
+#include "agent/disk/left_image.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
-
-/* For how long the domain's QEMU may take to end. */
-#define CLOSE_POLL_MS  100u
-#define CLOSE_PATIENCE 100u
 
 static char *configured_path(const struct snapshot *snapshot, const char *vdev)
 {
@@ -64,7 +61,7 @@ static void plan_disk(struct snapshot *snapshot, const struct record_disk *from)
 }
 
 /* Before the domain ends.  Of one that does not run the QEMU may be ending: see
- * wait_for_end_of_use(). */
+ * internal_work.h. */
 static bool check_users(const struct snapshot *snapshot,
                         const struct snapshot_disk *disk, struct error *err)
 {
@@ -81,7 +78,7 @@ static bool check_users(const struct snapshot *snapshot,
 
 /* An image that others lie over must not change under them. */
 static bool check_internal(const struct snapshot *snapshot,
-                           const struct snapshot_disk *disk, struct error *err)
+                           struct snapshot_disk *disk, struct error *err)
 {
     const char *state =
         tree_snapshot_in(snapshot->agent->records, snapshot->guest.uuid, NULL,
@@ -110,6 +107,7 @@ static bool check_internal(const struct snapshot *snapshot,
                          "which is applied to the very image that is left",
                          disk->vdev);
     }
+    disk->is_left = left_image_is_unchanged(snapshot, disk);
     return image_holds_snapshot(disk->path, disk->internal_name, err);
 }
 
@@ -179,6 +177,7 @@ void revert_check_images(struct operation *operation)
     struct error err = {0};
 
     plan_all(snapshot);
+    kept_disks_choose_name(snapshot);
     check_all(snapshot, &err);
     operation_step_done(operation, &err);
 }
@@ -189,100 +188,4 @@ void revert_check_planned(struct operation *operation)
 
     check_all(snapshot_of(operation), &err);
     operation_step_done(operation, &err);
-}
-
-/* ---- applying internal snapshots ---- */
-
-static void apply_next(struct snapshot *snapshot);
-
-static void on_applied(const struct error *err, void *arg)
-{
-    struct snapshot *snapshot = arg;
-    struct error own;
-
-    if (err != NULL) {
-        own = *err;
-        error_prefix(&own,
-                     "disk %s: ", snapshot->disks[snapshot->disk_index].vdev);
-        snapshot->then(snapshot, &own);
-        return;
-    }
-    snapshot->disk_index++;
-    apply_next(snapshot);
-}
-
-static void wait_over(struct snapshot *snapshot)
-{
-    struct error err = snapshot->called_off;
-
-    if (err.code != ERR_NONE) {
-        snapshot->then(snapshot, &err);
-    } else {
-        apply_next(snapshot);
-    }
-}
-
-/* Two writers tear an image apart, and a domain's QEMU takes no locks. */
-static void stay_out(struct snapshot *snapshot,
-                     const struct snapshot_disk *disk,
-                     const struct file_user *user)
-{
-    struct error err;
-
-    error_set(&err, ERR_BUSY,
-              "disk %s: %s (process %d) still has %s open, to which the "
-              "internal snapshot would be applied",
-              disk->vdev, user->program, (int)user->pid, disk->path);
-    snapshot->then(snapshot, &err);
-}
-
-/* libxl does not wait for the end of the QEMU that it has told to end.  False
- * where nobody uses the image. */
-static bool wait_for_end_of_use(struct snapshot *snapshot,
-                                const struct snapshot_disk *disk)
-{
-    struct file_user user;
-    struct file_id id;
-
-    if (!file_id_of(disk->path, &id) || !file_user_find(&id, true, 0, &user)) {
-        return false;
-    }
-    if (snapshot->patience == 0) {
-        stay_out(snapshot, disk, &user);
-    } else {
-        snapshot->patience--;
-        snapshot_later(snapshot, CLOSE_POLL_MS, wait_over);
-    }
-    return true;
-}
-
-static void apply_next(struct snapshot *snapshot)
-{
-    static const struct error none;
-
-    for (; snapshot->disk_index < snapshot->disk_count;
-         snapshot->disk_index++) {
-        const struct snapshot_disk *disk =
-            &snapshot->disks[snapshot->disk_index];
-        const char *argv[] = {"qemu-img",          "snapshot", "-q", "-a",
-                              disk->internal_name, disk->path, NULL};
-
-        if (!disk->external && wait_for_end_of_use(snapshot, disk)) {
-            return;
-        }
-        if (!disk->external) {
-            snapshot->internal_applied = true;
-            offline_run(snapshot, 0, argv, on_applied);
-            return;
-        }
-    }
-    snapshot->then(snapshot, &none);
-}
-
-void disks_apply_internal(struct snapshot *snapshot, snapshot_then *then)
-{
-    snapshot->then = then;
-    snapshot->disk_index = 0;
-    snapshot->patience = CLOSE_PATIENCE;
-    apply_next(snapshot);
 }

@@ -28,16 +28,6 @@
 
 #define MIB (1024u * 1024u)
 
-static bool has_internal_disk(const struct snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (!snapshot->disks[i].external) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool has_room(const struct snapshot *snapshot, const char *folder)
 {
     uint64_t needed = snapshot->guest.memory_kb * 1024;
@@ -60,9 +50,6 @@ static const char *why_not(const struct snapshot *snapshot, const char *folder)
     }
     if (snapshot->guest.paused) {
         return "it is paused";
-    }
-    if (has_internal_disk(snapshot)) {
-        return "applying an internal snapshot overwrites its disk";
     }
     if (!has_room(snapshot, folder)) {
         return "there is no room for its memory";

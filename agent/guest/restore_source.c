@@ -40,8 +40,9 @@ bool restore_is_from_snapshot(const struct snapshot *snapshot)
 
 bool restore_open_source(struct snapshot *snapshot, struct error *err)
 {
-    /* Behind an applied internal snapshot the disks are no longer those that
-     * the domain was on: then all of them are the snapshot's. */
+    /* Behind an applied internal snapshot that could not be put back the disks
+     * are no longer those that the domain was on: then all of them are the
+     * snapshot's. */
     snapshot->restore_config =
         restore_is_from_snapshot(snapshot) || snapshot->internal_applied
             ? restore_snapshot_config(snapshot, err)
@@ -85,7 +86,8 @@ bool restore_can_try(const struct snapshot *snapshot)
 {
     switch ((enum restore_source)snapshot->attempt) {
     case SOURCE_RESCUE:
-        return snapshot->rescued && !snapshot->internal_applied;
+        return snapshot->rescued &&
+               (!snapshot->internal_applied || snapshot->kept_name != NULL);
     case SOURCE_SNAPSHOT_AGAIN:
         return snapshot->running && !snapshot->restore_cancelled;
     case SOURCE_BOOT:

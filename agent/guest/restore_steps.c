@@ -12,12 +12,18 @@
  * state that is tried once more.  Each attempt waits until the memory of what
  * was there before is free again.
  *
- * Once an internal snapshot may have been applied the last of them boots from
- * the snapshot's disks: see snapshot_is_on_overlays().
+ * Before internal snapshots are applied, what their disks hold is kept
+ * (kept_disks.h), and put back before anything but the snapshot is tried. Where
+ * that fails the last of them boots from the snapshot's disks: see
+ * snapshot_is_on_overlays().
  */
+#include <stdlib.h>
+
 #include "agent/backends_steps.h"
+#include "agent/base/alloc.h"
 #include "agent/base/log.h"
 #include "agent/disk/disk_steps.h"
+#include "agent/disk/kept_disks.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/restore_source.h"
 #include "agent/snapshot.h"
@@ -55,47 +61,49 @@ static void remove_in_backends(struct snapshot *snapshot,
     backends_remove_overlays(snapshot, end_as_failed);
 }
 
-static const char *where_disks_are(const struct snapshot *snapshot)
+/* To be free()d. */
+static char *where_disks_are(const struct snapshot *snapshot)
 {
-    return snapshot->internal_applied
-               ? "its disks with an internal snapshot may be as in that, the "
-                 "others are as they were"
-               : "its disks are as they were";
-}
-
-/* Nothing undoes that, and whoever did not get the domain is to know: also
- * where it is the request's time that counts as the reason. */
-static void tell_of_applied(struct snapshot *snapshot)
-{
-    struct error *stop = &snapshot->operation.stop;
-
-    if (snapshot->internal_applied) {
-        error_prefix(stop->code != ERR_NONE ? stop : &snapshot->failure,
-                     "domain \"%s\" was not started, and %s: ",
-                     snapshot->guest.name, where_disks_are(snapshot));
+    if (!snapshot->internal_applied) {
+        return xstrdup("its disks are as they were");
     }
+    return snapshot->kept_name == NULL
+               ? xstrdup("its disks with an internal snapshot may be as in "
+                         "that, the others are as they were")
+               : xasprintf("its disks with an internal snapshot may be as in "
+                           "that, what they held is in their internal snapshot "
+                           "\"%s\", and the others are as they were",
+                           snapshot->kept_name);
 }
 
 /* The last source failed too: `snapshot->failure` still says why the first
  * one did. */
-static void end_with_nothing(struct snapshot *snapshot)
+static void end_as_down(struct snapshot *snapshot, const struct error *ignored)
 {
     struct error err = snapshot->failure;
+    char *where = where_disks_are(snapshot);
 
+    if (ignored->code != ERR_NONE) {
+        LOG_ERROR("%s %s", snapshot->label, ignored->message);
+    }
+    error_prefix(&err,
+                 "domain \"%s\" is down and could not be brought back; "
+                 "%s%s%s: ",
+                 snapshot->guest.name, where,
+                 snapshot->rescued ? ", its memory is in " : "",
+                 snapshot->rescued ? snapshot->rescue_path : "");
+    free(where);
+    snapshot->failure = err;
+    overlays_unlink(snapshot, remove_in_backends);
+}
+
+/* A domain that did not run goes back by this step's undo. */
+static void end_with_nothing(struct snapshot *snapshot)
+{
     snapshot->rescue_stays = snapshot->rescued;
     if (snapshot->running) {
-        error_prefix(&err,
-                     "domain \"%s\" is down and could not be brought back; "
-                     "%s%s%s: ",
-                     snapshot->guest.name, where_disks_are(snapshot),
-                     snapshot->rescued ? ", its memory is in " : "",
-                     snapshot->rescued ? snapshot->rescue_path : "");
-    }
-    snapshot->failure = err;
-    if (snapshot->running) {
-        overlays_unlink(snapshot, remove_in_backends);
+        kept_disks_give_up(snapshot, end_as_down);
     } else {
-        tell_of_applied(snapshot);
         operation_step_done(&snapshot->operation, &snapshot->failure);
     }
 }
@@ -161,6 +169,12 @@ static void explain_bringing_back(struct snapshot *snapshot)
                      "were before that boot: ",
                      snapshot->rescue_path);
     }
+    if (snapshot->internal_applied && snapshot->kept_name != NULL) {
+        error_prefix(&snapshot->failure,
+                     "what disks with an internal snapshot held before is in "
+                     "their internal snapshot \"%s\": ",
+                     snapshot->kept_name);
+    }
     error_prefix(&snapshot->failure, "the snapshot was not restored, and %s",
                  what[snapshot->attempt]);
 }
@@ -221,6 +235,49 @@ static void on_applied(struct snapshot *snapshot, const struct error *err)
     }
 }
 
+static void on_kept(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        attempt_failed(snapshot, err);
+    } else {
+        kept_disks_apply(snapshot, on_applied);
+    }
+}
+
+/* Of what could not be put back on all disks, the snapshot's is all there is.
+ */
+static void on_applied_again(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        LOG_ERROR("%s %s", snapshot->label, err->message);
+    }
+    create(snapshot);
+}
+
+static void on_kept_again(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        on_applied_again(snapshot, err);
+    } else {
+        kept_disks_apply(snapshot, on_applied_again);
+    }
+}
+
+/* A temporary snapshot that is left is tried again when a domain runs. */
+static void on_put_back(struct snapshot *snapshot, const struct error *err)
+{
+    if (err->code != ERR_NONE) {
+        LOG_ERROR("%s %s", snapshot->label, err->message);
+    }
+    if (!snapshot->internal_applied) {
+        create(snapshot);
+    } else if (snapshot->attempt == SOURCE_BOOT) {
+        kept_disks_keep(snapshot, on_kept_again);
+    } else {
+        attempt_failed(snapshot, err);
+    }
+}
+
 static void try_source(struct snapshot *snapshot)
 {
     struct error err = snapshot->called_off;
@@ -228,9 +285,9 @@ static void try_source(struct snapshot *snapshot)
     if (err.code != ERR_NONE) { /* no disk is touched any more */
         attempt_failed(snapshot, &err);
     } else if (restore_is_from_snapshot(snapshot)) {
-        disks_apply_internal(snapshot, on_applied);
+        kept_disks_keep(snapshot, on_kept);
     } else {
-        create(snapshot);
+        kept_disks_give_up(snapshot, on_put_back);
     }
 }
 
@@ -276,6 +333,9 @@ static void try_with_memory(struct snapshot *snapshot)
 static void begin_restore(struct snapshot *snapshot)
 {
     snapshot->attempt = SOURCE_SNAPSHOT;
+    /* An earlier agent may have come to that. */
+    snapshot->internal_applied =
+        snapshot->recovered && kept_disks_are_wanted(snapshot);
     try_with_memory(snapshot);
 }
 
@@ -331,12 +391,11 @@ void domain_restore(struct operation *operation)
     }
 }
 
-/* Back to where no domain ran, or to the running state.  Once an internal
- * snapshot may have been applied there is neither. */
+/* Back to where no domain ran, or to the running state. */
 static bool has_way_back(const struct snapshot *snapshot)
 {
     return snapshot->attempt == SOURCE_SNAPSHOT &&
-           !snapshot->internal_applied &&
+           (!snapshot->internal_applied || snapshot->kept_name != NULL) &&
            (!snapshot->running || snapshot->rescued);
 }
 

@@ -32,6 +32,13 @@ static struct error stays_down(struct snapshot *snapshot,
         snapshot->called_off.code != ERR_NONE ? snapshot->called_off : *err;
 
     snapshot->rescue_stays = snapshot->rescued;
+    snapshot->kept_stay = snapshot->kept_name != NULL;
+    if (snapshot->kept_stay) {
+        error_prefix(&why,
+                     "what disks with an internal snapshot held is in their "
+                     "internal snapshot \"%s\": ",
+                     snapshot->kept_name);
+    }
     error_prefix(&why, "domain %u could not be let run and stays paused%s%s: ",
                  snapshot->new_domid,
                  snapshot->rescued ? "; the state that it was in is in " : "",

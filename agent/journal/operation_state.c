@@ -85,6 +85,7 @@ static const struct field snapshot_fields[] = {
     OF_SNAPSHOT(TEXT, "rescue-path", rescue_path),
     OF_SNAPSHOT(FLAG, "rescued", rescued),
     OF_SNAPSHOT(FLAG, "internal-applied", internal_applied),
+    OF_SNAPSHOT(TEXT, "kept-disks", kept_name),
     OF_SNAPSHOT(NUMBER32, "new-domid", new_domid),
     OF_SNAPSHOT(NUMBER32, "source", attempt),
     NAMED_OF_SNAPSHOT("failure-code", failure.code, failure_name),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tables of internal snapshots, which the guest's owner may have written. */
+/* Tables of internal snapshots and of content, which the guest's owner may have
+ * written. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/disk/image_content.h"
 #include "agent/disk/image_snapshots.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,6 +47,16 @@ static void look_for(const char *name, const uint8_t *data, size_t size)
                 err.code == ERR_NO_SUCH_SNAPSHOT);
 }
 
+static void compare(const uint8_t *data, size_t size)
+{
+    struct error err = {0};
+    enum image_content content;
+
+    require(image_content_tell(file_of(data, size), "s1", "before.upgrade",
+                               &content, &err) ||
+            err.code == ERR_CHAIN_BROKEN || err.code == ERR_NO_SUCH_SNAPSHOT);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char longest[256];
@@ -54,5 +66,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     look_for("s1", data, size);
     look_for("before.upgrade", data, size);
     look_for(longest, data, size);
+    compare(data, size);
     return 0;
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a revert finds out before it touches the domain, and where internal snapshots
-are applied, the way back, with a toolstack that the test plays."""
+"""What a revert finds out before it touches the domain, and what becomes of what it
+leaves, with a toolstack that the test plays."""
 
 import os
 import signal
@@ -8,8 +8,7 @@ import subprocess
 
 import pytest
 
-from native.agent import FINAL, ROOT
-from native.expect import image_is_sound
+from native.agent import FINAL
 from native.faults import STOP_BEFORE, Faults
 from native.merges import content
 from native.toolstack import Toolstack
@@ -22,33 +21,10 @@ def fixture_toolstack(world):
     return Toolstack(world)
 
 
-@pytest.fixture(name="mixed")
-def fixture_mixed(world, agent):
-    """A domain whose snapshot is an internal one of xvdb, and what it went on with."""
-    domain = world.add_domain("web", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
-    write(domain, BEFORE)
-    reply = agent.request("create", {"disks/xvdb/external": "0"}, domain="web", name="s1",
-                          memory=0)
-    assert reply["state"] == "done", reply
-    write(domain, AFTER)
-    return domain, {vdev: reply[f"result/disks/{vdev}/path"] for vdev in domain.disks}
-
-
 def write(domain, data):
     for vdev in domain.disks:
         domain.write(vdev, 0, data)
         domain.disks[vdev].front.flush()
-
-
-def boot(agent):
-    """Domains are made meanwhile."""
-    request = agent.submit("revert", domain="web", name="s1", start="boot")
-    agent.world.eventually(lambda: request.state() in FINAL, 60, "the end")
-    return request.wait()
-
-
-def images(world):
-    return {f"{world.images}/{name}" for name in os.listdir(world.images)}
 
 
 def test_an_image_that_another_program_writes_is_refused(world, agent):
@@ -66,80 +42,6 @@ def test_an_image_that_another_program_writes_is_refused(world, agent):
         assert reply["error/code"] == "snapshot-in-use", reply
         assert base in reply["error/message"]
         other.stdin.write("quit\n")
-
-
-def test_behind_an_internal_snapshot_the_boot_is_on_the_snapshots_disks(world, agent, mixed,
-                                                                        toolstack):
-    domain, left = mixed
-    toolstack.refuse = 2
-    reply = boot(agent)
-    assert reply["result/brought-back"] == "boot", reply
-    web = toolstack.made[-1]
-    overlay = web.chain("xvda")[0][0]
-    assert web.chain("xvdb")[0][0] == left["xvdb"]
-    for vdev in web.disks:
-        assert web.read(vdev, 0, len(BEFORE)) == BEFORE
-    # What the guest writes is in a file, and it is known in which.
-    write(web, AFTER)
-    assert os.path.exists(overlay)
-    # Nobody got what he asked for, so what was left is not thrown away.
-    assert os.path.exists(left["xvda"])
-    assert reply["result/disks/xvda/abandoned"] == left["xvda"]
-    published = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s1/disks/xvda")
-    assert overlay in published.values()
-    second = agent.request("create", domain="web", name="s2", memory=0)
-    assert second["state"] == "done", second
-    assert second["result/disks/xvda/base"] == overlay
-    assert image_is_sound(overlay)
-    assert reply["state"] == "failed"
-    assert "booted from the snapshot's disks" in reply["error/message"]
-
-
-def test_behind_an_internal_snapshot_no_disk_is_said_to_be_as_it_was(world, agent, mixed,
-                                                                     toolstack):
-    files = images(world)
-    toolstack.refuse = 3
-    reply = boot(agent)
-    assert reply["state"] == "failed", reply
-    assert "with an internal snapshot may be as in that" in reply["error/message"]
-    assert mixed and images(world) == files
-
-
-def test_where_a_domain_that_is_off_cannot_be_made_an_applied_snapshot_is_told_of(
-        world, agent, mixed, toolstack):
-    """Nothing brings back what the disk held."""
-    domain, _ = mixed
-    files = images(world)
-    world.remove_domain(domain)
-    toolstack.refuse = 1
-    reply = boot(agent)
-    assert reply["state"] == "failed", reply
-    assert reply["error/message"].startswith(
-        'domain "web" was not started, and its disks with an internal snapshot may be as in '
-        'that, the others are as they were: ')
-    assert images(world) == files
-
-
-def test_an_agent_that_ends_behind_an_applied_snapshot_tells_of_it(world, agent_stopped,
-                                                                   toolstack):
-    agent = agent_stopped
-    agent.faults = Faults(world.folder)
-    agent.start()
-    domain = world.add_domain("web", disks=[("xvda", "qcow2")])
-    write(domain, BEFORE)
-    reply = agent.request("create", {"disks/xvda/external": "0"}, domain="web", name="s1",
-                          memory=0)
-    assert reply["state"] == "done", reply
-    world.remove_domain(domain)
-    toolstack.hang = 1
-    request = agent.submit("revert", domain="web", name="s1", start="boot")
-    world.eventually(lambda: toolstack.hanging, 30, "it is made")
-    agent.kill()
-    agent.start()
-    world.eventually(lambda: request.state() in FINAL, 60, "the end")
-    reply = request.output()
-    assert reply["error/code"] == "interrupted", reply
-    assert "disks with an internal snapshot may be as in that" in reply["error/message"]
 
 
 def test_a_cancel_before_an_internal_snapshot_is_applied_leaves_the_disk(world, agent_stopped,

@@ -214,6 +214,34 @@ static void an_image_of_the_old_version_is_read_too(void **state)
     assert_holds_no("three");
 }
 
+static void assert_first(const char *prefix, const char *expected)
+{
+    char *found = image_find_snapshot(image, prefix);
+
+    if (expected == NULL) {
+        assert_null(found);
+    } else {
+        assert_non_null(found);
+        assert_string_equal(found, expected);
+    }
+    free(found);
+}
+
+static void one_is_found_by_the_beginning_of_its_name(void **state)
+{
+    (void)state;
+    assert_first("s", NULL); /* there is no image */
+    make_image();
+    assert_first("s", NULL);
+    make_snapshot("one");
+    make_snapshot("snap-1");
+    make_snapshot("snap-2");
+    assert_first("snap-", "snap-1");
+    assert_first("snap-2", "snap-2");
+    assert_first("snap-22", NULL);
+    assert_first("nap", NULL);
+}
+
 /* ---- damaged ---- */
 
 static void what_is_not_there_or_no_qcow2_file_is_told(void **state)
@@ -331,6 +359,7 @@ int main(void)
         TEST(an_image_without_snapshots_holds_none),
         TEST(a_deleted_snapshot_is_no_longer_found),
         TEST(an_image_of_the_old_version_is_read_too),
+        TEST(one_is_found_by_the_beginning_of_its_name),
         TEST(what_is_not_there_or_no_qcow2_file_is_told),
         TEST(a_table_that_is_not_in_the_file_is_damaged),
         TEST(a_table_cut_short_is_damaged_behind_the_cut),

@@ -54,6 +54,7 @@ static void fill_domain(struct snapshot *snapshot)
     snapshot->rescue_path = xstrdup("/var/rescue");
     snapshot->rescued = true;
     snapshot->internal_applied = true;
+    snapshot->kept_name = xstrdup("kept");
     snapshot->new_domid = 43;
     snapshot->attempt = 2;
     error_set(&snapshot->failure, ERR_NO_MEMORY_STATE, "it is not there");
@@ -159,6 +160,7 @@ static void the_domain_and_its_memory_come_back(void **state)
     assert_string_equal(back->rescue_path, "/var/rescue");
     assert_true(back->rescued);
     assert_true(back->internal_applied);
+    assert_string_equal(back->kept_name, "kept");
     assert_string_equal(back->noted_boot,
                         "6f2d1f5e-3f0a-4a7e-9d0f-2c1b7a5e4d3c");
     assert_int_equal(back->new_domid, 43);

@@ -7,6 +7,8 @@ import subprocess
 
 from native.backend import Backend
 from native.domain import Disk
+from native.expect import internal_snapshots
+from native.merges import content
 from native.toolstack import Toolstack
 
 PIECE = 4096
@@ -33,6 +35,8 @@ class Recipe:
     runs = True  # the domain, after a success and a failure alike
     # Beginnings of the names of points at which every part of the runs looks.
     always = ()
+    # A qemu-img that is killed leaves clusters behind that nothing uses.
+    may_leak = False
 
     def __init__(self, world, agent):
         self.world, self.agent = world, agent
@@ -432,6 +436,102 @@ class StartFromSnapshot(Recipe):
         assert self.published() == {"s1"}
 
 
+class Internal(Recipe):
+    """Two disks whose snapshots are internal, and one whose is external. What
+    those hold is kept until the revert is over, and put back where it fails."""
+
+    disks = (("xvda", "qcow2"), ("xvdb", "qcow2"), ("xvdc", "qcow2"))
+    operation = "revert"
+    may_leak = True
+    refuse = 0  # how many domains the toolstack does not make
+    memory = 0
+
+    def __init__(self, world, agent):
+        super().__init__(world, agent)
+        self.toolstack = Toolstack(world)
+        self.inside = [self.domain.disks[vdev].path for vdev in ("xvda", "xvdb")]
+
+    def prepare(self):
+        for vdev in self.domain.disks:
+            self.write(vdev, 0)
+        self.ask("create", name="s1", memory=self.memory,
+                 **{"disks/xvda/external": 0, "disks/xvdb/external": 0})
+        self.then = {**self.data, **{(vdev, 65536): bytes(PIECE)
+                                     for vdev in self.domain.disks}}
+        for vdev in self.domain.disks:
+            self.write(vdev, 0)
+            self.write(vdev, 1)
+            self.domain.disks[vdev].front.flush()
+        self.tops = {vdev: self.domain.chain(vdev)[0][0] for vdev in self.domain.disks}
+        self.toolstack.refuse = self.refuse
+
+    def settle(self, reply):
+        if reply["state"] == "done" or "snapshot's disks" in reply.get("error/message", ""):
+            self.data = self.then
+
+    def check(self, reply):
+        assert self.published() == {"s1"}
+        told = reply.get("error/message", "") + reply.get("result/warning", "")
+        for path in self.inside:
+            kept = [name for name in internal_snapshots(path) if name != "s1"]
+            assert "s1" in internal_snapshots(path)
+            assert all(name in told for name in kept), (path, kept)
+        if not self.runs:
+            for (vdev, offset), data in self.data.items():
+                assert content(self.tops[vdev], offset) == data, (vdev, hex(offset))
+
+
+class StartFromInternal(Internal):
+    """The domain does not run, and it does not after a failure."""
+
+    keys = {"name": "s1", "start": "boot"}
+
+    def prepare(self):
+        super().prepare()
+        self.world.remove_domain(self.domain)
+
+    def settle(self, reply):
+        super().settle(reply)
+        self.runs = reply["state"] == "done"
+        if self.runs:
+            self.domain = self.toolstack.made[-1]
+
+
+class StartFromInternalRefused(StartFromInternal):
+    """No domain can be made."""
+
+    # Each of what is kept, applied, put back and deleted.
+    always = ("fork",)
+    runs = False
+    refuse = 100
+
+    def check(self, reply):
+        assert reply["state"] == "failed", reply
+        super().check(reply)
+
+
+class RevertInternal(Internal):
+    """A domain that runs."""
+
+    keys = {"name": "s1"}
+    memory = 1
+
+    def settle(self, reply):
+        super().settle(reply)
+        if self.toolstack.made:
+            self.domain = self.toolstack.made[-1]
+
+    def check(self, reply):
+        super().check(reply)
+        assert len(self.world.xen.domids()) == 2, "dom0 and one domain"
+
+
+class RevertInternalRefused(RevertInternal):
+    """The domain is brought back to the state that it was in."""
+
+    refuse = 1
+
+
 RECIPES = {
     "create": Create,
     "checkpoint": Checkpoint,
@@ -451,4 +551,8 @@ RECIPES = {
     "delete-of-both": DeleteOfBoth,
     "rescan-of-both": RescanOfBoth,
     "start-from-snapshot": StartFromSnapshot,
+    "start-from-internal": StartFromInternal,
+    "start-from-internal-refused": StartFromInternalRefused,
+    "revert-internal": RevertInternal,
+    "revert-internal-refused": RevertInternalRefused,
 }
