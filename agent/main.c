@@ -29,6 +29,7 @@
 #include "agent/publish.h"
 #include "agent/published.h"
 #include "agent/quiesce/freeze_guard_program.h"
+#include "agent/quiesce/tools_guard_program.h"
 #include "agent/recovery.h"
 
 #define DEFAULT_CONFIG "/etc/xensnapd/agent.yaml"
@@ -428,7 +429,8 @@ static bool run(const struct options *options)
 int main(int argc, char **argv)
 {
     static const struct guardian_role *const roles[] = {
-        &guard_role, &merge_guard_role, &freeze_guard_role, NULL};
+        &guard_role, &merge_guard_role, &freeze_guard_role, &tools_guard_role,
+        NULL};
     struct options options = {.config = DEFAULT_CONFIG};
 
     if (guardian_is_meant(argv[0])) {

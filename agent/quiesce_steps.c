@@ -59,6 +59,7 @@ static struct quiesce_target target_of(const struct snapshot *snapshot)
         .uuid = snapshot->guest.uuid,
         .name = snapshot->guest.name,
         .freeze_ms = agent->config.timeouts.freeze_ms,
+        .tools_ms = agent->config.timeouts.guest_tools_ms,
         .max_freeze_ms = agent->config.timeouts.max_freeze_ms,
     };
 }
@@ -115,7 +116,7 @@ void quiesce_let_go(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
 
     if (snapshot->quiesce != NULL) {
-        quiesce_thaw(snapshot->quiesce, on_let_go, snapshot);
+        quiesce_thaw(snapshot->quiesce, false, on_let_go, snapshot);
         return;
     }
     take_back(snapshot);
@@ -144,7 +145,7 @@ void quiesce_thaw_guest(struct operation *operation)
     if (snapshot->quiesce == NULL) {
         operation_step_done(operation, NULL);
     } else {
-        quiesce_thaw(snapshot->quiesce, on_thawed, snapshot);
+        quiesce_thaw(snapshot->quiesce, true, on_thawed, snapshot);
     }
 }
 

@@ -66,12 +66,13 @@ struct config {
         uint32_t qmp_greeting_ms;
         uint32_t qmp_reply_ms;
         uint32_t qmp_transaction_ms;
-        uint32_t backend_ms;    /* a driver domain's agent to answer */
-        uint32_t max_pause_ms;  /* a guest is suspended; 0: no limit */
-        uint32_t restore_ms;    /* a restore to get on; 0: no limit */
-        uint32_t freeze_ms;     /* a guest to freeze, and to thaw */
-        uint32_t max_freeze_ms; /* a guest is frozen: its own deadline */
-        uint32_t hold_ms;       /* default of the `hold` key */
+        uint32_t backend_ms;     /* a driver domain's agent to answer */
+        uint32_t max_pause_ms;   /* a guest is suspended; 0: no limit */
+        uint32_t restore_ms;     /* a restore to get on; 0: no limit */
+        uint32_t freeze_ms;      /* a guest to freeze, and to thaw */
+        uint32_t max_freeze_ms;  /* a guest is frozen: its own deadline */
+        uint32_t guest_tools_ms; /* guest tools to prepare, and to end */
+        uint32_t hold_ms;        /* default of the `hold` key */
         uint32_t drain_ms; /* SIGTERM: running operations may take this long */
     } timeouts;
     struct {

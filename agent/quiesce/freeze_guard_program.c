@@ -2,12 +2,10 @@
 #include "agent/quiesce/freeze_guard_program.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
@@ -59,14 +57,7 @@ static void wake_after(struct freeze_guard *guard, uint32_t ms)
 
 static bool take_lock(struct freeze_guard *guard)
 {
-    int fd =
-        open(guard->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        guard->lock = fd;
-    } else if (fd >= 0) {
-        close(fd);
-    }
+    guard->lock = freeze_guard_lock(guard->lock_path);
     return guard->lock >= 0;
 }
 
@@ -80,17 +71,6 @@ static void release_lock(struct freeze_guard *guard)
 
 /* ---- the end ---- */
 
-static void tell_outcome(const struct freeze_guard *guard)
-{
-    guardian_tell_agent(guard->self, guard->outcome);
-    if (guard->outcome == FREEZE_GUARD_FAILED) {
-        for (const char *c = guard->reason; *c != '\0'; c++) {
-            guardian_tell_agent(guard->self, *c);
-        }
-        guardian_tell_agent(guard->self, '\n');
-    }
-}
-
 static void be_over(struct freeze_guard *guard)
 {
     guard->state = OVER;
@@ -99,7 +79,7 @@ static void be_over(struct freeze_guard *guard)
     if (guard->left) {
         guardian_end(guard->self);
     } else {
-        tell_outcome(guard);
+        freeze_guard_tell(guard->self, guard->outcome, guard->reason);
     }
 }
 
@@ -294,15 +274,16 @@ static bool may_be_frozen(const struct freeze_guard *guard)
 static void on_word(char word, void *state)
 {
     struct freeze_guard *guard = state;
+    bool ends = word == AGENT_SAYS_THAW || word == AGENT_SAYS_DROP;
 
     if (word == AGENT_SAYS_FREEZE && guard->state == IDLE) {
         guard->state = ASKING;
         guard->lock_until = clock_monotonic_ms() + guard->limit_ms / 2;
         lock_and_ask(guard);
-    } else if (word == AGENT_SAYS_THAW && may_be_frozen(guard)) {
+    } else if (ends && may_be_frozen(guard)) {
         thaw(guard, guard->state == FROZEN ? FREEZE_GUARD_THAWED
                                            : FREEZE_GUARD_EXPIRED);
-    } else if (word == AGENT_SAYS_THAW && guard->state == ASKING) {
+    } else if (ends && guard->state == ASKING) {
         give_up(guard, "it was taken back");
     }
 }
@@ -334,26 +315,23 @@ static void end(void *state)
 static void *begin(struct guardian_self *self, char *const arguments[],
                    struct error *err)
 {
-    uint32_t limit_ms, max_freeze_ms, take_back;
+    struct freeze_guard_arguments given;
     struct freeze_guard *guard;
 
-    if (!guardian_number(arguments[2], &limit_ms) ||
-        !guardian_number(arguments[3], &max_freeze_ms) ||
-        !guardian_number(arguments[4], &take_back)) {
-        error_set(err, ERR_INTERNAL, "its arguments are not the agent's");
+    if (!freeze_guard_parse(arguments, &given, err)) {
         return NULL;
     }
     guard = xcalloc(1, sizeof(*guard));
     guard->self = self;
     guard->domid = guardian_domid(self);
-    guard->lock_path = arguments[5];
+    guard->lock_path = given.lock;
     guard->lock = -1;
-    guard->limit_ms = limit_ms;
-    guard->max_freeze_ms = max_freeze_ms;
-    guard->qga = qga_new(guardian_loop(self), arguments[1]);
+    guard->limit_ms = given.limit_ms;
+    guard->max_freeze_ms = given.max_freeze_ms;
+    guard->qga = qga_new(guardian_loop(self), given.place);
     guard->timer = evtimer_new(guardian_loop(self), on_timer, guard);
     guardian_tell_agent(self, GUARDIAN_SAYS_READY);
-    if (take_back != 0 && (take_lock(guard) || errno != EWOULDBLOCK)) {
+    if (given.take_back && (take_lock(guard) || errno != EWOULDBLOCK)) {
         thaw(guard, FREEZE_GUARD_EXPIRED);
     }
     return guard;
@@ -361,7 +339,7 @@ static void *begin(struct guardian_self *self, char *const arguments[],
 
 const struct guardian_role freeze_guard_role = {
     .name = "frozen",
-    .argument_count = 6,
+    .argument_count = FREEZE_GUARD_ARGUMENTS,
     .begin = begin,
     .on_word = on_word,
     .on_left = on_left,

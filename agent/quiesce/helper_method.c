@@ -225,10 +225,11 @@ static bool helper_freeze(void *own, struct error *err)
     return ok;
 }
 
-static void helper_thaw(void *own)
+static void helper_thaw(void *own, bool switched)
 {
     struct helper *helper = own;
 
+    (void)switched;
     remove_request(helper->xs, helper->folder);
 }
 

@@ -15,6 +15,7 @@ struct quiesce {
     const struct quiesce_method *method; /* NULL: the guest has none */
     void *own;
     enum state state;
+    bool prepares;        /* or has: its answers take longer */
     struct error outcome; /* once it is over */
     quiesce_done *done;   /* NULL: nobody waits */
     void *arg;
@@ -22,10 +23,15 @@ struct quiesce {
     struct event *deferred;
 };
 
-/* The first that the guest has is used. */
+/*
+ * The first that the guest has is used.  Our helper thaws by itself; qemu-ga
+ * can be asked in a moment, and told when to thaw.  The keys of guest tools are
+ * last: a freeze takes them long, and how it went they tell only afterwards.
+ */
 static const struct quiesce_method *const methods[] = {
     &quiesce_by_helper,
     &quiesce_by_qga,
+    &quiesce_by_tools,
 };
 
 #define METHODS (sizeof(methods) / sizeof(methods[0]))
@@ -63,17 +69,24 @@ static void tell_later(struct quiesce *quiesce)
 
 /* ---- failures ---- */
 
+static uint32_t limit_ms(const struct quiesce *quiesce)
+{
+    return quiesce->prepares ? quiesce->target.tools_ms
+                             : quiesce->target.freeze_ms;
+}
+
 static void note_silence(struct quiesce *quiesce)
 {
     const struct quiesce_target *target = &quiesce->target;
 
     error_set(&quiesce->outcome, ERR_GUEST_UNRESPONSIVE,
               "the guest \"%s\" did not acknowledge %s of its file systems "
-              "within timeouts.freeze (%g s); see that %s runs in it, or leave "
+              "within timeouts.%s (%g s); see that %s runs in it, or leave "
               "quiesce out",
               target->name,
               quiesce->state == FREEZING ? "the freeze" : "the thaw",
-              target->freeze_ms / 1000.0, quiesce->method->program);
+              quiesce->prepares ? "guest-tools" : "freeze",
+              limit_ms(quiesce) / 1000.0, quiesce->method->program);
 }
 
 static void note_refusal(struct quiesce *quiesce, const char *words)
@@ -116,15 +129,26 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     end(quiesce);
 }
 
+static void wait_for_answer(struct quiesce *quiesce)
+{
+    struct timeval limit = clock_timeval(limit_ms(quiesce));
+
+    event_add(quiesce->timer, &limit);
+}
+
 void quiesce_answer(struct quiesce *quiesce, enum quiesce_answer answer,
                     const char *words)
 {
     bool ends = quiesce->state == FROZEN || quiesce->state == THAWING;
 
-    if (answer == QUIESCE_FROZEN && quiesce->state == FREEZING) {
+    if (answer == QUIESCE_PREPARES && quiesce->state == FREEZING) {
+        quiesce->prepares = true;
+        wait_for_answer(quiesce);
+    } else if (answer == QUIESCE_FROZEN && quiesce->state == FREEZING) {
         quiesce->state = FROZEN;
         tell(quiesce);
-    } else if (answer == QUIESCE_FAILED && quiesce->state == FREEZING) {
+    } else if (answer == QUIESCE_FAILED &&
+               (quiesce->state == FREEZING || quiesce->state == THAWING)) {
         note_refusal(quiesce, words);
         end(quiesce);
     } else if (answer == QUIESCE_THAWED && quiesce->state == THAWING) {
@@ -137,13 +161,6 @@ void quiesce_answer(struct quiesce *quiesce, enum quiesce_answer answer,
         note_silence(quiesce);
         end(quiesce);
     }
-}
-
-static void wait_for_answer(struct quiesce *quiesce)
-{
-    struct timeval limit = clock_timeval(quiesce->target.freeze_ms);
-
-    event_add(quiesce->timer, &limit);
 }
 
 /* ---- what is asked ---- */
@@ -181,12 +198,12 @@ struct quiesce *quiesce_freeze(const struct quiesce_target *target,
 }
 
 /* One that has been silent may freeze yet: it is asked in any case. */
-void quiesce_ask_thaw(struct quiesce *quiesce)
+static void ask_thaw(struct quiesce *quiesce, bool switched)
 {
     if (quiesce->method == NULL || quiesce->state == THAWING) {
         return;
     }
-    quiesce->method->thaw(quiesce->own);
+    quiesce->method->thaw(quiesce->own, switched);
     if (quiesce->state == FROZEN) {
         quiesce->state = THAWING;
         wait_for_answer(quiesce);
@@ -195,11 +212,17 @@ void quiesce_ask_thaw(struct quiesce *quiesce)
     }
 }
 
-void quiesce_thaw(struct quiesce *quiesce, quiesce_done *done, void *arg)
+void quiesce_ask_thaw(struct quiesce *quiesce)
+{
+    ask_thaw(quiesce, false);
+}
+
+void quiesce_thaw(struct quiesce *quiesce, bool switched, quiesce_done *done,
+                  void *arg)
 {
     quiesce->done = done;
     quiesce->arg = arg;
-    quiesce_ask_thaw(quiesce);
+    ask_thaw(quiesce, switched);
     if (quiesce->state == OVER) {
         tell_later(quiesce);
     }

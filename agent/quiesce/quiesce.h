@@ -32,6 +32,7 @@ struct quiesce_target {
     const char *uuid;       /* the domain's */
     const char *name;       /* the domain's, for messages */
     uint32_t freeze_ms;     /* for an answer */
+    uint32_t tools_ms;      /* for one of guest tools that prepare first */
     uint32_t max_freeze_ms; /* then the guest is thawed */
 };
 
@@ -43,15 +44,19 @@ typedef void quiesce_done(const struct error *err, void *arg);
 struct quiesce *quiesce_freeze(const struct quiesce_target *target,
                                quiesce_done *done, void *arg);
 
-/* Without waiting; quiesce_thaw() may still follow. */
+/* Without waiting, where no snapshot comes of it; quiesce_thaw() may still
+ * follow. */
 void quiesce_ask_thaw(struct quiesce *quiesce);
 
 /*
+ * `switched`: the disks are, and the guest is told so where it asks.
+ *
  * `done` comes at once where it never acknowledged the freeze; an earlier
  * quiesce_done is not called any more.  `err` says that it was, or may have
  * been, thawed before.
  */
-void quiesce_thaw(struct quiesce *quiesce, quiesce_done *done, void *arg);
+void quiesce_thaw(struct quiesce *quiesce, bool switched, quiesce_done *done,
+                  void *arg);
 
 /* Forgets it; what was asked for and not taken back stays so.  NULL is fine. */
 void quiesce_free(struct quiesce *quiesce);

@@ -12,15 +12,18 @@ struct quiesce_method {
                  void **ret_own);
     /* Asks; quiesce_answer() follows, from the event loop. */
     bool (*freeze)(void *own, struct error *err);
-    void (*thaw)(void *own);
+    /* `switched`: the disks are; else no snapshot comes of it. */
+    void (*thaw)(void *own, bool switched);
     void (*close)(void *own);
     void (*take_back)(const struct quiesce_target *target);
 };
 
 extern const struct quiesce_method quiesce_by_helper;
 extern const struct quiesce_method quiesce_by_qga;
+extern const struct quiesce_method quiesce_by_tools;
 
 enum quiesce_answer {
+    QUIESCE_PREPARES, /* timeouts.guest-tools counts from here on */
     QUIESCE_FROZEN,
     QUIESCE_FAILED,
     QUIESCE_THAWED,

@@ -51,13 +51,14 @@ def copy_program(more, program):
         shutil.copy(library, place)
 
 
-def make_ramdisk(folder, program):
-    """The usual one, and what is laid over it; `program` freezes."""
+def make_ramdisk(folder, *programs):
+    """The usual one, and what is laid over it; one of `programs` freezes."""
     more = folder / "more"
     (more / "sbin").mkdir(parents=True)
     (more / "more-modules").mkdir()
     shutil.copy(HERE / "guest/quiesce-init", more / "init")
-    copy_program(more, program)
+    for program in programs:
+        copy_program(more, program)
     files = module_files()
     for path in files:
         shutil.copy(path, more / "more-modules")
@@ -72,15 +73,27 @@ def make_ramdisk(folder, program):
     return ramdisk
 
 
-def start(guests, ramdisk, kind="pv", **extra):
+def start(guests, ramdisk, kind="pv", prepare=None, **extra):
     """It counts in a file of the ext4 on its disk."""
     one = guests("quiet", kind=kind, disks=[Disk("xvda", "raw")], paused=True,
                  ramdisk=str(ramdisk), **extra)
     # What a mounted ext4 has as a mark of its being mounted, a frozen one has not.
     run("mkfs.ext4", "-q", "-O", "^metadata_csum", one.image("xvda"))
+    if prepare:
+        prepare(one)
     xl("unpause", one.name)
     wait_writes(one)
     return one
+
+
+def make_keys(guest):
+    """What a toolstack does for guest tools, and libxl does not."""
+    vss = f"/vss/{guest.uuid}"
+    for path in (f"{guest.path}/control/snapshot",
+                 f"{guest.path}/control/feature-snapshot", vss):
+        run("xenstore-write", path, "")
+        run("xenstore-chmod", path, "n0", f"b{guest.domid}")
+    run("xenstore-write", f"{guest.path}/vss", vss)
 
 
 @pytest.fixture
@@ -96,6 +109,15 @@ def guest_of_qemu(guests, kind, tmp_path):
     return start(guests, make_ramdisk(tmp_path, "/usr/sbin/qemu-ga"), kind, channel=[
         "connection=pty,name=none",
         f"connection=socket,path={tmp_path}/qga.sock,name=org.qemu.guest_agent.0"])
+
+
+@pytest.fixture
+def guest_with_tools(guests, tmp_path):
+    """With a script that plays the tools of another toolstack."""
+    programs = [shutil.which(f"xenstore-{word}")
+                for word in ("read", "write", "rm", "exists")]
+    return start(guests, make_ramdisk(tmp_path, HERE / "guest/quiesce-tools", *programs),
+                 prepare=make_keys)
 
 
 def wait_writes(guest, more=2):
@@ -198,4 +220,34 @@ def test_a_guest_with_qemus_guest_agent(agent, guest_of_qemu, tmp_path):
     # With memory it is thawed when it is suspended.
     reply = create(agent, guest, "memory", quiesce=1)
     assert reply["result/consistency"] == "full"
+    assert_quiesced(agent, guest, "last", tmp_path)
+
+
+def test_a_guest_with_the_tools_of_another_toolstack(agent, guest_with_tools, tmp_path):
+    guest = guest_with_tools
+    control, vss = f"{guest.path}/control/snapshot", f"/vss/{guest.uuid}"
+    guest.store.wait(f"{guest.path}/control/feature-snapshot", "1", LIMIT)
+    reply = create(agent, guest, "crash", memory=False)
+    assert "needs_recovery" in State(reply, tmp_path).features()
+
+    assert_quiesced(agent, guest, "quiesced", tmp_path)
+    assert_quiesced(agent, guest, "again", tmp_path)
+    assert "tools: snapshots-created" in guest.console.text()
+    assert guest.store.ls(control) == guest.store.ls(vss) == []
+
+    # The agent is stopped when it has asked, and dies when the guest is frozen.
+    mark = guest.console.size()
+    request = agent.submit("create", domain=guest.name, name="killed", memory=False,
+                           quiesce=1)
+    guest.store.wait(f"{control}/type", "vm", LIMIT)
+    os.kill(agent.pid, signal.SIGSTOP)
+    guest.store.wait(f"{vss}/status", "create-snapshots", LIMIT)
+    agent.kill9()
+    guest.console.wait(lambda text: "tools: snapshots-failed" in text, LIMIT,
+                       "answer to the tools", since=mark)
+    wait_writes(guest)
+    assert "error" not in guest.console.text(mark)
+    agent.start()
+    assert request.wait()["error/code"] == "interrupted"
+    guest.store.wait(f"{control}/type", None, LIMIT)
     assert_quiesced(agent, guest, "last", tmp_path)
