@@ -135,12 +135,15 @@ static void on_merged(const struct error *err, void *arg)
     if (err != NULL && merge_guard_failure(snapshot) != NULL) {
         snapshot->merge_error = *merge_guard_failure(snapshot);
     }
-    if (err != NULL && err->code == ERR_BUSY && !merge_is_noted(snapshot) &&
-        snapshot->undo_tries > 0) {
-        retry_later(snapshot);
-    } else {
-        merge_look(snapshot, on_looked);
+    if (err != NULL && err->code == ERR_BUSY && !merge_is_noted(snapshot)) {
+        if (snapshot->undo_tries > 0) {
+            retry_later(snapshot);
+            return;
+        }
+        /* That was waited for. */
+        operation_undo_for_the_last_time(&snapshot->operation);
     }
+    merge_look(snapshot, on_looked);
 }
 
 static void start_job(struct snapshot *snapshot, bool switches)

@@ -503,7 +503,7 @@ def test_killed_after_a_part_was_given_up(world, impatient, backend, domain, dri
     backend.wait_log("left as it is")
     domain.write("xvdb", 0, b"written!" * 64)
     impatient.start()
-    assert_failed(request.wait(), "interrupted")
+    assert_failed(request.wait(), "cancelled")
     assert_disk_is_on(domain, "xvdb", overlay)
     assert_disk_is_on(domain, "xvda", domain.disks["xvda"].path)
 

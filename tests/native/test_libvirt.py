@@ -192,7 +192,7 @@ def fail_create(agent, web):
     request = agent.submit("create", domain="web", name="s1", memory=0, disks="xvda")
     fault.wait_reached()
     web.write("xvda", 0, b"new!" * 128)
-    relay.fault("block-commit", "error", description="no undo today")
+    relay.fault("block-commit", "error", times=3, description="no undo today")
     fault.release()
     reply = request.wait()
     blocker.unlink()

@@ -44,8 +44,9 @@ class _Stream:
 class Fault:
     """What happens to one command name; see Relay for the kinds."""
 
-    def __init__(self, kind, **details):
+    def __init__(self, kind, times=1, **details):
         self.kind = kind
+        self.left = times
         self.details = details
         self.reached = threading.Event()
         self.released = threading.Event()
@@ -73,7 +74,7 @@ class Relay:
     For every client:
       silent           accepts, then neither answers nor passes anything on
       no_greeting      passes everything on but QEMU's greeting
-    For the next command of a name, by fault(command, kind):
+    For the next command of a name, or the next `times`, by fault(command, kind):
       drop-before      closes the connection, QEMU never sees the command
       drop-after       QEMU carries the command out, its reply is lost
       hold-before      keeps the command back until the fault's release(); after
@@ -142,8 +143,11 @@ class Relay:
 
     def _take_fault(self, command):
         with self._lock:
-            fault = self._faults.pop(command, None)
+            fault = self._faults.get(command)
             if fault:
+                fault.left -= 1
+                if fault.left == 0:
+                    del self._faults[command]
                 self._met.append(fault)
         return fault
 
