@@ -345,7 +345,7 @@ def test_an_undo_that_is_disturbed_still_ends_well(hasty, undoing, command,
 
 def test_two_requests_after_an_undo_that_failed(hasty, undoing):
     domain, _, blocker = undoing
-    domain.interpose().fault("block-commit", "error")
+    domain.interpose().fault("block-commit", "error", times=6)
     reply = submit(hasty).wait()
     os.unlink(blocker)
     assert "stays on" in reply["error/message"]
