@@ -4,6 +4,7 @@ nothing is played. Each value and each refusal has a test of its own in tests/na
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import time
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import REQUESTS, SNAPSHOTS
+from agent import CHECKOUT, REQUESTS, SNAPSHOTS
 from invariants import STORE, assert_invariants, files, stored_images
-from tool import DONE, FAILED, snapshots, xensnap
-from xenhost import Disk, GrowingFile
+from tool import (CANCELLED, COMPLETIONS, DONE, ENVIRONMENT, FAILED, NO_AGENT, NOT_PRUNED, PROGRAM,
+                  USAGE, Terminal, snapshots, xensnap)
+from xenhost import Disk, GrowingFile, xl
 
 TWO_DISKS = (Disk("xvda"), Disk("xvdb", "raw"))
 LIMIT = 300
@@ -133,7 +135,7 @@ def test_a_bound_that_is_reached_is_told_and_nothing_is_touched(configured, gues
     assert_invariants(agent, guest)
 
 
-# --- metrics, and what waits or is given up ----------------------------------
+# --- metrics, and giving up --------------------------------------------------
 
 
 class Metrics:
@@ -247,3 +249,183 @@ def test_metrics_of_what_was_done_refused_and_cancelled(configured, metrics, gue
     lost.unlink()
     agent.stop()
     assert not metrics.path.exists()
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_asks_and_the_next_one_cancels(agent, guests):
+    # A save takes two seconds.
+    guest = guests("web", disks=(Disk("xvda"),), memory=256)
+    domid = guest.domid
+    with Terminal(PROGRAM, "create", "web", "--name", "s1") as terminal:
+        terminal.read_until(r"saving memory")
+        terminal.type("\x03")
+        terminal.read_until(r"\r\nCancel request \S+\? \[y/N\] ")
+        terminal.type("n\n")
+        terminal.read_until(r"\] +\d+ %  saving memory")
+        terminal.type("\x03")
+        terminal.read_until(r"xensnap: cancelled: ")
+        assert terminal.wait() == CANCELLED
+    assert not snapshots(guest)
+    assert_invariants(agent, guest, domid=domid)
+
+
+# --- looking -----------------------------------------------------------------
+
+
+def completed(line):
+    """What bash makes of a line at whose end a tab is typed, on a terminal."""
+    with Terminal("bash", "--norc", "-i", TERM="dumb", INPUTRC="/dev/null") as shell:
+        shell.type(f"bind 'set bell-style none'; . {COMPLETIONS}/xensnap.bash; PS1=; "
+                   "bind -x '\"\\C-g\": printf \"<%s>\" \"$READLINE_LINE\"'; echo is-${PS1}ready\n")
+        shell.read_until("\nis-ready\r\n")
+        shell.type(f"{line}\t\a")
+        return shell.read_until("<(.*)>")[1]
+
+
+def offered_by_fish(line):
+    found = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {COMPLETIONS}/xensnap.fish; complete -C $argv[1]",
+         line], check=True, text=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT,
+        env={**ENVIRONMENT, "XDG_CONFIG_HOME": "/tmp"}).stdout
+    return [match.split("\t")[0] for match in found.splitlines()]
+
+
+def offered_by_zsh(line):
+    script = CHECKOUT / "tests" / "native" / "complete.zsh"
+    found = subprocess.run(
+        ["zsh", "-f", script, COMPLETIONS, line], check=True, text=True, timeout=LIMIT,
+        stdin=subprocess.DEVNULL, capture_output=True, env={**ENVIRONMENT, "HOME": "/tmp"}).stdout
+    return found.splitlines()[:-1]
+
+
+@pytest.fixture(name="watching")
+def fixture_watching(tmp_path):
+    """xensnap watch, and the file that it writes to."""
+    with contextlib.ExitStack() as ends:
+        def watching(*words):
+            path = tmp_path / f"watch{len(words)}"
+            with open(path, "wb") as out:
+                process = ends.enter_context(subprocess.Popen(
+                    [PROGRAM, "watch", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    env=ENVIRONMENT))
+            ends.callback(process.kill)
+            file = GrowingFile(path)
+            file.wait(lambda text: "ready" in text, LIMIT, "ready")
+            return file
+        yield watching
+
+
+def assert_views_agree(guest, names):
+    """Of a tree that parts at the first of four, the last of which is current."""
+    first, second, third, last = names
+    drawn = xensnap("tree", "web").stdout.splitlines()
+    assert drawn[0] == f"web  {guest.uuid}  domid {guest.domid}"
+    assert [re.match(r"[|` -]*[o@] \S+", line)[0] for line in drawn[1:6]] == [
+        f"o {first}", f"|-o {second}", f"| o {third}", f"`-o {last}", "  @ (current"]
+    assert all("disks only" in line for line in drawn[1:5]) and drawn[5].endswith("  runs")
+    for line, vdev in zip(sorted(drawn[6:]), ("xvda", "xvdb"), strict=True):
+        assert re.fullmatch(rf"{vdev} now on 3 images, \S+ \wiB", line)
+    rows = xensnap("list", guest.domid).stdout
+    assert re.findall(r"^([ *]) +web +(\w+) ", rows, re.M) == [
+        (" ", first), (" ", second), (" ", third), ("*", last)]
+
+    # It writes nothing meanwhile.
+    xl("pause", guest.domid)
+    active = stored_images(guest)
+    of_vm, = json.loads(xensnap("list", guest.uuid, "--json").stdout)
+    assert [of_vm] == json.loads(xensnap("tree", "--json").stdout)
+    assert of_vm["active-bytes"] == sum(
+        os.stat(image).st_blocks * 512 for image in active.values())
+    xl("unpause", guest.domid)
+    assert (of_vm["domid"], of_vm["current"]) == (guest.domid, last)
+    assert [one["name"] for one in of_vm["snapshots"]] == names
+    assert {vdev: chain["depth"] for vdev, chain in of_vm["chains"].items()} == {
+        "xvda": 3, "xvdb": 3}
+    shown = xensnap("show", "web", first).stdout
+    for row in ("description +two words", "schedule +daily",
+                f"children +{second}\n +{last}",
+                f"  state in +{guest.image('xvda')} \\(qcow2\\)"):
+        assert re.search(rf"^{row}$", shown, re.M), shown
+    shown = json.loads(xensnap("show", "web", last, "--json").stdout)
+    assert active["xvdb"] in shown["disks"]["xvdb"]["overlays"]
+
+
+def assert_a_hold_is_shown(agent, guest):
+    status = json.loads(xensnap("status", "--json").stdout)
+    assert (status["state"], status["pid"], status["holds"]) == ("ready", agent.pid, [])
+    xensnap("rescan", "web", "--prepare", "--disk", "xvda", "--hold", "120")
+    words = r"held until \d\d:\d\d:\d\d, for a rescan of xvda"
+    assert re.search(rf"^web is {words}; ", xensnap("status").stdout, re.M)
+    assert re.search(rf"\(current state\) .* {words}$", xensnap("tree").stdout, re.M)
+    assert "xensnap: busy: " in make("no", status=FAILED).stderr
+    xensnap("rescan", "web", "--abort")
+    guest.wait_tick(more=2)
+    assert json.loads(xensnap("status", "--json").stdout)["holds"] == []
+
+
+def assert_shells_know_them(names):
+    assert completed("xensnap revert we") == "xensnap revert web "
+    assert completed(f"xensnap show web {names[1][:2]}") == f"xensnap show web {names[1]} "
+    assert completed("xensnap rescan web --format xvda=q") == \
+        "xensnap rescan web --format xvda=qcow2 "
+    for offered in (offered_by_fish, offered_by_zsh):
+        assert sorted(offered("xensnap delete web ")) == sorted(names)
+
+
+def assert_what_is_wrong_is_told():
+    for code, *words in (("no-such-snapshot", "delete", "web", "nothing"),
+                         ("no-such-snapshot", "revert", "web", "nothing"),
+                         ("no-memory-state", "revert", "web", "other"),
+                         ("no-such-request", "cancel", "nothing")):
+        assert f"xensnap: {code}: " in xensnap(*words, status=FAILED).stderr
+    xensnap("create", "web", "--name", "a/b", status=USAGE)
+    told = json.loads(xensnap("show", "web", "nothing", "--json", status=FAILED).stdout)
+    assert (told["error"]["code"], told["exit-status"]) == ("no-such-snapshot", FAILED)
+
+
+def test_all_views_tell_the_same_of_what_there_is(agent, guests, store, watching):
+    guest = guests("web", disks=TWO_DISKS)
+    for other in store.ls(REQUESTS):
+        store.rm(f"{REQUESTS}/{other}")
+    lines, events = watching(), watching("--json")
+    assert xensnap("list").stdout.count("\n") == 1
+    assert xensnap("requests").stdout == "no requests\n"
+    make("base", "--schedule", "daily", "--description", "two words")
+    guest.write_key(1, "since")
+    make("second")
+    make("third")
+    mark = guest.console.size()
+    told = xensnap("revert", "web", "base", "--start", "boot").stdout
+    assert re.search(rf"^new domid +{guest.domid}$", told, re.M), told
+    guest.wait_boot(since=mark)
+    assert guest.read_key(1) == {"xvda": "", "xvdb": ""}
+
+    # Branches part at the oldest, which has to stay; the new one is made all the same.
+    told = make("other", "--schedule", "daily", "--keep", "1", status=NOT_PRUNED)
+    assert re.search(r"^name +other$", told.stdout, re.M)
+    assert ("xensnap: the old snapshot 'base' could not be removed:\n"
+            "xensnap: snapshot-in-use: ") in told.stderr
+    names = ["base", "second", "third", "other"]
+    assert_views_agree(guest, names)
+    assert_a_hold_is_shown(agent, guest)
+    assert_shells_know_them(names)
+    assert_what_is_wrong_is_told()
+
+    # Whoever watches has seen all of it, in either form.
+    agent.stop()
+    lines.wait(lambda text: "agent gone" in text, LIMIT, "agent gone")
+    events.wait(lambda text: '"gone"' in text, LIMIT, "gone")
+    ends = ["done"] * 5 + ["failed", "done", "failed", "done"] + ["failed"] * 3
+    told = [json.loads(line).get("state") for line in events.text().splitlines()]
+    assert [state for state in told if state in ("done", "failed")] == ends
+    assert re.findall(r": (?:\w+ of \S+, )?(done|failed)\b", lines.text()) == ends
+    # What is there is shown without an agent, and nothing is asked for.
+    for command in (("list",), ("tree", "web"), ("show", "web", "base"), ("requests",)):
+        assert "no agent runs" in xensnap(*command).stderr
+    for command in (("status",), ("create", "web"), ("delete", "web", "base")):
+        assert "xensnap: no-agent: " in xensnap(*command, status=NO_AGENT).stderr
+    assert store.ls(REQUESTS) == []
+    agent.start()
+    for name in ("third", "second", "base", "other"):
+        xensnap("delete", "web", name)
+    assert_invariants(agent, guest)

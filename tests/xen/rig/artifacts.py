@@ -12,6 +12,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from . import paths
 DOM0_MODULES = ["virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"]
 GUEST_MODULES = ["xen-blkfront"]
 DRIVER_MODULES = ["9p", "9pnet_xen", "overlay"]
+OPENRC_PACKAGES = ["openrc", "librc1", "libeinfo1"]
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -35,6 +37,7 @@ def build():
         _build_root_initrd(paths.DRIVER_INITRD, "driver", DRIVER_MODULES)
         _build_guest_initrd()
         _build_fault_shim()
+        _fetch_openrc()
 
 
 def kernel_version():
@@ -207,6 +210,23 @@ def _with_dependencies(modules):
             if kind == "insmod" and Path(rest.split()[0]) not in order:
                 order.append(Path(rest.split()[0]))
     return order
+
+
+def _fetch_openrc():
+    """Its packages, to be unpacked in dom0: installed here, it would take part in what
+    becomes of this machine's services. Where it cannot be fetched, only what needs
+    it fails."""
+    if paths.OPENRC.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=paths.WORK) as scratch:
+        fetched = Path(scratch) / "openrc"
+        fetched.mkdir()
+        try:
+            _quiet(["apt-get", "download", *OPENRC_PACKAGES], cwd=fetched)
+        except RuntimeError as failed:
+            print(f"xen host: no OpenRC: {failed}", file=sys.stderr)
+            return
+        fetched.rename(paths.OPENRC)
 
 
 def _quiet(command, cwd=None):
