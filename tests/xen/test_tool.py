@@ -21,6 +21,9 @@ from tool import (CANCELLED, COMPLETIONS, DONE, ENVIRONMENT, FAILED, NO_AGENT, N
                   USAGE, Terminal, snapshots, xensnap)
 from xenhost import Disk, GrowingFile, xl
 
+# Natively all of it is shown as well.
+pytestmark = pytest.mark.slow
+
 TWO_DISKS = (Disk("xvda"), Disk("xvdb", "raw"))
 LIMIT = 300
 
@@ -86,7 +89,6 @@ def picture(agent, guest):
             files(guest.folder, STORE), agent.snapshots(guest.uuid))
 
 
-@pytest.mark.slow
 def test_a_bound_that_is_reached_is_told_and_nothing_is_touched(configured, guests, tmp_path):
     agent = configured({"limits": {"max-snapshots": 4, "max-depth": 4, "warn-depth": 3}})
     guest = guests("web", disks=TWO_DISKS)
@@ -251,7 +253,6 @@ def test_metrics_of_what_was_done_refused_and_cancelled(configured, metrics, gue
     assert not metrics.path.exists()
 
 
-@pytest.mark.slow
 def test_a_ctrl_c_asks_and_the_next_one_cancels(agent, guests):
     # A save takes two seconds.
     guest = guests("web", disks=(Disk("xvda"),), memory=256)
