@@ -27,7 +27,7 @@ HANGS_AFTER = 120  # where the test has a limit of its own
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--faults", default="0/32", metavar="PART/OF",
+        "--faults", default="0/64", metavar="PART/OF",
         help="of the runs of test_faults.py every OF-th, beginning with PART; "
              "0/1 is all of them")
     parser.addoption(

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -304,10 +305,16 @@ def fixture_faulty(world, agent_stopped):
 
 
 def stopped_at_its_end(world, agent):
-    """A create's request, of which only the end is not told yet."""
+    """A create's request, of which only the end is not told yet. What a busy machine
+    makes it tell of its progress comes before."""
+    records = Path(agent.settings["store"]["folder"], "snapshots")
     agent.faults.arm(STOP_BEFORE, END, "xs-commit")
     request = agent.submit("create", domain="web", name="s1", memory=0)
     world.eventually(agent.faults.reached, what="the end of the create")
+    while not list(records.glob("*/s1.yaml")):
+        agent.faults.arm(STOP_BEFORE, 1, "xs-commit")
+        agent.process.send_signal(signal.SIGCONT)
+        world.eventually(agent.faults.reached, what="the end of the create")
     agent.faults.disarm()
     return request
 
