@@ -190,6 +190,24 @@ void request_finish(struct snapshot *snapshot, const struct error *err)
     end(snapshot);
 }
 
+/* What QEMU and libxl say then is that it does not answer: not why. */
+static void tell_that_it_went_away(const struct snapshot *snapshot,
+                                   struct error *err)
+{
+    struct guest guest;
+    struct error gone;
+
+    if ((err->code == ERR_QMP || err->code == ERR_LIBXL ||
+         err->code == ERR_GUEST_UNRESPONSIVE) &&
+        snapshot->running && snapshot->request.operation != REQUEST_REVERT &&
+        !guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                     &gone) &&
+        gone.code == ERR_NO_SUCH_DOMAIN) {
+        err->code = ERR_NO_SUCH_DOMAIN;
+        error_prefix(err, "the domain went away meanwhile: ");
+    }
+}
+
 static void on_operation_finished(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -200,6 +218,7 @@ static void on_operation_finished(struct operation *operation)
     if (err.code != ERR_NONE) {
         left_images_note(snapshot);
     }
+    tell_that_it_went_away(snapshot, &err);
     snapshot_host_add_undo_error(operation, &err);
     kept_note_settle(snapshot, &err);
     if (operation->undo_error.code != ERR_NONE) {

@@ -448,7 +448,7 @@ def test_a_domain_that_is_destroyed_at_the_switch_leaves_nothing_untold(world, a
         world.remove_domain(domain)
     reply = request.wait(60)
     if ends:
-        assert_failed(reply, "qmp-error")
+        assert_failed(reply, "no-such-domain", "went away meanwhile")
         assert files_below(world.images) == images
         return
     assert_failed(reply, "qmp-error", *(os.path.basename(path) for path in tops.values()))
