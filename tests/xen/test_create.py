@@ -93,7 +93,7 @@ def test_a_checkpoint_of_a_pv_domain(agent, guests, tmp_path):
     assert not set(overlays) & guest.open_files()
 
 
-@pytest.mark.parametrize("memory", [0, 1])
+@pytest.mark.parametrize("memory", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_reboot_after_a_snapshot_shows_what_was_written_since(agent, guests, memory):
     """After a checkpoint nobody but the agent looks after the domain."""
     guest = guests("pv", kind="pv", disks=TWO_DISKS)

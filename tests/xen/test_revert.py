@@ -75,6 +75,7 @@ def test_memory_and_disks_go_back_together(agent, guests):
     assert not list(Path("/var/lib/xensnapd/memory", uuid).glob("running-state*"))
 
 
+@pytest.mark.slow
 def test_a_tree_with_a_branch_forth_and_back(agent, guests):
     guest = guests("tree", kind="pv", disks=TWO_DISKS)
     for name in ("s1", "s2"):
@@ -225,8 +226,8 @@ def _hangs(tmp_path):
     return program
 
 
-@pytest.mark.parametrize("how", [
-    "timeout", pytest.param("cancelled", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["timeout", "cancelled"])
 def test_a_restore_that_hangs_ends_with_the_running_state(hasty, guests, hangs, how):
     """libxl itself would wait for a minute."""
     agent = hasty
