@@ -6,12 +6,11 @@
  * As freeze_guard.h has it; PLACE is not used, and LIMIT_MS is how long the
  * tools may take to freeze, and again to end.
  *
- *   asked --taken--> preparing --"create-snapshots"--> frozen --answer-->
- * ending |                 |                                | |
- *     +--withdrawn      +--given up--> late --the same---|--"no"------------+
- *     over                                               |      "created" or
- *                                                        |       "error", over
- *                                                        +--changed: over
+ *   asked      taken by the tools: preparing; withdrawn: over
+ *   preparing  "create-snapshots": frozen; given up: late
+ *   late       "create-snapshots": answered "no", ending
+ *   frozen     answered: ending; changed by the guest: over
+ *   ending     "snapshot-created" or "snapshot-error": over
  *
  * The answer is "no" when no snapshot comes of it, MAX_FREEZE_MS after the
  * guest was frozen, and when the agent has left.  Tools that have taken on what

@@ -15,7 +15,8 @@ from native.guardians import guardians, kill_with_guardian, wait_no_guardian
 from native.guest_agent import GuestAgent
 from native.guest_helper import GuestHelper
 from native.guest_tools import GuestTools
-from native.quiesced import create, submit
+from native.quiesced import (assert_try_goes_without, create, held_switch, impatient,
+                             submit)
 
 SAID_NO = "failed: the toolstack says snapshots-failed"
 
@@ -30,26 +31,6 @@ def tools(world, domain):
     one = GuestTools(world, domain)
     yield one
     one.close()
-
-
-def held_switch(agent, domain, **more):
-    """A request that is at the switch, its guest frozen; and the fault."""
-    switch = domain.interpose().fault("transaction", "hold-before")
-    request = submit(agent, domain, **more)
-    switch.wait_reached()
-    return request, switch
-
-
-def impatient(agent_stopped, **timeouts):
-    agent_stopped.configure("timeouts", **{"freeze": "3s", **timeouts})
-    return agent_stopped.start()
-
-
-def assert_try_goes_without(agent, domain, words):
-    reply = create(agent, domain, quiesce="try")
-    assert reply["state"] == "done", reply
-    assert reply["result/consistency"] == "crash"
-    assert words in reply["result/not-quiesced"]
 
 
 def assert_nothing_left(world, tools):
