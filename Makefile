@@ -382,7 +382,7 @@ check-lint:
 	    bench/run bench/shell-loop.sh \
 	    install/xensnapd.initd.in install/xensnap.bash install/qemu-devd install/xensnap-backup \
 	    install/libvirt-hook.in tests/xen/driver/start tests/xen/systemd_boot \
-	    tests/xen/openrc_start_stop_daemon packaging/build-deb \
+	    packaging/build-deb \
 	    packaging/debian/xensnapd.init packaging/debian/xensnapd.postrm
 	echo $(AGENT_SOURCES) $(CLIENT_SOURCES) $(GUEST_SOURCES) | \
 	    xargs -P $(JOBS) -n 8 sh -c \

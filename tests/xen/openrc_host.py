@@ -3,7 +3,6 @@
 those of a folder of our own. All that it needs is unpacked, not installed."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from agent import BUILD, CHECKOUT
 from guest import ARTIFACTS, LIMIT
 
 SERVICES = Path("/etc/init.d")
-PROGRAMS = Path("/lib/rc/bin")
-START_STOP_DAEMON = Path(__file__).with_name("openrc_start_stop_daemon")
 # What hosts with OpenRC have of their own.
 LOCALMOUNT = "#!/sbin/openrc-run\nstart() {\n\t:\n}\n"
 
@@ -23,7 +20,6 @@ def unpack():
     for package in packages:
         subprocess.run(f"dpkg-deb --fsys-tarfile '{package}' | "
                        "tar -x -C / --keep-directory-symlink", shell=True, check=True)
-    shutil.copy(START_STOP_DAEMON, PROGRAMS / "start-stop-daemon")
     # Where Debian's looks for what LSB's names mean.
     Path("/etc/insserv.conf").touch()
     Path("/etc/insserv.conf.d").mkdir(exist_ok=True)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The script for OpenRC, run by its openrc-run. Its start-stop-daemon alone is not its
-own: openrc_start_stop_daemon."""
+"""The script for OpenRC, run by Debian's, whose start-stop-daemon is dpkg's."""
 
 import shutil
 from pathlib import Path
