@@ -285,6 +285,7 @@ static void on_connected(void *arg)
         agent->dispatcher->recovered = true;
         recovery_load(agent->recovery, request_recover, agent);
         recovery_each_aside(agent->recovery, let_go, agent);
+        left_suspended_take_up(agent);
         look_for_leftovers(agent);
     }
     expiry_look_soon(agent->expiry);

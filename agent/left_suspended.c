@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/left_suspended.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <libxl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 #include "agent/base/clock.h"
+#include "agent/base/folder.h"
 #include "agent/base/log.h"
 #include "agent/dispatcher.h"
 #include "agent/guest/guests.h"
@@ -29,6 +35,45 @@ struct suspect {
     struct event *timer;
 };
 
+static char *marks_folder(const struct agent *agent)
+{
+    return xjoin(agent->config.store.run_folder, "suspended");
+}
+
+void left_suspended_mark(const struct agent *agent, const char *uuid)
+{
+    char *folder = marks_folder(agent);
+    char *path = xjoin(folder, uuid);
+    struct error err;
+    bool made = folder_make(folder, 0700, NULL, &err);
+
+    if (made) {
+        int fd = beneath_open(NULL, path, O_WRONLY | O_CREAT, 0600);
+
+        made = fd >= 0 ||
+               error_set_errno(&err, ERR_STORE, errno, "cannot make %s", path);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    if (!made) {
+        LOG_WARN("only this agent knows that domain %s is suspended: %s", uuid,
+                 err.message);
+    }
+    free(path);
+    free(folder);
+}
+
+void left_suspended_unmark(const struct agent *agent, const char *uuid)
+{
+    char *folder = marks_folder(agent);
+    char *path = xjoin(folder, uuid);
+
+    unlink(path);
+    free(path);
+    free(folder);
+}
+
 static void look_later(struct suspect *suspect)
 {
     struct timeval later = clock_timeval(suspect->wait_ms);
@@ -45,6 +90,7 @@ static void dispose(struct suspect *suspect)
 static void forget(struct suspect *suspect)
 {
     TAILQ_REMOVE(&suspect->agent->dispatcher->left_suspended, suspect, link);
+    left_suspended_unmark(suspect->agent, suspect->uuid);
     dispose(suspect);
 }
 
@@ -156,7 +202,11 @@ void left_suspended_let_go(struct agent *agent, const char *uuid)
     struct suspect *suspect;
     struct guest guest;
 
-    if (is_known(agent, uuid) || !find_left(agent, uuid, &guest)) {
+    if (is_known(agent, uuid)) {
+        return;
+    }
+    if (!find_left(agent, uuid, &guest)) {
+        left_suspended_unmark(agent, uuid);
         return;
     }
     suspect = xcalloc(1, sizeof(*suspect));
@@ -168,4 +218,21 @@ void left_suspended_let_go(struct agent *agent, const char *uuid)
     suspect->timer = evtimer_new(agent->loop, on_second_look, suspect);
     TAILQ_INSERT_TAIL(&agent->dispatcher->left_suspended, suspect, link);
     look_later(suspect);
+}
+
+void left_suspended_take_up(struct agent *agent)
+{
+    char *folder = marks_folder(agent);
+    DIR *marks = opendir(folder);
+    struct dirent *mark;
+
+    while (marks != NULL && (mark = readdir(marks)) != NULL) {
+        if (mark->d_name[0] != '.') {
+            left_suspended_let_go(agent, mark->d_name);
+        }
+    }
+    if (marks != NULL) {
+        closedir(marks);
+    }
+    free(folder);
 }

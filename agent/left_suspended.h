@@ -19,7 +19,17 @@ struct dispatcher;
  * seldom. */
 void left_suspended_let_go(struct agent *agent, const char *uuid);
 
-/* At the agent's end. */
+/* Before the note of an operation goes whose undo could not resume its guest:
+ * an empty file <run_folder>/suspended/<uuid>, until the guest goes on or has
+ * ended.  That it cannot be made is logged. */
+void left_suspended_mark(const struct agent *agent, const char *uuid);
+/* A later attempt could. */
+void left_suspended_unmark(const struct agent *agent, const char *uuid);
+
+/* At the start: those that an agent before has marked. */
+void left_suspended_take_up(struct agent *agent);
+
+/* At the agent's end; the next one takes them up. */
 void left_suspended_forget(struct dispatcher *dispatcher);
 
 #endif

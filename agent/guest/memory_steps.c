@@ -19,6 +19,7 @@
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/savefile.h"
+#include "agent/left_suspended.h"
 #include "agent/permission.h"
 #include "agent/snapshot.h"
 
@@ -318,9 +319,12 @@ static void on_let_go(const struct error *err, void *arg)
         snapshot_remove_file(snapshot, snapshot->memory_temporary, &left);
     }
     if (err != NULL) {
+        left_suspended_mark(snapshot->agent, snapshot->guest.uuid);
         own = *err;
         error_prefix(
             &own, "domain \"%s\" could not be resumed: ", snapshot->guest.name);
+    } else {
+        left_suspended_unmark(snapshot->agent, snapshot->guest.uuid);
     }
     if (err != NULL && left.code != ERR_NONE) {
         LOG_WARN("%s %s", snapshot->label, left.message);

@@ -21,6 +21,7 @@
 #include "agent/base/log.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/guest/savefile.h"
+#include "agent/left_suspended.h"
 #include "agent/snapshot.h"
 
 /* A guest that has not suspended by then is not waited for. */
@@ -260,6 +261,11 @@ static void on_let_go(const struct error *err, void *arg)
     snapshot->call = NULL;
     remove_file(snapshot, &left);
     look_after(snapshot);
+    if (err != NULL) {
+        left_suspended_mark(snapshot->agent, snapshot->guest.uuid);
+    } else {
+        left_suspended_unmark(snapshot->agent, snapshot->guest.uuid);
+    }
     if (err != NULL && left.code != ERR_NONE) {
         LOG_WARN("%s %s", snapshot->label, left.message);
     }

@@ -478,8 +478,10 @@ def test_a_note_of_no_use_leaves_no_guest_suspended(world, save, agent):
     agent.wait_log("was left suspended; it goes on")
 
 
-def test_a_guest_that_cannot_be_resumed_at_first_goes_on_later(world, save, agent_stopped):
-    """Nor can it while the next agent puts things back."""
+@pytest.mark.parametrize("agent_dies", [False, True])
+def test_a_guest_that_cannot_be_resumed_at_first_goes_on_later(world, save, agent_stopped,
+                                                               agent_dies):
+    """Nor can it while the next agent puts things back; nor before that one has died."""
     agent = agent_stopped
     agent.faults = Faults(world.folder)
     agent.start()
@@ -495,9 +497,17 @@ def test_a_guest_that_cannot_be_resumed_at_first_goes_on_later(world, save, agen
     assert_failed(reply, "interrupted", "could not be resumed")
     agent.wait_log("cannot be resumed")
     assert not running(world, domain)
+    if agent_dies:
+        agent.kill()
     agent.faults.disarm()
+    if agent_dies:
+        assert not running(world, domain)
+        agent.start()
     wait_running(world, domain)
+    agent.wait_log("was left suspended; it goes on")
     assert agent.log_text().count("was left suspended and cannot be resumed") == 1
+    suspended = os.path.join(agent.settings["store"]["run-folder"], "suspended")
+    assert not os.listdir(suspended)
 
 
 def test_a_suspended_guest_that_somebody_moves_away_is_not_resumed(world, save, agent):
