@@ -14,49 +14,21 @@
 
 #include <cmocka.h>
 
-#include "agent/base/alloc.h"
 #include "agent/disk/image_bytes.h"
 #include "agent/disk/image_content.h"
+#include "tests/unit/image_fixture.h"
 
 /* Where a qcow2 header has the number of entries of the map in use, and its
  * place. */
 #define MAP_ENTRIES 36
 #define MAP         40
 
-static char folder[64];
-static char *image;
+/* What lies behind one entry of the map is 2 MiB then. */
+#define SMALL_CLUSTERS "-o cluster_size=4k"
 
-static int set_up(void **state)
+static void apply(const char *name)
 {
-    (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/test_image_content.XXXXXX");
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    image = xasprintf("%s/disk.qcow2", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    unlink(image);
-    rmdir(folder);
-    free(image);
-    return 0;
-}
-
-static void run(const char *program, const char *more)
-{
-    char *command = xasprintf("%s %s %s", program, image, more);
-
-    assert_int_equal(system(command), 0);
-    free(command);
-}
-
-static void snapshot(const char *option, const char *name)
-{
-    char *program = xasprintf("qemu-img snapshot %s %s", option, name);
+    char *program = xasprintf("qemu-img snapshot -a %s", name);
 
     run(program, "");
     free(program);
@@ -70,15 +42,6 @@ static void io(const char *command)
     free(program);
 }
 
-/* What lies behind one entry of the map is 2 MiB of such an image. */
-static void make_image(void)
-{
-    if (system("command -v qemu-img qemu-io >/dev/null") != 0) {
-        skip();
-    }
-    run("qemu-img create -q -f qcow2 -o cluster_size=4k", "8M");
-}
-
 static void write_at(const char *place)
 {
     char *command = xasprintf("write -P 1 %s 4k", place);
@@ -90,12 +53,12 @@ static void write_at(const char *place)
 /* With the two that the others compare with: "old", and "own" from before. */
 static void make_snapshots(void)
 {
-    make_image();
+    make_image(SMALL_CLUSTERS, "8M");
     write_at("0");
-    snapshot("-c", "own");
+    make_snapshot("own");
     write_at("0");
     write_at("2M");
-    snapshot("-c", "old");
+    make_snapshot("old");
 }
 
 static void assert_content(enum image_content expected)
@@ -148,11 +111,11 @@ static void what_was_applied_is_what_it_holds(void **state)
 {
     (void)state;
     make_snapshots();
-    snapshot("-a", "own");
+    apply("own");
     assert_content(CONTENT_SECOND);
-    snapshot("-a", "own"); /* once more */
+    apply("own"); /* once more */
     assert_content(CONTENT_SECOND);
-    snapshot("-a", "old");
+    apply("old");
     assert_content(CONTENT_FIRST);
 }
 
@@ -166,7 +129,7 @@ static void what_was_written_is_seen(void **state)
         write_at(places[i]);
         assert_content(CONTENT_NEW);
         make_snapshots();
-        snapshot("-a", "own");
+        apply("own");
         write_at(places[i]);
         assert_content(CONTENT_NEW);
     }
@@ -184,7 +147,7 @@ static void what_was_only_read_is_the_same(void **state)
 {
     (void)state;
     make_snapshots();
-    snapshot("-a", "own");
+    apply("own");
     io("read 0 8M");
     assert_content(CONTENT_SECOND);
 }
@@ -199,7 +162,7 @@ static void a_map_of_which_half_was_written_is_of_the_second(void **state)
     make_snapshots();
     read_at(MAP, place, sizeof(place));
     read_at((off_t)bytes_be64(place) + 8, &entry, sizeof(entry));
-    snapshot("-a", "own");
+    apply("own");
     patch((off_t)bytes_be64(place) + 8, &entry, sizeof(entry));
     assert_content(CONTENT_SECOND);
 }
@@ -207,16 +170,16 @@ static void a_map_of_which_half_was_written_is_of_the_second(void **state)
 static void maps_may_have_other_lengths(void **state)
 {
     (void)state;
-    make_image();
+    make_image(SMALL_CLUSTERS, "8M");
     write_at("0");
-    snapshot("-c", "own");
+    make_snapshot("own");
     io("truncate 1G");
     write_at("1000M");
-    snapshot("-c", "old");
+    make_snapshot("old");
     assert_content(CONTENT_FIRST);
-    snapshot("-a", "own");
+    apply("own");
     assert_content(CONTENT_SECOND);
-    snapshot("-a", "old");
+    apply("old");
     assert_content(CONTENT_FIRST);
     write_at("999M");
     assert_content(CONTENT_NEW);
@@ -225,9 +188,9 @@ static void maps_may_have_other_lengths(void **state)
 static void an_empty_disk_is_told_as_well(void **state)
 {
     (void)state;
-    make_image();
-    snapshot("-c", "own");
-    snapshot("-c", "old");
+    make_image(SMALL_CLUSTERS, "8M");
+    make_snapshot("own");
+    make_snapshot("old");
     assert_content(CONTENT_FIRST);
     write_at("0");
     assert_content(CONTENT_NEW);
@@ -239,8 +202,8 @@ static void a_snapshot_that_is_not_there_is_told(void **state)
     struct error err;
 
     (void)state;
-    make_image();
-    snapshot("-c", "own");
+    make_image(SMALL_CLUSTERS, "8M");
+    make_snapshot("own");
     assert_false(image_content_tell(image, "old", "own", &content, &err));
     assert_int_equal(err.code, ERR_NO_SUCH_SNAPSHOT);
 }

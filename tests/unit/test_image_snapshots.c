@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
-#include "agent/base/alloc.h"
 #include "agent/disk/image_bytes.h"
 #include "agent/disk/image_snapshots.h"
+#include "tests/unit/image_fixture.h"
 
 /* Where a qcow2 header has the number of snapshots and the place of their
  * table, and where an entry of that has its lengths. */
@@ -24,54 +24,6 @@
 #define ID_LENGTH    12
 #define NAME_LENGTH  14
 #define EXTRA_LENGTH 36
-
-static char folder[64];
-static char *image;
-
-static int set_up(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/test_image_snapshots.XXXXXX");
-    if (mkdtemp(folder) == NULL) {
-        return -1;
-    }
-    image = xasprintf("%s/disk.qcow2", folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    unlink(image);
-    rmdir(folder);
-    free(image);
-    return 0;
-}
-
-static void qemu_img(const char *what, const char *more)
-{
-    char *command = xasprintf("qemu-img %s %s %s", what, image, more);
-
-    assert_int_equal(system(command), 0);
-    free(command);
-}
-
-/* Skips the test where there is no qemu-img. */
-static void make_image(void)
-{
-    if (system("command -v qemu-img >/dev/null") != 0) {
-        skip();
-    }
-    qemu_img("create -q -f qcow2", "1M");
-}
-
-static void make_snapshot(const char *name)
-{
-    char *what = xasprintf("snapshot -c '%s'", name);
-
-    qemu_img(what, "");
-    free(what);
-}
 
 static void assert_holds(const char *name)
 {
@@ -132,7 +84,7 @@ static off_t table(void)
 static void every_one_of_several_snapshots_is_found(void **state)
 {
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     make_snapshot("before.upgrade");
     make_snapshot("x");
@@ -153,7 +105,7 @@ static void a_missing_name_is_told_by_name_and_image(void **state)
     char *expected;
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     make_snapshot("two");
     assert_false(image_holds_snapshot(image, "three", &err));
@@ -167,7 +119,7 @@ static void a_missing_name_is_told_by_name_and_image(void **state)
 static void the_whole_name_must_be_the_same(void **state)
 {
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("snapshot");
     assert_holds_no("snap");
     assert_holds_no("snapshots");
@@ -178,7 +130,7 @@ static void the_whole_name_must_be_the_same(void **state)
 static void an_id_is_no_name(void **state)
 {
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one"); /* QEMU gives it the id 1 */
     assert_holds_no("1");
 }
@@ -186,18 +138,18 @@ static void an_id_is_no_name(void **state)
 static void an_image_without_snapshots_holds_none(void **state)
 {
     (void)state;
-    make_image();
+    make_image("", "1M");
     assert_holds_no("one");
 }
 
 static void a_deleted_snapshot_is_no_longer_found(void **state)
 {
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     make_snapshot("two");
     make_snapshot("three");
-    qemu_img("snapshot -d two", "");
+    run("qemu-img snapshot -d two", "");
     assert_holds("one");
     assert_holds_no("two");
     assert_holds("three");
@@ -206,8 +158,7 @@ static void a_deleted_snapshot_is_no_longer_found(void **state)
 static void an_image_of_the_old_version_is_read_too(void **state)
 {
     (void)state;
-    make_image();
-    qemu_img("create -q -f qcow2 -o compat=0.10", "1M");
+    make_image("-o compat=0.10", "1M");
     make_snapshot("one");
     make_snapshot("two");
     assert_holds("two");
@@ -231,7 +182,7 @@ static void one_is_found_by_the_beginning_of_its_name(void **state)
 {
     (void)state;
     assert_first("s", NULL); /* there is no image */
-    make_image();
+    make_image("", "1M");
     assert_first("s", NULL);
     make_snapshot("one");
     make_snapshot("snap-1");
@@ -266,7 +217,7 @@ static void a_table_that_is_not_in_the_file_is_damaged(void **state)
                                       UINT64_MAX - 40};
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         uint64_t place = htobe64(places[i]);
@@ -281,7 +232,7 @@ static void a_table_cut_short_is_damaged_behind_the_cut(void **state)
     off_t place;
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     make_snapshot("two");
     place = table();
@@ -297,7 +248,7 @@ static void more_snapshots_than_qemu_allows_are_damage(void **state)
     uint32_t count = htobe32(65537);
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     patch(COUNT, &count, sizeof(count));
     assert_damaged("one");
@@ -308,7 +259,7 @@ static void an_entry_with_too_much_extra_data_is_damaged(void **state)
     uint32_t extra = htobe32(1025);
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     patch(table() + EXTRA_LENGTH, &extra, sizeof(extra));
     assert_damaged("one");
@@ -324,7 +275,7 @@ static void a_name_of_another_length_hides_it_and_does_no_harm(void **state)
     static const uint16_t lengths[] = {0, 1, 4, 255, 256, 32768, 65535};
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
         uint16_t length = htobe16(lengths[i]);
@@ -341,7 +292,7 @@ static void an_id_longer_than_the_file_is_damaged(void **state)
     static const uint8_t longest[2] = {0xff, 0xff};
 
     (void)state;
-    make_image();
+    make_image("", "1M");
     make_snapshot("one");
     assert_int_equal(truncate(image, table() + 128), 0);
     patch(table() + ID_LENGTH, longest, sizeof(longest));
