@@ -45,6 +45,12 @@ def assert_images_are_whole(guest):
         subprocess.run(["qemu-img", "check", "-U", "-q", path], check=True)
 
 
+def internal_snapshots(image):
+    told = subprocess.run(["qemu-img", "info", "-U", "--output=json", image], check=True,
+                          stdout=subprocess.PIPE).stdout
+    return [one["name"] for one in json.loads(told).get("snapshots", [])]
+
+
 def test_memory_and_disks_go_back_together(agent, guests):
     guest = guests("back", kind="pv", disks=TWO_DISKS)
     guest.write_key(1, "then")
@@ -296,8 +302,9 @@ def test_without_memory_for_it_the_domain_is_not_touched(agent, guests):
     guest.wait_tick(more=2)
 
 
-def test_internal_snapshots_are_applied_and_others_survive(agent, guests):
-    guest = guests("internal", kind="pv")
+@pytest.mark.parametrize("kind", ["pv", pytest.param("hvm", marks=pytest.mark.slow)])
+def test_internal_snapshots_are_applied_and_others_survive(agent, guests, kind):
+    guest = guests(f"{kind}-internal", kind=kind)
     for name in ("s1", "s2"):
         guest.write_key(1, name)
         create(agent, guest, name, disks="xvda", **{"disks/xvda/external": 0})
@@ -305,6 +312,8 @@ def test_internal_snapshots_are_applied_and_others_survive(agent, guests):
     for name in ("s1", "s2"):
         revert(agent, guest, name)
         assert guest.read_key(1) == {"xvda": name}
+        # The one that a failed revert would have put back is gone again.
+        assert internal_snapshots(guest.image("xvda")) == ["s1", "s2"]
     reply = agent.request("delete", domain=guest.name, name="s1")
     assert reply["state"] == "done", reply
     assert guest.read_key(1) == {"xvda": "s2"}
