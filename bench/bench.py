@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures, and writes what it found as JSON and as a table.
 
-    bench/run [--parts latency,costs,scale,start] [--rounds N] [--disks 1,4]
+    bench/run [--parts latency,costs,timeline,scale,start] [--rounds N] [--disks 1,4]
               [--requests N] [--json FILE] [--table FILE]
 
 Started by bench/run, which makes the pretended host."""
@@ -22,8 +22,9 @@ from native.world import World
 import latency
 import libvirtd
 import scale
+from timeline import timeline
 
-PARTS = ("latency", "costs", "scale", "start")
+PARTS = ("latency", "costs", "timeline", "scale", "start")
 
 
 def first_line(*command):
@@ -70,6 +71,16 @@ def measure_costs(world, agent, arguments, _tools):
     return found
 
 
+def measure_timeline(world, agent, arguments, _tools):
+    agent.costs = Costs(world.folder, with_qmp=True)
+    agent.start()
+    found = {disks: timeline(world, agent, disks, arguments.rounds)
+             for disks in arguments.disks}
+    agent.stop()
+    agent.costs = None
+    return found
+
+
 def measure_scale(world, agent, arguments, tools):
     agent.configure("log", level="error")
     agent.start()
@@ -89,7 +100,7 @@ def measure_start(world, agent, _arguments, _tools):
 
 
 MEASURES = {"latency": measure_latency, "costs": measure_costs,
-            "scale": measure_scale, "start": measure_start}
+            "timeline": measure_timeline, "scale": measure_scale, "start": measure_start}
 
 
 def measure(folder, arguments):
@@ -138,6 +149,17 @@ def costs_table(rows):
         yield f"| {name} | {' | '.join(str(row[kind]) for kind in kinds)} |"
 
 
+def timeline_table(found):
+    for disks, line in found.items():
+        yield (f"\n## Call by call, {disks} {'disk' if disks == 1 else 'disks'}, "
+               f"medians of {line['n']}\n")
+        yield ("| what | calls | from, µs | until the next, µs | of it in the calls, µs |"
+               "\n| --- | --- | --- | --- | --- |")
+        for row in line["rows"]:
+            yield (f"| {row['what']} | {row['calls']} | {row['from_us']:.0f} | "
+                   f"{row['until_next_us']:.0f} | {row['in_calls_us']:.0f} |")
+
+
 def scale_table(rows):
     yield "\n## Requests without disk work, on a host of many domains\n"
     yield ("| domains / requesters | requests/s | × floor | median, µs | p99, µs"
@@ -161,7 +183,8 @@ def start_table(row):
     yield f"| resident, KiB | {row['rss_kib']} |"
 
 
-TABLES = {"latency": latency_table, "costs": costs_table, "scale": scale_table,
+TABLES = {"latency": latency_table, "costs": costs_table,
+          "timeline": timeline_table, "scale": scale_table,
           "start": start_table}
 
 

@@ -124,6 +124,8 @@ class Agent:
             environment["CLOCK_OFFSET"] = self.clock.path
         if self.costs:
             environment["COSTS"] = self.costs.path
+            if self.costs.with_qmp:
+                environment["COSTS_QMP"] = "1"
         if self.unreadable:
             environment["UNREADABLE"] = self.unreadable
             if self.unreadable_from is not None:

@@ -11,19 +11,25 @@ LIST = "libxl_list_domain"  # what is asked of Xen
 class Costs:
     """Round trips to xenstored, flushes and lists of domains, in order."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, with_qmp=False):
         self.path = f"{folder}/costs"
+        self.with_qmp = with_qmp
         with open(self.path, "wb"):
             pass
         self._seen = 0
 
     def take(self):
         """Those since the last look, as [who, what, path]."""
+        return [cost[2:] for cost in self.take_timed()]
+
+    def take_timed(self):
+        """With when it began and how long it took, in ns, before that."""
         with open(self.path, encoding="utf-8", errors="replace") as file:
             file.seek(self._seen)
             text = file.read()
             self._seen = file.tell()
-        return [line.split(" ", 2) for line in text.splitlines()]
+        found = (line.split(" ", 4) for line in text.splitlines())
+        return [[int(began), int(took), *what] for began, took, *what in found]
 
 
 def count(costs):

@@ -2,8 +2,9 @@
 /*
  * Writes down what the agent waits for: each round trip to xenstored, each
  * flush and each list of all domains, as a line of the file that COSTS names:
- * who (agent or libxl), what, and with which path.  The product itself knows
- * nothing of this.
+ * when it began and how long it took, in nanoseconds, who (agent or libxl),
+ * what, and with which path.  With COSTS_QMP set, also what is sent to QEMU and
+ * what comes from it.  The product itself knows nothing of this.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,13 +15,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <xenstore.h>
 #include <xenstore_lib.h>
 
 static int costs = -1;
+static bool with_qmp;
 static pid_t agent;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -37,7 +41,17 @@ __attribute__((constructor)) static void begin(void)
     if (costs < 0)
         abort();
     agent = getpid();
+    with_qmp = getenv("COSTS_QMP") != NULL;
     unsetenv("COSTS");
+    unsetenv("COSTS_QMP");
+}
+
+static long long now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 static const char *name_of(const void *caller)
@@ -50,41 +64,51 @@ static const char *name_of(const void *caller)
     return "agent";
 }
 
-static void note(const void *caller, const char *what, const char *with)
+/* When it is over; `began` by now_ns(). */
+static void note(const void *caller, const char *what, const char *with,
+                 long long began)
 {
-    char line[4200];
+    char line[4300];
     int length;
 
     if (costs < 0 || getpid() != agent)
         return;
-    length =
-        snprintf(line, sizeof(line), "%s %s %s\n", name_of(caller), what, with);
+    length = snprintf(line, sizeof(line), "%lld %lld %s %s %s\n", began,
+                      now_ns() - began, name_of(caller), what, with);
     syscall(SYS_write, costs, line, length);
 }
 
+/* CALL is made between the two looks at the clock. */
+#define NOTED(type, what, with, call)                                          \
+    long long began = now_ns();                                                \
+    type result = (call);                                                      \
+                                                                               \
+    note(CALLER, (what), (with), began);                                       \
+    return result
+
 /* ---- flushes ---- */
 
-static void note_flush(const void *caller, const char *what, int fd)
+/* Until the next call. */
+static const char *path_of(int fd)
 {
-    char link[64], path[4096];
+    static _Thread_local char path[4096];
+    char link[64];
     ssize_t length;
 
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof(path) - 1);
     path[length < 0 ? 0 : length] = '\0';
-    note(caller, what, path);
+    return path;
 }
 
 int fsync(int fd)
 {
-    note_flush(CALLER, "flush", fd);
-    return REAL(fsync)(fd);
+    NOTED(int, "flush", path_of(fd), REAL(fsync)(fd));
 }
 
 int fdatasync(int fd)
 {
-    note_flush(CALLER, "flush", fd);
-    return REAL(fdatasync)(fd);
+    NOTED(int, "flush", path_of(fd), REAL(fdatasync)(fd));
 }
 
 /* ---- xenstored ---- */
@@ -92,100 +116,92 @@ int fdatasync(int fd)
 void *xs_read(struct xs_handle *h, xs_transaction_t t, const char *path,
               unsigned int *len)
 {
-    note(CALLER, "xs_read", path);
-    return REAL(xs_read)(h, t, path, len);
+    NOTED(void *, "xs_read", path, REAL(xs_read)(h, t, path, len));
 }
 
 bool xs_write(struct xs_handle *h, xs_transaction_t t, const char *path,
               const void *data, unsigned int len)
 {
-    note(CALLER, "xs_write", path);
-    return REAL(xs_write)(h, t, path, data, len);
+    NOTED(bool, "xs_write", path, REAL(xs_write)(h, t, path, data, len));
 }
 
 bool xs_mkdir(struct xs_handle *h, xs_transaction_t t, const char *path)
 {
-    note(CALLER, "xs_mkdir", path);
-    return REAL(xs_mkdir)(h, t, path);
+    NOTED(bool, "xs_mkdir", path, REAL(xs_mkdir)(h, t, path));
 }
 
 bool xs_rm(struct xs_handle *h, xs_transaction_t t, const char *path)
 {
-    note(CALLER, "xs_rm", path);
-    return REAL(xs_rm)(h, t, path);
+    NOTED(bool, "xs_rm", path, REAL(xs_rm)(h, t, path));
 }
 
 char **xs_directory(struct xs_handle *h, xs_transaction_t t, const char *path,
                     unsigned int *num)
 {
-    note(CALLER, "xs_directory", path);
-    return REAL(xs_directory)(h, t, path, num);
+    NOTED(char **, "xs_directory", path, REAL(xs_directory)(h, t, path, num));
 }
 
 struct xs_permissions *xs_get_permissions(struct xs_handle *h,
                                           xs_transaction_t t, const char *path,
                                           unsigned int *num)
 {
-    note(CALLER, "xs_get_permissions", path);
-    return REAL(xs_get_permissions)(h, t, path, num);
+    NOTED(struct xs_permissions *, "xs_get_permissions", path,
+          REAL(xs_get_permissions)(h, t, path, num));
 }
 
 bool xs_set_permissions(struct xs_handle *h, xs_transaction_t t,
                         const char *path, struct xs_permissions *perms,
                         unsigned int num)
 {
-    note(CALLER, "xs_set_permissions", path);
-    return REAL(xs_set_permissions)(h, t, path, perms, num);
+    NOTED(bool, "xs_set_permissions", path,
+          REAL(xs_set_permissions)(h, t, path, perms, num));
 }
 
 xs_transaction_t xs_transaction_start(struct xs_handle *h)
 {
-    note(CALLER, "xs_transaction_start", "-");
-    return REAL(xs_transaction_start)(h);
+    NOTED(xs_transaction_t, "xs_transaction_start", "-",
+          REAL(xs_transaction_start)(h));
 }
 
 bool xs_transaction_end(struct xs_handle *h, xs_transaction_t t, bool abort)
 {
-    note(CALLER, "xs_transaction_end", abort ? "abort" : "commit");
-    return REAL(xs_transaction_end)(h, t, abort);
+    NOTED(bool, "xs_transaction_end", abort ? "abort" : "commit",
+          REAL(xs_transaction_end)(h, t, abort));
 }
 
 bool xs_watch(struct xs_handle *h, const char *path, const char *token)
 {
-    note(CALLER, "xs_watch", path);
-    return REAL(xs_watch)(h, path, token);
+    NOTED(bool, "xs_watch", path, REAL(xs_watch)(h, path, token));
 }
 
 bool xs_unwatch(struct xs_handle *h, const char *path, const char *token)
 {
-    note(CALLER, "xs_unwatch", path);
-    return REAL(xs_unwatch)(h, path, token);
+    NOTED(bool, "xs_unwatch", path, REAL(xs_unwatch)(h, path, token));
 }
 
 char *xs_get_domain_path(struct xs_handle *h, unsigned int domid)
 {
-    note(CALLER, "xs_get_domain_path", "-");
-    return REAL(xs_get_domain_path)(h, domid);
+    NOTED(char *, "xs_get_domain_path", "-",
+          REAL(xs_get_domain_path)(h, domid));
 }
 
 /* ---- a list of all domains: several hypercalls for each of them ---- */
 
 libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *count)
 {
-    note(CALLER, "libxl_list_domain", "-");
-    return REAL(libxl_list_domain)(ctx, count);
+    NOTED(libxl_dominfo *, "libxl_list_domain", "-",
+          REAL(libxl_list_domain)(ctx, count));
 }
 
 /* ---- several requests at once (agent/store/wire.h) ---- */
 
-static bool is_xenstored(int fd)
+static bool is_peer(int fd, const char *name)
 {
     struct sockaddr_un peer = {0};
     socklen_t length = sizeof(peer);
 
     return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 &&
-           peer.sun_family == AF_UNIX &&
-           strstr(peer.sun_path, "xenstored/socket") != NULL;
+           peer.sun_family == AF_UNIX && strstr(peer.sun_path, name) != NULL;
 }
 
 /* What is sent together, as far as there is room: "TYPE:PATH TYPE:PATH ...". */
@@ -215,9 +231,24 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
 {
     char text[4000];
 
-    if (costs >= 0 && is_xenstored(fd)) {
-        describe(text, sizeof(text), data, size);
-        note(CALLER, "xs_together", text);
-    }
-    return REAL(send)(fd, data, size, flags);
+    if (costs < 0 || !is_peer(fd, "xenstored/socket"))
+        return REAL(send)(fd, data, size, flags);
+    describe(text, sizeof(text), data, size);
+    NOTED(ssize_t, "xs_together", text, REAL(send)(fd, data, size, flags));
+}
+
+/* ---- QEMU, by libevent and at once ---- */
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    if (!with_qmp || !is_peer(fd, "qmp"))
+        return REAL(write)(fd, data, size);
+    NOTED(ssize_t, "qmp_send", "-", REAL(write)(fd, data, size));
+}
+
+ssize_t readv(int fd, const struct iovec *parts, int count)
+{
+    if (!with_qmp || !is_peer(fd, "qmp"))
+        return REAL(readv)(fd, parts, count);
+    NOTED(ssize_t, "qmp_receive", "-", REAL(readv)(fd, parts, count));
 }
