@@ -291,7 +291,7 @@ NATIVE_JOBS := $(shell echo $$(($(JOBS) * 3 / 2)))
 .PHONY: check-native
 check-native:
 	$(MAKE) SANITIZE=1
-	BUILD=build/asan tests/native/run -n $(NATIVE_JOBS) $(PYTEST_ARGS)
+	BUILD=build/asan tests/native/run -n $(NATIVE_JOBS) --durations 30 $(PYTEST_ARGS)
 
 # How many instructions the agent takes, and how much memory, as it is shipped.
 .PHONY: check-instructions

@@ -126,6 +126,7 @@ def test_a_checkpointed_domain_powers_off_though_the_agent_was_killed(agent, gue
     guest.wait_state(None)
 
 
+@pytest.mark.slow
 def test_a_crash_while_the_agent_is_away_is_seen_to_when_it_is_back(agent, guests):
     guest = guests("pv", kind="pv", on_crash="restart")
     create(agent, guest, "s1")
@@ -201,7 +202,8 @@ def test_internal_and_external_snapshots_of_one_instant(agent, guests):
     guest.wait_tick(more=2)
 
 
-@pytest.mark.parametrize("kind", ["pvh", "hvm"])
+# The revert of an HVM domain begins with such a checkpoint.
+@pytest.mark.parametrize("kind", ["pvh", pytest.param("hvm", marks=pytest.mark.slow)])
 def test_a_live_checkpoint(agent, guests, kind):
     guest = guests(kind, kind=kind, disks=TWO_DISKS)
     before = guest.wait_tick(more=2)

@@ -177,6 +177,7 @@ def test_a_qemu_that_hangs_does_not_hold_the_guest(agent, guests, tmp_path):
     assert_all_is_well(agent, guest)
 
 
+@pytest.mark.slow
 def test_no_guardian_stays_after_a_snapshot(agent, guests):
     guest = guests("over", kind="pv")
     assert agent.request("create", domain=guest.name, name="s1")["state"] == "done"

@@ -208,6 +208,7 @@ def test_a_guest_with_a_file_system(agent, guest, tmp_path):
     assert_quiesced(agent, guest, "restored", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pv", "hvm"])
 def test_a_guest_with_qemus_guest_agent(agent, guest_of_qemu, tmp_path):
     guest = guest_of_qemu
@@ -223,6 +224,7 @@ def test_a_guest_with_qemus_guest_agent(agent, guest_of_qemu, tmp_path):
     assert_quiesced(agent, guest, "last", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_guest_with_the_tools_of_another_toolstack(agent, guest_with_tools, tmp_path):
     guest = guest_with_tools
     control, vss = f"{guest.path}/control/snapshot", f"/vss/{guest.uuid}"

@@ -158,6 +158,7 @@ def test_a_domain_that_is_gone_is_started_from_its_snapshot(agent, guests):
     assert guest.read_key(1) == both("then")
 
 
+@pytest.mark.slow
 def test_a_snapshot_without_memory_needs_a_boot(agent, guests):
     guest = guests("disk", kind="pv", disks=TWO_DISKS)
     guest.write_key(1, "then")

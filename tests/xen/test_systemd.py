@@ -129,6 +129,7 @@ def test_an_agent_that_is_stopped_does_not_keep_a_guest_standing(systemd, store,
     xensnap(systemd, "create", "web", "--no-memory")
 
 
+@pytest.mark.slow
 def test_the_nightly_snapshot(systemd, store, guests):
     systemd.write("xensnap@.timer.d/now.conf", "[Timer]\nRandomizedDelaySec=0\n")
     STAMPS.mkdir(parents=True, exist_ok=True)
