@@ -166,13 +166,17 @@ static bool is_there(const struct place *place, const char *cmdline,
 }
 
 /* Siblings are this agent's, and dismissed by it. */
-static void kill_earlier(pid_t pid, pid_t parent, const char *cmdline,
-                         size_t length, void *arg)
+static void kill_earlier(pid_t pid, const char *cmdline, size_t length,
+                         void *arg)
 {
     const struct place *place = arg;
+    pid_t parent;
 
-    if (pid != getpid() && parent != getppid() &&
-        is_there(place, cmdline, length) && process_kill_child_of(pid, parent))
+    if (pid == getpid() || !is_there(place, cmdline, length))
+        return;
+    parent = process_parent(pid);
+    if (parent != 0 && parent != getppid() &&
+        process_kill_child_of(pid, parent))
         LOG_INFO("takes the place of the guardian %d of domain %" PRIu32
                  ", which an earlier agent has left",
                  (int)pid, place->domid);

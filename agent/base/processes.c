@@ -23,16 +23,12 @@ const char *process_argument(const char *cmdline, size_t length,
     return cmdline < end ? cmdline : NULL;
 }
 
-/* Its first bytes, with a zero byte behind them. */
-static size_t read_of(const char *pid, const char *name, char *buffer,
-                      size_t size)
+/* The first bytes of a file in /proc, with a zero byte behind them. */
+static size_t read_of(int proc, const char *path, char *buffer, size_t size)
 {
-    char path[64];
+    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     ssize_t r = -1;
-    int fd;
 
-    snprintf(path, sizeof(path), "/proc/%.20s/%s", pid, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         r = read(fd, buffer, size - 1);
         close(fd);
@@ -41,14 +37,15 @@ static size_t read_of(const char *pid, const char *name, char *buffer,
     return r > 0 ? (size_t)r : 0;
 }
 
-/* 0: it is gone.  The name, in parentheses, may hold anything. */
-static pid_t parent_of(const char *pid)
+/* The name, in parentheses, may hold anything. */
+pid_t process_parent(pid_t pid)
 {
-    char text[512];
+    char path[64], text[512];
     const char *end;
     int parent = 0;
 
-    read_of(pid, "stat", text, sizeof(text));
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    read_of(AT_FDCWD, path, text, sizeof(text));
     end = strrchr(text, ')');
     if (!end || sscanf(end, ") %*c %d", &parent) != 1)
         return 0;
@@ -59,18 +56,17 @@ void processes_visit(processes_visitor *visit, void *arg)
 {
     DIR *processes = opendir("/proc");
     struct dirent *entry;
-    char cmdline[512];
+    char path[64], cmdline[512];
 
     while (processes && (entry = readdir(processes))) {
         size_t length;
-        pid_t parent;
 
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        length = read_of(entry->d_name, "cmdline", cmdline, sizeof(cmdline));
-        parent = length == 0 ? 0 : parent_of(entry->d_name);
-        if (parent != 0)
-            visit(atoi(entry->d_name), parent, cmdline, length, arg);
+        snprintf(path, sizeof(path), "%.20s/cmdline", entry->d_name);
+        length = read_of(dirfd(processes), path, cmdline, sizeof(cmdline));
+        if (length > 0)
+            visit(atoi(entry->d_name), cmdline, length, arg);
     }
     if (processes)
         closedir(processes);
@@ -79,15 +75,13 @@ void processes_visit(processes_visitor *visit, void *arg)
 /* Looked at once more when it cannot become another process. */
 bool process_kill_child_of(pid_t pid, pid_t parent)
 {
-    char name[16];
     bool killed;
     int fd;
 
-    snprintf(name, sizeof(name), "%d", (int)pid);
     fd = pidfd_open(pid, 0);
     if (fd < 0)
         return false;
-    killed = parent_of(name) == parent &&
+    killed = process_parent(pid) == parent &&
              pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0;
     close(fd);
     return killed;

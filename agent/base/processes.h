@@ -10,11 +10,15 @@
 /* `cmdline`: the first 511 bytes of /proc/PID/cmdline, whose arguments each end
  * with a zero byte; borrowed.  Never called of one that has no arguments, or
  * has gone. */
-typedef void processes_visitor(pid_t pid, pid_t parent, const char *cmdline,
-                               size_t length, void *arg);
+typedef void processes_visitor(pid_t pid, const char *cmdline, size_t length,
+                               void *arg);
 
-/* From inside, one after the other. */
+/* From inside, one after the other: a host has a QEMU for each domain, so what
+ * is done for all of them counts. */
 void processes_visit(processes_visitor *visit, void *arg);
+
+/* 0: it is gone. */
+pid_t process_parent(pid_t pid);
 
 /* Argument `index` of a command line, the program being the first; NULL if
  * there is none.  Pure. */

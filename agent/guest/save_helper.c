@@ -30,13 +30,16 @@ bool save_helper_matches(const char *cmdline, uint64_t length, uint32_t domid)
            !strcmp(number, wanted);
 }
 
-static void note_foreign(pid_t pid, pid_t parent, const char *cmdline,
-                         size_t length, void *arg)
+static void note_foreign(pid_t pid, const char *cmdline, size_t length,
+                         void *arg)
 {
     struct search *search = arg;
+    pid_t parent;
 
-    if (parent != getppid() && parent != getpid() &&
-        save_helper_matches(cmdline, length, search->domid))
+    if (!save_helper_matches(cmdline, length, search->domid))
+        return;
+    parent = process_parent(pid);
+    if (parent != 0 && parent != getppid() && parent != getpid())
         search->foreign = pid;
 }
 
@@ -48,14 +51,13 @@ pid_t save_helper_foreign(uint32_t domid)
     return search.foreign;
 }
 
-static void kill_sibling(pid_t pid, pid_t parent, const char *cmdline,
-                         size_t length, void *arg)
+static void kill_sibling(pid_t pid, const char *cmdline, size_t length,
+                         void *arg)
 {
     const struct search *search = arg;
 
-    if (parent == getppid() &&
-        save_helper_matches(cmdline, length, search->domid) &&
-        process_kill_child_of(pid, parent))
+    if (save_helper_matches(cmdline, length, search->domid) &&
+        process_kill_child_of(pid, getppid()))
         LOG_INFO("ended the save helper %d that was left behind", (int)pid);
 }
 

@@ -23,6 +23,9 @@ REQUESTS = {
 def fixture_domain(world, agent):
     domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
     done(agent.request("create", domain="alice", name="s1", memory=0))
+    # A note goes only when its request's result is there to be read.
+    world.eventually(lambda: not [name for name in agent.records()
+                                  if name.startswith("journal/")], what="no note")
     return domain
 
 
