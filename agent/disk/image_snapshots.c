@@ -43,6 +43,7 @@ static bool read_at(int fd, void *data, size_t length, uint64_t offset)
 
 /* An entry; of a name that is too long for any of ours, only how long. */
 struct entry {
+    char id[128]; /* as many as QEMU keeps room for */
     char name[256];
     size_t name_length;
     struct image_map map;
@@ -61,13 +62,16 @@ static bool read_entry(int fd, uint64_t *offset, struct entry *ret)
     id_length = bytes_be16(entry + ENTRY_ID_LENGTH);
     name_length = bytes_be16(entry + ENTRY_NAME_LENGTH);
     extra = bytes_be32(entry + ENTRY_EXTRA_LENGTH);
-    if (extra > EXTRA_MAX) {
+    if (extra > EXTRA_MAX || id_length >= sizeof(ret->id)) {
         return false;
     }
     *ret = (struct entry){
         .name_length = name_length,
         .map = {.offset = bytes_be64(entry + ENTRY_MAP),
                 .entries = bytes_be32(entry + ENTRY_MAP_LENGTH)}};
+    if (!read_at(fd, ret->id, id_length, *offset + ENTRY_BYTES + extra)) {
+        return false;
+    }
     if (name_length < sizeof(ret->name) &&
         !read_at(fd, ret->name, name_length,
                  *offset + ENTRY_BYTES + extra + id_length)) {
@@ -109,19 +113,26 @@ static bool is_named(const struct entry *entry, const void *arg)
     return entry->name_length == strlen(arg) && strcmp(entry->name, arg) == 0;
 }
 
+static bool find_named(int fd, const char *path, const char *name,
+                       struct entry *ret, struct error *err)
+{
+    bool found;
+
+    if (!search(fd, path, is_named, name, ret, &found, err)) {
+        return false;
+    }
+    return found ||
+           error_set(err, ERR_NO_SUCH_SNAPSHOT,
+                     "%s holds no internal snapshot named \"%s\"", path, name);
+}
+
 bool image_snapshot_map(int fd, const char *path, const char *name,
                         struct image_map *ret, struct error *err)
 {
     struct entry entry;
-    bool found;
 
-    if (!search(fd, path, is_named, name, &entry, &found, err)) {
+    if (!find_named(fd, path, name, &entry, err)) {
         return false;
-    }
-    if (!found) {
-        return error_set(err, ERR_NO_SUCH_SNAPSHOT,
-                         "%s holds no internal snapshot named \"%s\"", path,
-                         name);
     }
     *ret = entry.map;
     return true;
@@ -137,18 +148,32 @@ int image_snapshots_open(const char *path, struct error *err)
     return fd;
 }
 
-bool image_holds_snapshot(const char *path, const char *name, struct error *err)
+static bool find_in_file(const char *path, const char *name, struct entry *ret,
+                         struct error *err)
 {
     int fd = image_snapshots_open(path, err);
-    struct image_map ignored;
     bool found;
 
     if (fd < 0) {
         return false;
     }
-    found = image_snapshot_map(fd, path, name, &ignored, err);
+    found = find_named(fd, path, name, ret, err);
     close(fd);
     return found;
+}
+
+bool image_holds_snapshot(const char *path, const char *name, struct error *err)
+{
+    struct entry ignored;
+
+    return find_in_file(path, name, &ignored, err);
+}
+
+char *image_snapshot_id(const char *path, const char *name, struct error *err)
+{
+    struct entry entry;
+
+    return find_in_file(path, name, &entry, err) ? xstrdup(entry.id) : NULL;
 }
 
 static bool begins_with(const struct entry *entry, const void *arg)

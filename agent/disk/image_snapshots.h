@@ -21,6 +21,12 @@ struct image_map {
 bool image_holds_snapshot(const char *path, const char *name,
                           struct error *err);
 
+/* The id that QEMU gave to the one of that name, the caller's to free(); NULL:
+ * fails as image_holds_snapshot().  `qemu-img snapshot -a` takes what it is
+ * given for an id first, and ids are numbers that other snapshots may be named
+ * with. */
+char *image_snapshot_id(const char *path, const char *name, struct error *err);
+
 /* The first whose name begins so, the caller's to free(); NULL: none, or that
  * cannot be told. */
 char *image_find_snapshot(const char *path, const char *prefix);

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/disk/internal_work.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "agent/base/log.h"
 #include "agent/disk/file_user.h"
+#include "agent/disk/image_snapshots.h"
 #include "agent/disk/offline_work.h"
 
 /* For how long the domain's QEMU may take to end. */
@@ -102,13 +106,36 @@ static bool wait_for_end_of_use(struct snapshot *snapshot)
     return true;
 }
 
+static void run_qemu_img(struct snapshot *snapshot, const char *option,
+                         const char *tag, const char *path)
+{
+    const char *argv[] = {"qemu-img", "snapshot", "-q", option,
+                          tag,        path,       NULL};
+
+    offline_run(snapshot, 0, argv, on_ended);
+}
+
+/* By its id: a snapshot named with another's id would be taken for that one. */
+static void run_apply(struct snapshot *snapshot, const char *tag,
+                      const char *path)
+{
+    struct error err;
+    char *id = image_snapshot_id(path, tag, &err);
+
+    if (id == NULL) {
+        disk_failed(snapshot, &err);
+        return;
+    }
+    run_qemu_img(snapshot, "-a", id, path);
+    free(id);
+}
+
 /* True if something was begun, or the end was told. */
 static bool work_on(struct snapshot *snapshot)
 {
     struct snapshot_disk *disk = disk_at_work(snapshot);
     struct internal_command command = {NULL};
     struct error err;
-    const char *argv[] = {"qemu-img", "snapshot", "-q", NULL, NULL, NULL, NULL};
 
     if (disk->external) {
         return false;
@@ -123,10 +150,11 @@ static bool work_on(struct snapshot *snapshot)
     if (wait_for_end_of_use(snapshot)) {
         return true;
     }
-    argv[3] = command.option;
-    argv[4] = command.tag;
-    argv[5] = disk->path;
-    offline_run(snapshot, 0, argv, on_ended);
+    if (strcmp(command.option, "-a") == 0) {
+        run_apply(snapshot, command.tag, disk->path);
+    } else {
+        run_qemu_img(snapshot, command.option, command.tag, disk->path);
+    }
     return true;
 }
 

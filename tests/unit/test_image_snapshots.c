@@ -135,6 +135,25 @@ static void an_id_is_no_name(void **state)
     assert_holds_no("1");
 }
 
+static void the_id_is_that_of_the_name(void **state)
+{
+    struct error err = {0};
+    char *id;
+
+    (void)state;
+    make_image("", "1M");
+    make_snapshot("2");
+    make_snapshot("1");
+    id = image_snapshot_id(image, "1", &err);
+    assert_string_equal(id, "2");
+    free(id);
+    id = image_snapshot_id(image, "2", &err);
+    assert_string_equal(id, "1");
+    free(id);
+    assert_null(image_snapshot_id(image, "3", &err));
+    assert_int_equal(err.code, ERR_NO_SUCH_SNAPSHOT);
+}
+
 static void an_image_without_snapshots_holds_none(void **state)
 {
     (void)state;
@@ -307,6 +326,7 @@ int main(void)
         TEST(a_missing_name_is_told_by_name_and_image),
         TEST(the_whole_name_must_be_the_same),
         TEST(an_id_is_no_name),
+        TEST(the_id_is_that_of_the_name),
         TEST(an_image_without_snapshots_holds_none),
         TEST(a_deleted_snapshot_is_no_longer_found),
         TEST(an_image_of_the_old_version_is_read_too),
