@@ -208,6 +208,15 @@ static void tell_that_it_went_away(const struct snapshot *snapshot,
     }
 }
 
+/* What failed behind the commit is a warning where the answer is of success;
+ * in any other it has no place of its own. */
+static void add_late_error(struct operation *operation)
+{
+    if (operation->undo_error.code == ERR_NONE) {
+        operation->undo_error = operation->late_error;
+    }
+}
+
 static void on_operation_finished(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -217,6 +226,7 @@ static void on_operation_finished(struct operation *operation)
 
     if (err.code != ERR_NONE) {
         left_images_note(snapshot);
+        add_late_error(operation);
     }
     tell_that_it_went_away(snapshot, &err);
     snapshot_host_add_undo_error(operation, &err);

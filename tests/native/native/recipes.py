@@ -530,6 +530,7 @@ class RevertInternalRefused(RevertInternal):
     """The domain is brought back to the state that it was in."""
 
     refuse = 1
+    always = ("unlink running-state", "unlink alice-xvdc.s1-1.qcow2")
 
 
 RECIPES = {
