@@ -70,7 +70,7 @@ static void give_up(struct snapshot *snapshot, enum error_code code,
     }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_cancel(&snapshot->operation, code, why);
-    } else if (!snapshot->recovered) {
+    } else if (!snapshot->recovered && !snapshot->interrupted) {
         /* What an earlier agent left under way must be put right first. */
         error_set(&err, code, "%s", why);
         request_finish(snapshot, &err);

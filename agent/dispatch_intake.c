@@ -113,7 +113,8 @@ static bool enqueue(struct snapshot *snapshot, struct error *err)
          snapshot->request.memory);
     /* What must be put right, because an agent ended or a hold's time is over,
      * is not asked for by anybody who could ask less. */
-    snapshot->job.exempt = snapshot->recovered || snapshot->let_go;
+    snapshot->job.exempt =
+        snapshot->recovered || snapshot->let_go || snapshot->interrupted;
     snapshot->job.owner = snapshot;
     if (!queue_add(dispatcher->queue, &snapshot->job, err)) {
         snapshot->job.owner = NULL;
@@ -127,6 +128,9 @@ static void arm_time_limit(struct snapshot *snapshot)
     uint32_t ms = snapshot->request.timeout_ms;
     struct timeval wait;
 
+    if (snapshot->interrupted) {
+        return;
+    }
     if (ms == 0) {
         ms = snapshot->agent->config.timeouts.request_ms;
     }
@@ -155,22 +159,56 @@ void request_recover(struct snapshot *snapshot, void *arg)
     enqueue(snapshot, &never);
 }
 
-/* Who asked for a hold is told that it came to nothing: so it is let go. */
-static void end_hold(struct snapshot *snapshot)
+/* The hold that a rescan was at work on when its agent ended, and that ends
+ * with it; NULL: none does. */
+static struct hold *hold_of_interrupted(struct snapshot *snapshot)
 {
     struct hold *hold;
     struct error err;
 
     if (snapshot->request.operation != REQUEST_RESCAN ||
-        snapshot->request.phase != REQUEST_PHASE_PREPARE ||
         !permission_of_request(snapshot, identify_domain(snapshot, &err),
                                &err)) {
-        return;
+        return NULL;
     }
     hold = holds_find(snapshot->agent->holds, snapshot->guest.uuid);
-    if (hold != NULL && !hold->in_use) {
-        hold_arm(hold, 0);
+    return hold == NULL || hold->of_delete || hold->state == HOLD_EXPIRED ||
+                   (hold->state == HOLD_HELD &&
+                    snapshot->request.phase != REQUEST_PHASE_PREPARE)
+               ? NULL
+               : hold;
+}
+
+static void add_images(const struct hold *hold, struct error *err)
+{
+    for (size_t i = 0; i < hold->disk_count; i++) {
+        const struct hold_disk *disk = &hold->disks[i];
+        size_t length = strlen(err->message);
+
+        snprintf(err->message + length, sizeof(err->message) - length,
+                 "%s%s on %s", i == 0 ? ": the guest goes on with " : ", ",
+                 disk->vdev, disk->path);
     }
+}
+
+/* Answered when the guest goes on, for then it is as the answer says. */
+static bool take_interrupted(struct snapshot *snapshot, struct error *err)
+{
+    struct hold *hold = hold_of_interrupted(snapshot);
+
+    error_set(err, ERR_INTERRUPTED,
+              "the agent was restarted while this request was under way; look "
+              "at the domain and ask again");
+    if (hold == NULL) {
+        return false;
+    }
+    error_set(&snapshot->failure, ERR_INTERRUPTED,
+              "the agent was restarted while this request was under way");
+    add_images(hold, &snapshot->failure);
+    hold_let_go(hold);
+    snapshot->interrupted = true;
+    snapshot->told_running = true;
+    return enqueue(snapshot, err);
 }
 
 /* Whether that, taken up by an earlier agent, is what stands in the folder, and
@@ -194,10 +232,7 @@ static bool accept_request(struct snapshot *snapshot,
     }
     snapshot->freezes = snapshot->request.quiesce != REQUEST_QUIESCE_NO;
     if (state != NULL && strcmp(state, "running") == 0) {
-        end_hold(snapshot);
-        return error_set(err, ERR_INTERRUPTED,
-                         "the agent was restarted while this request was "
-                         "under way; look at the domain and ask again");
+        return take_interrupted(snapshot, err);
     }
     if (value_of(raw, "cancel") != NULL) {
         return error_set(err, ERR_CANCELLED,
@@ -288,6 +323,20 @@ static bool refuse_draining(const struct agent *agent, struct error *err)
            !error_set(err, ERR_BUSY, "the agent is about to end");
 }
 
+static bool is_letting_go(const struct agent *agent, const char *vm_uuid)
+{
+    const struct snapshot *snapshot;
+
+    TAILQ_FOREACH(snapshot, &agent->dispatcher->all, link)
+    {
+        if (!snapshot->ended && snapshot->let_go &&
+            strcmp(snapshot->guest.uuid, vm_uuid) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
                      struct error *err)
 {
@@ -295,6 +344,9 @@ bool dispatch_let_go(struct agent *agent, const char *vm_uuid,
 
     if (refuse_draining(agent, err)) {
         return false;
+    }
+    if (is_letting_go(agent, vm_uuid)) {
+        return true;
     }
     snapshot = take_up_own(agent, "let-go", REQUEST_RESCAN, vm_uuid);
     snapshot->request.phase = REQUEST_PHASE_ABORT;

@@ -397,6 +397,25 @@ static void take_up(struct snapshot *snapshot)
     event_add(snapshot->deferred, &later);
 }
 
+/* Its domain was let go before, if that could be. */
+static void finish_interrupted(struct snapshot *snapshot)
+{
+    const struct hold *hold =
+        holds_find(snapshot->agent->holds, snapshot->guest.uuid);
+    struct error held;
+
+    if (hold == NULL || hold->state == HOLD_EXPIRED) {
+        request_finish(snapshot, &snapshot->failure);
+        return;
+    }
+    error_set(&held, ERR_INTERRUPTED,
+              "the agent was restarted while this request was under way, and "
+              "the domain is held still, since its images cannot be opened: "
+              "the agent's log says why; ask for rescan with phase=complete "
+              "or phase=abort");
+    request_finish(snapshot, &held);
+}
+
 static void on_deferred(evutil_socket_t fd, short events, void *arg)
 {
     static const struct timeval restart_look = {.tv_usec = RESTART_LOOK_US};
@@ -413,6 +432,8 @@ static void on_deferred(evutil_socket_t fd, short events, void *arg)
     }
     if (snapshot->operation.state != OPERATION_IDLE) {
         operation_on_deferred(&snapshot->operation);
+    } else if (snapshot->interrupted) {
+        finish_interrupted(snapshot);
     } else if (waits_for_restart(snapshot)) {
         event_add(snapshot->deferred, &restart_look);
     } else if (snapshot->recovered) {

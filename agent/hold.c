@@ -223,13 +223,10 @@ void hold_arm(struct hold *hold, uint64_t ms)
     event_add(hold->timer, &wait);
 }
 
-static void on_timer(evutil_socket_t fd, short events, void *arg)
+void hold_let_go(struct hold *hold)
 {
-    struct hold *hold = arg;
     struct error err;
 
-    (void)fd;
-    (void)events;
     if (watch_xs(hold->holds->agent->watch) == NULL) {
         hold_arm(hold, CONNECT_MS);
         return;
@@ -244,6 +241,13 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
         LOG_WARN("domain %u (%s) cannot be let go yet: %s", hold->domid,
                  hold->uuid, err.message);
     }
+}
+
+static void on_timer(evutil_socket_t fd, short events, void *arg)
+{
+    (void)fd;
+    (void)events;
+    hold_let_go(arg);
 }
 
 /* As soon as driver domains need not be waited for any more; where that was of

@@ -141,6 +141,9 @@ bool hold_write(struct hold *hold, struct error *err);
 void hold_arm(struct hold *hold, uint64_t ms);
 #define HOLD_RETRY_MS 10000u
 
+/* Now, in the domain's turn; what does not work out is tried again. */
+void hold_let_go(struct hold *hold);
+
 /* The operation is over and the hold stays: on with its deadline. */
 void hold_leave(struct hold *hold);
 

@@ -336,6 +336,8 @@ struct snapshot {
     bool hold_is_ours;     /* begun by this request */
     bool hold_had_expired; /* of a delete: the one before, to be remembered */
     bool let_go;           /* nobody asked: the hold's time is over */
+    bool interrupted;  /* a rescan that an earlier agent left with its domain
+                          held: answered, with `failure`, once that is let go */
     bool opened_there; /* a driver domain may have opened what it was told to,
                           and has not closed it again: the configuration must go
                           on naming that */
