@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from native.expect import Picture, assert_failed
+from native.expect import Picture, assert_failed, files_below
 from native.faults import FAIL, FAIL_ON, KILL_AFTER, KILL_BEFORE, STOP_BEFORE, Faults
 from native.guardians import guardians, kill_guardian, kill_with_guardian, wait_no_guardian
 
@@ -443,6 +443,10 @@ def test_a_guest_goes_on_without_xenstored(world, save, agent, kind, agent_dies)
     save.hold()
     create(agent)
     wait_suspended(world, domain)
+    # That the guest is suspended libxl learns from xenstored; without, it waits a minute.
+    memory = agent.settings["store"]["memory-folder"]
+    world.eventually(lambda: any(os.path.isfile(path) and os.path.getsize(path) > 0
+                                 for path in files_below(memory)), 20, "it is saved")
     world.kill_xenstored()
     if agent_dies:
         agent.kill()
