@@ -319,6 +319,11 @@ static bool check_copy(const struct raw_request *raw, struct error *err)
                          "entry name others",
                          error_sanitise(shown, sizeof(shown), raw->shared_key),
                          raw->requester);
+    if (*raw->nul_key)
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "%s: holds a NUL byte; write the text alone, without "
+                         "its end",
+                         error_sanitise(shown, sizeof(shown), raw->nul_key));
     if (raw->cut)
         return error_set(err, ERR_INVALID_REQUEST,
                          "there are more than %d keys (%d in a domain's own "

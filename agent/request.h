@@ -36,6 +36,7 @@ struct raw_request {
     char key[REQUEST_KEY_MAX + 1]; /* what the agent knows it by: paths.h */
     uint32_t requester;            /* domid that owns the `operation` node */
     char shared_key[64]; /* one that others have rights to; "": none */
+    char nul_key[64];    /* one whose value holds a NUL byte; "": none */
     bool restless;       /* it was changed again and again while it was read */
     struct raw_pair *pairs;
     size_t count;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/request_key.h"
 
 /* Whoever changes its request while it is read only has itself to blame. */
 #define ATTEMPTS 5
@@ -27,9 +28,19 @@ static bool lacks(const struct copy *copy, const char *key)
     return lookahead_lacks(copy->ahead, copy->folder, key);
 }
 
+/* Of one with a NUL byte only the beginning would count.  What is not read as
+ * text may hold what it likes. */
 static char *read_key(const struct copy *copy, const char *key)
 {
-    return lookahead_value(copy->ahead, copy->folder, key);
+    struct raw_request *raw = copy->raw;
+    unsigned int length;
+    char *value = lookahead_bytes(copy->ahead, copy->folder, key, &length);
+
+    if (value != NULL && strlen(value) < length && raw->nul_key[0] == '\0' &&
+        strcmp(key, "cancel") != 0 && !request_key_is_output(key)) {
+        snprintf(raw->nul_key, sizeof(raw->nul_key), "%s", key);
+    }
+    return value;
 }
 
 static struct xs_permissions *read_permissions(const struct copy *copy,
@@ -251,6 +262,7 @@ static void forget(struct raw_request *raw)
     raw_request_dispose(raw);
     raw->cut = false;
     raw->shared_key[0] = '\0';
+    raw->nul_key[0] = '\0';
 }
 
 static bool copy_all(struct copy *copy)
@@ -340,5 +352,7 @@ char *request_copy_state(struct lookahead *ahead, const char *folder,
         ours = count > 0 && permissions[0].id == 0;
         free(permissions);
     }
-    return ours && !lacks(&copy, "state") ? read_key(&copy, "state") : NULL;
+    return ours && !lacks(&copy, "state")
+               ? lookahead_value(ahead, folder, "state")
+               : NULL;
 }

@@ -105,25 +105,45 @@ static const struct wire_request *answered(const struct lookahead *ahead,
                : item;
 }
 
-char *lookahead_value(struct lookahead *ahead, const char *folder,
-                      const char *key)
+static char *bytes_of(const struct wire_request *item, unsigned int *ret_length)
+{
+    char *bytes;
+
+    if (item->answer == NULL) {
+        return NULL;
+    }
+    bytes = xcalloc(item->length + 1, 1);
+    memcpy(bytes, item->answer, item->length);
+    *ret_length = (unsigned int)item->length;
+    return bytes;
+}
+
+char *lookahead_bytes(struct lookahead *ahead, const char *folder,
+                      const char *key, unsigned int *ret_length)
 {
     char *path = path_of(folder, key);
     const struct wire_request *item = answered(ahead, XS_READ, path);
-    unsigned int length;
     char *value;
     int errnum;
 
     if (item == NULL) {
-        value = xs_read(ahead->wire.xs, ahead->transaction, path, &length);
+        value = xs_read(ahead->wire.xs, ahead->transaction, path, ret_length);
         errnum = errno;
     } else {
-        value = item->answer == NULL ? NULL : xstrdup(item->answer);
+        value = bytes_of(item, ret_length);
         errnum = item->errnum;
     }
     free(path);
     errno = errnum;
     return value;
+}
+
+char *lookahead_value(struct lookahead *ahead, const char *folder,
+                      const char *key)
+{
+    unsigned int length;
+
+    return lookahead_bytes(ahead, folder, key, &length);
 }
 
 bool lookahead_lacks(struct lookahead *ahead, const char *folder,

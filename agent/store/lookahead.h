@@ -45,6 +45,9 @@ bool lookahead_lacks(struct lookahead *ahead, const char *folder,
  * caller's to free(), NULL with errno on failure, and then the count is 0. */
 char *lookahead_value(struct lookahead *ahead, const char *folder,
                       const char *key);
+/* The same of a value that may hold NUL bytes. */
+char *lookahead_bytes(struct lookahead *ahead, const char *folder,
+                      const char *key, unsigned int *ret_length);
 char **lookahead_names(struct lookahead *ahead, const char *folder,
                        const char *key, unsigned int *ret_count);
 struct xs_permissions *lookahead_rights(struct lookahead *ahead,

@@ -66,7 +66,8 @@ def test_values_of_every_length_and_byte(world, evil, other, agent_stopped):
     before = files_below(world.images)
     bytes_of_all = "".join(map(chr, range(1, 128)))
     values = ["", "\x01", "\x7f", "%s%n%n", "../../etc/shadow", "x" * 1900,
-              bytes_of_all, "\\", "\"", "{\"a\":1}", "\x1b[2J", "é" * 900, "\u202egpj.exe"]
+              bytes_of_all, "\\", "\"", "{\"a\":1}", "\x1b[2J", "é" * 900, "\u202egpj.exe",
+              b"web-evil\0"]
     keys = ["name", "domain", "memory", "memory-path", "disks", "expires",
             "disks/xvda/path", "disks/xvda/format", "schedule", "timeout"]
     for index, (key, value) in enumerate(

@@ -97,6 +97,28 @@ def test_input_below_a_disk_that_is_no_key_is_refused(world, agent):
     assert reply["state"] == "failed", reply
 
 
+@pytest.mark.parametrize("key, value", [
+    ("name", b"s1\0x"), ("name", b"s1\0"), ("operation", b"create\0"),
+    ("disks/xvda/external", b"1\0"), ("description", b"\0"),
+    ("disks", b"\0xvdb")])
+def test_a_value_with_a_nul_byte_is_refused(world, agent, key, value):
+    """Its beginning would count, and nobody be told of the rest."""
+    picture = Picture(agent, world.add_domain("web"))
+    keys = {key: value}
+    reply = agent.request(keys.pop("operation", "create"), keys, domain="web",
+                          memory=0)
+    assert_failed(reply, "invalid-request", f"{key}: ", "NUL")
+    picture.assert_same()
+
+
+def test_what_is_not_read_as_text_may_hold_nul_bytes(world, agent):
+    world.add_domain("web")
+    reply = agent.request("create", {"step": b"x\0y"}, domain="web", memory=0)
+    assert reply["state"] == "done"
+    reply = agent.request("create", {"cancel": b"\0"}, domain="web", memory=0)
+    assert reply["state"] == "cancelled"
+
+
 def test_output_keys_that_stand_there_already_do_no_harm(world, agent):
     """A client that reuses a folder without clearing it."""
     world.add_domain("web")
