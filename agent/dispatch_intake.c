@@ -20,13 +20,16 @@
 #include "agent/snapshot_ops.h"
 
 static struct snapshot *take_up(struct agent *agent,
-                                const struct raw_request *raw)
+                                const struct raw_request *raw,
+                                const char *state)
 {
     struct snapshot *snapshot = snapshot_new();
 
     snapshot->requester = raw->requester;
     snprintf(snapshot->id, sizeof(snapshot->id), "%s", raw->key);
     snprintf(snapshot->label, sizeof(snapshot->label), "req=%s", raw->key);
+    /* Else an agent has removed them, and those are its own. */
+    snapshot->old_outputs = state == NULL ? raw->outputs : 0;
     clock_utc(snapshot->queued_at);
     request_register(agent, snapshot);
     return snapshot;
@@ -267,7 +270,7 @@ void request_take(struct raw_request *raw, const char *state, void *arg)
     if (agent->dispatcher->renew_wanted) {
         dispatcher_renew_guests(agent);
     }
-    snapshot = take_up(agent, raw);
+    snapshot = take_up(agent, raw, state);
     if (!accept_request(snapshot, raw, state, &err)) {
         request_finish(snapshot, &err);
     } else {

@@ -260,7 +260,7 @@ static bool parse_pair(const struct raw_pair *pair, struct request *request,
 {
     const struct request_key *key;
 
-    if (request_key_is_output(pair->key))
+    if (request_key_output(pair->key))
         return true;
     if (!strncmp(pair->key, DISKS_PREFIX, strlen(DISKS_PREFIX)))
         return parse_disk_pair(pair, request, err);

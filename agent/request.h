@@ -40,7 +40,8 @@ struct raw_request {
     bool restless;       /* it was changed again and again while it was read */
     struct raw_pair *pairs;
     size_t count;
-    bool cut; /* there are more keys, which were not read */
+    bool cut;             /* there are more keys, which were not read */
+    unsigned int outputs; /* those that lie there already: request_key.h */
 };
 
 enum request_operation {

@@ -37,7 +37,7 @@ static char *read_key(const struct copy *copy, const char *key)
     char *value = lookahead_bytes(copy->ahead, copy->folder, key, &length);
 
     if (value != NULL && strlen(value) < length && raw->nul_key[0] == '\0' &&
-        strcmp(key, "cancel") != 0 && !request_key_is_output(key)) {
+        strcmp(key, "cancel") != 0 && request_key_output(key) == 0) {
         snprintf(raw->nul_key, sizeof(raw->nul_key), "%s", key);
     }
     return value;
@@ -157,6 +157,9 @@ static void copy_keys(struct copy *copy)
     bool has_disk_keys = copy_disk_keys(copy);
     char **names = list_below(copy, "", &count);
 
+    for (unsigned int i = 0; i < count; i++) {
+        copy->raw->outputs |= request_key_output(names[i]);
+    }
     for (unsigned int i = 0; i < count && !copy->raw->cut; i++) {
         bool is_folder = is_output(names[i]) ||
                          (strcmp(names[i], "disks") == 0 && has_disk_keys);
@@ -263,6 +266,7 @@ static void forget(struct raw_request *raw)
     raw->cut = false;
     raw->shared_key[0] = '\0';
     raw->nul_key[0] = '\0';
+    raw->outputs = 0;
 }
 
 static bool copy_all(struct copy *copy)

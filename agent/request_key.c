@@ -265,22 +265,22 @@ const struct request_key request_disk_keys[] = {
 };
 /* clang-format on */
 
-static const char *const output_keys[] = {
-    "state", "step",   "progress",  "bytes-done", "bytes-total",
-    "error", "result", "queued-at", "started-at", "finished-at",
+const char *const request_output_keys[] = {
+    "state",  "step",      "progress",   "bytes-done",  "bytes-total", "error",
+    "result", "queued-at", "started-at", "finished-at", NULL,
 };
 
-bool request_key_is_output(const char *name)
+unsigned int request_key_output(const char *name)
 {
     size_t length = strcspn(name, "/");
     size_t i;
 
-    for (i = 0; i < sizeof(output_keys) / sizeof(output_keys[0]); i++) {
-        if (strlen(output_keys[i]) == length &&
-            !strncmp(output_keys[i], name, length))
-            return true;
+    for (i = 0; request_output_keys[i]; i++) {
+        if (strlen(request_output_keys[i]) == length &&
+            !strncmp(request_output_keys[i], name, length))
+            return 1u << i;
     }
-    return false;
+    return 0;
 }
 
 const struct request_choice *request_choice_find(

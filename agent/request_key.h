@@ -44,7 +44,11 @@ const struct request_choice *request_choice_find(
 const char *request_choice_list(const struct request_choice *choices,
                                 char *buffer, size_t size);
 
-/* Whether the agent, not the requester, writes that key. */
-bool request_key_is_output(const char *name);
+/* What the agent, not the requester, writes in the request's folder; ends with
+ * NULL.  In a set of them, the bit 1 << index stands for each. */
+extern const char *const request_output_keys[];
+
+/* The bit of the one that `name` is, or is below; 0: of none. */
+unsigned int request_key_output(const char *name);
 
 #endif

@@ -12,6 +12,7 @@
 #include "agent/base/log.h"
 #include "agent/notify.h"
 #include "agent/publish.h"
+#include "agent/request_key.h"
 #include "agent/store/paths.h"
 
 /* The key whose presence makes a folder a request, and the one that tells it
@@ -82,18 +83,32 @@ static bool commit_and_publish(struct snapshot *snapshot,
     return ok;
 }
 
+/* What somebody left there would be taken for a part of the answer. */
+static void remove_outputs(struct keys *keys, unsigned int outputs)
+{
+    for (size_t i = 0; request_output_keys[i] != NULL; i++) {
+        if ((outputs & 1u << i) != 0) {
+            keys_remove(keys, request_output_keys[i]);
+        }
+    }
+}
+
 bool result_write_state(struct snapshot *snapshot, const char *state)
 {
     struct keys keys = {0};
     bool ok, gone;
 
+    remove_outputs(&keys, snapshot->old_outputs);
     keys_add(&keys, "state", "%s", state);
     keys_add(&keys, "queued-at", "%s", snapshot->queued_at);
     if (snapshot->started_at[0] != '\0') {
         keys_add(&keys, "started-at", "%s", snapshot->started_at);
     }
     ok = commit(snapshot, &keys, &gone) && !gone;
-    snapshot->told_queued = snapshot->told_queued || ok;
+    if (ok) {
+        snapshot->told_queued = true;
+        snapshot->old_outputs = 0;
+    }
     keys_dispose(&keys);
     return ok;
 }
@@ -381,6 +396,7 @@ bool result_write_final(struct snapshot *snapshot, const struct error *err,
         return true;
     }
     clock_utc(now);
+    remove_outputs(&keys, snapshot->old_outputs);
     if (err == NULL) {
         add_result(&keys, snapshot);
         keys_add(&keys, "progress", "100");
@@ -415,6 +431,7 @@ void result_write_refusal(struct agent *agent, const char *key,
     char now[CLOCK_UTC_LENGTH + 1];
 
     clock_utc(now);
+    remove_outputs(&keys, ~0u);
     add_error(&keys, err, NULL);
     keys_add(&keys, "finished-at", "%s", now);
     keys_add(&keys, "state", "failed");

@@ -193,7 +193,9 @@ struct snapshot {
     struct event *teller;
     bool goes_on; /* `deferred` comes as soon as the loop can */
     bool told_running;
-    bool told_queued; /* `queued_at` stands in its folder */
+    bool told_queued;         /* `queued_at` stands in its folder */
+    unsigned int old_outputs; /* that lie there, and go with what is written
+                                 first: request_key.h */
     char queued_at[CLOCK_UTC_LENGTH + 1];
     char started_at[CLOCK_UTC_LENGTH + 1];
     uint64_t started_ms;  /* monotonic; 0: it has not */

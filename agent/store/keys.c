@@ -136,7 +136,20 @@ static bool own_key(struct xs_handle *xs, xs_transaction_t t,
     return ok;
 }
 
-/* Keys of one folder follow each other. */
+static bool remove_key(struct xs_handle *xs, xs_transaction_t t,
+                       const char *folder, const char *key)
+{
+    char *path = xjoin(folder, key);
+    bool ok = remove_node(xs, t, path);
+    int saved = errno;
+
+    free(path);
+    errno = saved;
+    return ok;
+}
+
+/* Keys of one folder follow each other.  What goes, goes here: after it the
+ * place may be for one that is written. */
 static bool own_all(struct xs_handle *xs, xs_transaction_t t,
                     const char *folder, const struct keys *keys)
 {
@@ -146,6 +159,12 @@ static bool own_all(struct xs_handle *xs, xs_transaction_t t,
         const char *path = keys->items[i].path;
         size_t length = strcspn(path, "/");
 
+        if (keys->items[i].value == NULL) {
+            if (!remove_key(xs, t, folder, path)) {
+                return false;
+            }
+            continue;
+        }
         if (strncmp(last, path, length) == 0 &&
             (last[length] == '/' || last[length] == '\0')) {
             continue;
@@ -210,6 +229,9 @@ static void batch_fill(struct batch *batch, const char *folder,
     for (size_t i = 0; i < keys->count; i++) {
         const struct key *key = &keys->items[i];
 
+        if (key->value == NULL && keys->reader != 0) {
+            continue; /* own_all() has removed it */
+        }
         batch_add(batch, key->value == NULL ? XS_RM : XS_WRITE, folder,
                   key->path, key->value);
     }

@@ -224,6 +224,16 @@ def test_an_answer_cannot_be_forged_nor_removed_alone(world, web,
     assert ask(agent_stopped, web, id="r1")["state"] == "done"
 
 
+def test_what_it_put_in_the_place_of_output_keys_goes(web, agent_stopped):
+    keys = {"error/code": "x", "error/step": "x", "result/evil": "x",
+            "bytes-done": "x", "progress": "x", "started-at": "x"}
+    for more in ({}, {"name": ""}):
+        alone = ask(agent_stopped, web, keys=more)
+        reply = ask(agent_stopped, web, keys={**keys, **more})
+        assert set(reply) == set(alone)
+        assert "x" not in reply.values()
+
+
 def test_a_forged_state_is_none(web, agent_stopped):
     """Neither "done" nor "running", which would be an earlier agent's."""
     for state in FINAL + ("running", "queued", "x" * 1000):

@@ -119,16 +119,58 @@ def test_what_is_not_read_as_text_may_hold_nul_bytes(world, agent):
     assert reply["state"] == "cancelled"
 
 
-def test_output_keys_that_stand_there_already_do_no_harm(world, agent):
+# All that an earlier answer may have left; its state has been removed.
+OLD_ANSWER = {
+    "step": "x", "progress": "77", "bytes-done": "1", "bytes-total": "2",
+    "error": "x", "error/code": "x", "error/step": "x", "result": "x",
+    "result/name": "old", "result/warning": "x", "result/disks/sda/path": "x",
+    "queued-at": "never", "started-at": "never", "finished-at": "never"}
+
+
+def test_output_keys_that_stand_there_already_go(world, agent):
     """A client that reuses a folder without clearing it."""
     world.add_domain("web")
-    reply = agent.request("create", {
-        "step": "x", "progress": "77",
-        "result/name": "old", "finished-at": "never"},
-        domain="web", name="s1", memory=0)
+    alone = agent.request("create", domain="web", name="s1", memory=0)
+    reply = agent.request("create", OLD_ANSWER, domain="web", name="s2",
+                          memory=0)
     assert reply["state"] == "done"
-    assert reply["result/name"] == "s1"
+    assert reply["result/name"] == "s2"
     assert reply["progress"] == "100"
+    assert set(reply) == set(alone)
+    assert "never" not in reply.values() and "x" not in reply.values()
+
+
+@pytest.mark.parametrize("keys", [
+    {"domain": "nobody"},           # refused when it is taken
+    {"domain": "web", "name": ""},  # when it is read
+    {"domain": "web", "name": "s1", "disks": "xvdz"}])  # by its first step
+def test_what_stands_there_does_not_get_into_an_error(world, agent, keys):
+    world.add_domain("web")
+    alone = agent.request("create", keys)
+    assert alone["state"] == "failed"
+    reply = agent.request("create", {**OLD_ANSWER, **keys})
+    assert set(reply) == set(alone)
+    assert reply["error/code"] == alone["error/code"]
+    assert "never" not in reply.values() and "x" not in reply.values()
+
+
+def test_what_stands_there_goes_when_the_request_is_taken(world, agent):
+    domain = world.add_domain("web")
+    fault = hold(domain)
+    first = submit(agent, "s1")
+    fault.wait_reached()
+    second = submit(agent, "s2", keys=OLD_ANSWER)
+    second.wait_state("queued")
+    assert not set(OLD_ANSWER) - {"queued-at"} & set(second.output())
+    fault.release()
+    assert first.wait()["state"] == second.wait()["state"] == "done"
+
+
+def test_what_stands_below_an_id_that_is_none_goes(world, agent):
+    reply = agent.request("create", OLD_ANSWER, id="x" * 65)
+    assert reply["error/code"] == "invalid-request"
+    assert not set(reply) & set(OLD_ANSWER) - {
+        "error", "error/code", "finished-at"}
 
 
 def test_the_request_is_fixed_once_it_is_read(world, agent):
