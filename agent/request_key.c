@@ -121,6 +121,23 @@ static bool parse_description(const struct request_key *key, const char *value,
     return store_text(key, value, place, err);
 }
 
+/* What no file can be called. */
+static bool check_parts(const char *path, struct error *err)
+{
+    size_t length;
+
+    for (; *path; path += length) {
+        path += strspn(path, "/");
+        length = strcspn(path, "/");
+        if (length > NAME_MAX)
+            return error_set(err, ERR_INVALID_REQUEST,
+                             "a file name has at most %d bytes, and one of "
+                             "the path's parts has %zu; choose a shorter one",
+                             NAME_MAX, length);
+    }
+    return true;
+}
+
 static bool parse_path(const struct request_key *key, const char *value,
                        void *place, struct error *err)
 {
@@ -132,7 +149,7 @@ static bool parse_path(const struct request_key *key, const char *value,
         err->code = ERR_PATH_NOT_ALLOWED;
         return false;
     }
-    return store_text(key, value, place, err);
+    return check_parts(value, err) && store_text(key, value, place, err);
 }
 
 /* Whether the format exists, and fits, is for the format table to say. */

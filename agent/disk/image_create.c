@@ -40,6 +40,10 @@ static bool fail_open(struct error *err)
     case ENOTDIR:
         return error_set(err, ERR_INVALID_REQUEST,
                          "the folder that should hold it does not exist");
+    case ENAMETOOLONG:
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "its file name is too long for the file system; name "
+                         "a shorter one");
     default:
         return fail_errno(err, "it cannot be made");
     }

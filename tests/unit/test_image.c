@@ -302,6 +302,8 @@ static void what_cannot_be_an_overlay_is_refused_and_leaves_no_file(
     must_not_create(over, 512, base, "", ERR_INVALID_REQUEST);
     must_not_create(over, 512, base, "a-very-long-format", ERR_INVALID_REQUEST);
     must_not_create(over, 512, in_folder("gone"), "raw", ERR_CHAIN_BROKEN);
+    snprintf(long_path, sizeof(long_path), "%s/%0256d", folder, 0);
+    must_not_create(long_path, 512, base, "raw", ERR_INVALID_REQUEST);
     assert_int_equal(access(over, F_OK), -1);
 }
 

@@ -384,6 +384,31 @@ static void contradictions_are_refused(void **state)
     assert_false(RESCAN("web", "phase", "prepare", "disks/xvda/format", "raw"));
 }
 
+/* "/<length times x>" and what is behind it. */
+static const char *long_path(int length, const char *behind)
+{
+    static char path[512];
+
+    snprintf(path, sizeof(path), "/%0*d%s", length, 0, behind);
+    return path;
+}
+
+static void a_file_name_has_255_bytes_at_most(void **state)
+{
+    (void)state;
+    assert_true(CREATE("web", "disks/xvda/path", long_path(255, "")));
+    assert_true(RESCAN("web", "disks/xvda/path", long_path(255, "/a")));
+    assert_false(CREATE("web", "disks/xvda/path", long_path(256, "")));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "disks/xvda/path: a file name has at most 255 bytes, and "
+                   "one of the path's parts has 256; choose a shorter one");
+    assert_false(RESCAN("web", "disks/xvda/path", long_path(300, "/a")));
+    assert_false(CREATE("web", "memory-path", long_path(256, "/a")));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "memory-path: a file name has at most 255 bytes, and one of "
+                   "the path's parts has 256; choose a shorter one");
+}
+
 static void two_things_cannot_have_one_path(void **state)
 {
     (void)state;
@@ -422,7 +447,8 @@ static void a_path_is_no_longer_than_a_qcow2_header_can_name(void **state)
 
     (void)state;
     memset(path, 'a', sizeof(path));
-    path[0] = '/';
+    for (size_t i = 0; i < sizeof(path); i += 128)
+        path[i] = '/';
     path[1024] = '\0';
     assert_false(request_path_is_plain(path));
     path[1023] = '\0';
@@ -583,6 +609,7 @@ int main(void)
         cmocka_unit_test(more_keys_than_any_request_has_are_refused),
         cmocka_unit_test(numbers_are_whole_and_bounded),
         cmocka_unit_test(contradictions_are_refused),
+        cmocka_unit_test(a_file_name_has_255_bytes_at_most),
         cmocka_unit_test(two_things_cannot_have_one_path),
         cmocka_unit_test(paths_must_be_plain_and_absolute),
         cmocka_unit_test(a_path_is_no_longer_than_a_qcow2_header_can_name),
