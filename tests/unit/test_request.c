@@ -409,6 +409,19 @@ static void a_file_name_has_255_bytes_at_most(void **state)
                    "the path's parts has 256; choose a shorter one");
 }
 
+/* Until it is whole, ".partial" is behind it. */
+static void a_memory_file_s_name_has_247_bytes_at_most(void **state)
+{
+    (void)state;
+    assert_true(CREATE("web", "memory-path", long_path(247, "")));
+    assert_true(CREATE("web", "memory-path", long_path(255, "/a")));
+    assert_false(CREATE("web", "memory-path", long_path(248, "")));
+    assert_refusal(ERR_INVALID_REQUEST,
+                   "memory-path: the file's name has 248 bytes; at most 247 "
+                   "are allowed, for .partial is added until the file is "
+                   "whole");
+}
+
 static void two_things_cannot_have_one_path(void **state)
 {
     (void)state;
@@ -610,6 +623,7 @@ int main(void)
         cmocka_unit_test(numbers_are_whole_and_bounded),
         cmocka_unit_test(contradictions_are_refused),
         cmocka_unit_test(a_file_name_has_255_bytes_at_most),
+        cmocka_unit_test(a_memory_file_s_name_has_247_bytes_at_most),
         cmocka_unit_test(two_things_cannot_have_one_path),
         cmocka_unit_test(paths_must_be_plain_and_absolute),
         cmocka_unit_test(a_path_is_no_longer_than_a_qcow2_header_can_name),
