@@ -107,7 +107,7 @@ static void look_at(const struct record *record, void *arg)
     int64_t at;
 
     if (record->expires_at == NULL ||
-        !clock_parse_utc(record->expires_at, &at)) {
+        !clock_parse_utc_up(record->expires_at, &at)) {
         return;
     }
     if (at > search->now) {

@@ -46,7 +46,7 @@ static char *expires_at(const struct snapshot *snapshot)
     char text[CLOCK_UTC_LENGTH + 1];
 
     if (expiry->after_s != 0 &&
-        clock_parse_utc(snapshot->created_at, &seconds)) {
+        clock_parse_utc_up(snapshot->created_at, &seconds)) {
         seconds += expiry->after_s;
     }
     return seconds != 0 && clock_format_utc(seconds, text) ? xstrdup(text)

@@ -226,7 +226,7 @@ static bool parse_expires(const struct request_key *key, const char *value,
     (void)key;
     if (*value && value[strspn(value, "0123456789")] == '\0')
         return parse_number(value, EXPIRES_MAX, &expiry->after_s, err);
-    if (clock_parse_utc(value, &expiry->at_s) && expiry->at_s > 0)
+    if (clock_parse_utc_up(value, &expiry->at_s) && expiry->at_s > 0)
         return true;
     return refuse(err, value,
                   "neither a number of seconds nor a UTC time such as "

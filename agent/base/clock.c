@@ -98,6 +98,17 @@ bool clock_parse_utc(const char *text, int64_t *ret_seconds)
     return true;
 }
 
+bool clock_parse_utc_up(const char *text, int64_t *ret_seconds)
+{
+    const char *point = strchr(text, '.');
+
+    if (!clock_parse_utc(text, ret_seconds)) {
+        return false;
+    }
+    *ret_seconds += point != NULL && strspn(point + 1, "0") < 3;
+    return true;
+}
+
 struct timeval clock_timeval(uint64_t ms)
 {
     return (struct timeval){.tv_sec = (time_t)(ms / 1000),

@@ -37,6 +37,8 @@ void clock_utc_name(char buffer[CLOCK_NAME_LENGTH + 1]);
  * is the way back.
  */
 bool clock_parse_utc(const char *text, int64_t *ret_seconds);
+/* The same, but milliseconds are rounded up. */
+bool clock_parse_utc_up(const char *text, int64_t *ret_seconds);
 /* False for a time that has no year of four digits. */
 bool clock_format_utc(int64_t seconds, char buffer[CLOCK_UTC_LENGTH + 1]);
 

@@ -58,7 +58,7 @@ def test_the_time_is_published_and_shown(world, agent, run):
     at = world.store.read(f"{ROOT}/snapshots/{domain.uuid}/s1/expires-at")
     seconds = (datetime.datetime.fromisoformat(at.replace("Z", "+00:00")) -
                datetime.datetime.now(datetime.timezone.utc)).total_seconds()
-    assert 7100 < seconds <= 7200
+    assert 7100 < seconds <= 7201
     assert re.search(r"^expires +\d{4}-", run("show", "alice", "s1").stdout,
                      re.M)
     assert ", until 2" in run("list").stdout
@@ -66,6 +66,22 @@ def test_the_time_is_published_and_shown(world, agent, run):
                "--expires", "2199-12-31T23:59:59Z").returncode == 0
     assert world.store.read(f"{ROOT}/snapshots/{domain.uuid}/s2/expires-at"
                             ) == "2199-12-31T23:59:59.000Z"
+
+
+def test_no_snapshot_goes_before_its_time_is_over(world, agent):
+    """Times are kept in whole seconds, and snapshots made in between."""
+    domain = world.add_domain("alice")
+
+    def read(name, key):
+        return datetime.datetime.fromisoformat(world.store.read(
+            f"{ROOT}/snapshots/{domain.uuid}/{name}/{key}").replace("Z", "+00:00"))
+
+    create(agent, "timely", expires="2199-12-31T23:59:58.001Z")
+    assert read("timely", "expires-at").second == 59
+    for number in range(3):
+        create(agent, f"s{number}", expires=3600)
+        life = read(f"s{number}", "expires-at") - read(f"s{number}", "created-at")
+        assert 3600 <= life.total_seconds() < 3601
 
 
 @pytest.mark.parametrize("value", ["yesterday", "30d", "0"])

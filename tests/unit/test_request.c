@@ -525,8 +525,12 @@ static void an_end_is_a_number_of_seconds_or_a_time(void **state)
     assert_true(CREATE("web", "expires", "2026-12-31T23:59:59Z"));
     assert_int_equal(request.expires.at_s, 1798761599);
     assert_int_equal(request.expires.after_s, 0);
-    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59.999Z"));
+    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59.000Z"));
     assert_int_equal(request.expires.at_s, 1798761599);
+    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59.001Z"));
+    assert_int_equal(request.expires.at_s, 1798761600);
+    assert_true(CREATE("web", "expires", "2026-12-31T23:59:59.999Z"));
+    assert_int_equal(request.expires.at_s, 1798761600);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_false(CREATE("web", "expires", wrong[i]));
         assert_int_equal(err.code, ERR_INVALID_REQUEST);
