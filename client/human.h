@@ -21,6 +21,7 @@ void human_age(char text[HUMAN_MAX], int64_t seconds);
 /* "2026-03-01 09:30", local time. */
 void human_time(char text[HUMAN_MAX], int64_t seconds);
 
+#define HUMAN_SPANS "15min, 12h, 30d or 8w, at most 3650d"
 /* "90s", "15min", "12h", "7d" or "2w", from 1 s to 10 years; false if it is
  * nothing of this: a number alone, least of all, for it may mean days. */
 bool human_parse_span(const char *text, int64_t *ret_seconds);

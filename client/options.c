@@ -305,8 +305,8 @@ static void add_expires(const struct command *command, struct request *request)
 
     if (!span && !human_parse_time(optarg, &at))
         usage_error(command,
-                    "--expires: '%s' is neither a span from now such as "
-                    "15min, 12h, 30d or 8w nor a UTC time such as "
+                    "--expires: '%s' is neither a span from now such "
+                    "as " HUMAN_SPANS ", nor a UTC time such as "
                     "2026-12-31T23:59:59Z",
                     optarg);
     if (span)
@@ -331,10 +331,9 @@ static void read_keep_for(const struct command *command,
                           struct request *request)
 {
     if (!human_parse_span(optarg, &request->prune.seconds))
-        usage_error(
-            command,
-            "--keep-for: '%s' is not an age such as 15min, 12h, 30d or 8w",
-            optarg);
+        usage_error(command,
+                    "--keep-for: '%s' is not an age such as " HUMAN_SPANS,
+                    optarg);
 }
 
 /* Only snapshots of a schedule are ever removed. */

@@ -296,6 +296,8 @@ def test_the_end_of_xenstored_ends_the_wait(world, held, spawn):
     (["create", "a", "--expires", "tomorrow"], "--expires"),
     (["create", "a", "--expires", "7"], "15min, 12h, 30d"),
     (["create", "a", "--keep-for", "3"], "15min, 12h, 30d"),
+    (["create", "a", "--expires", "3651d"], "at most 3650d"),
+    (["create", "a", "--keep-for", "600w"], "at most 3650d"),
     (["create", "a", "--name", "a/b"], "--name"),
     (["create", "a", "--schedule", ".x"], "--schedule"),
     (["create", "a", "--memory-path", "x/y"], "--memory-path"),
