@@ -162,7 +162,8 @@ static bool read_value(struct config_reader *reader,
 {
     const char *text = config_reader_text(reader);
 
-    if (!text)
+    /* A section refuses whatever it is. */
+    if (!text && setting->kind != SETTING_SECTION)
         error_set(reader->err, ERR_INVALID_REQUEST,
                   "a single value is expected");
     else if (setting_store(setting, text, reader->config, reader->err))

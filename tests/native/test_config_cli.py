@@ -97,7 +97,8 @@ def test_settings_that_are_valid(check, text):
     ("log.level: info\n", 1, "log.level", ("no such",)),
     ("log: {level: info}\nlog: {level: info}\n", 2, "log", ("second",)),
     ("log: info\n", 1, "log", ("section",)),
-    ("log: [level]\n", 1, "log", ("value",)),
+    ("log: [level]\n", 1, "log", ("section",)),
+    ("limits: [\n", 1, "limits", ("section",)),
     ("supervise: sometimes\n", 1, "supervise", ("sometimes", "auto")),
 ])
 def test_a_setting_at_fault_is_named_with_its_line(check, world, text, line,

@@ -277,7 +277,11 @@ static void a_wrong_type_is_refused(void **state)
                    "x.yaml:1: log: is a section: its settings follow, each on "
                    "a line of its own");
     assert_refused("log: [level]\n",
-                   "x.yaml:1: log: a single value is expected");
+                   "x.yaml:1: log: is a section: its settings follow, each on "
+                   "a line of its own");
+    assert_refused("limits: [\n",
+                   "x.yaml:1: limits: is a section: its settings follow, each "
+                   "on a line of its own");
     assert_refused("- log\n",
                    "x.yaml:1: settings are expected, as \"name: value\"");
     assert_refused("? [a]\n: b\n", "x.yaml:1: a setting's name is expected");
