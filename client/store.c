@@ -9,11 +9,13 @@
 #include "client/root.h"
 
 #include <errno.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
 
 void complain(const char *format, ...)
 {
@@ -80,24 +82,52 @@ void store_sort(char **names, unsigned int n)
         qsort(names, n, sizeof(names[0]), compare_names);
 }
 
-/* An agent that crashed leaves its status behind. Its process can only be
- * looked for from the domain that it runs in. */
-static bool process_is_gone(struct xs_handle *xs)
+/* Its process can only be looked for from the domain that it runs in; 0: it
+ * cannot. */
+static pid_t agent_pid(struct xs_handle *xs)
 {
     char *own = store_read(xs, XBT_NULL, "domid");
     char *domid = root_read(xs, XBT_NULL, "status/domid");
     char *pid = root_read(xs, XBT_NULL, "status/pid");
-    bool gone = false;
+    long number = 0;
 
-    if (own && domid && pid && strcmp(own, domid) == 0) {
-        long number = strtol(pid, NULL, 10);
-
-        gone = number > 0 && kill((pid_t)number, 0) != 0 && errno == ESRCH;
-    }
+    if (own && domid && pid && strcmp(own, domid) == 0)
+        number = strtol(pid, NULL, 10);
     free(own);
     free(domid);
     free(pid);
-    return gone;
+    return number > 0 ? (pid_t)number : 0;
+}
+
+/* Also as long as nobody has asked how it ended. */
+static bool has_ended(int process)
+{
+    struct pollfd end = {.fd = process, .events = POLLIN};
+
+    return poll(&end, 1, 0) > 0;
+}
+
+int agent_open_process(struct xs_handle *xs, bool *ret_died)
+{
+    pid_t pid = agent_pid(xs);
+    int process = pid == 0 ? -1 : pidfd_open(pid, 0);
+
+    *ret_died = pid != 0 && (process < 0 ? errno == ESRCH : has_ended(process));
+    if (process >= 0 && *ret_died) {
+        close(process);
+        process = -1;
+    }
+    return process;
+}
+
+static bool agent_has_died(struct xs_handle *xs)
+{
+    bool died;
+    int process = agent_open_process(xs, &died);
+
+    if (process >= 0)
+        close(process);
+    return died;
 }
 
 /* `state` NULL: there is not even a trace of one. */
@@ -121,7 +151,7 @@ bool agent_is_ready(struct xs_handle *xs)
     if (state && !ready) {
         failure_tell("no-agent", "Try again later.",
                      "the agent is not ready: it is %s", state);
-    } else if (!state || process_is_gone(xs)) {
+    } else if (!state || agent_has_died(xs)) {
         tell_no_agent(state);
         ready = false;
     }
@@ -132,7 +162,7 @@ bool agent_is_ready(struct xs_handle *xs)
 bool agent_has_published(struct xs_handle *xs, const char *folder)
 {
     char *state = root_read(xs, XBT_NULL, "status/state");
-    bool runs = state && !process_is_gone(xs);
+    bool runs = state && !agent_has_died(xs);
     char *there = root_read(xs, XBT_NULL, "%s", folder);
     bool published = there != NULL;
 

@@ -38,6 +38,13 @@ char **store_list(struct xs_handle *xs, xs_transaction_t transaction,
 /* xenstored's order is whatever it has kept; "xvda" comes before "xvdb". */
 void store_sort(char **names, unsigned int n);
 
+/*
+ * The agent's process, for poll(2), which tells when it ends; the caller's to
+ * close. -1: it has died, and left its status behind, or it cannot be looked
+ * for, since it runs in another domain.
+ */
+int agent_open_process(struct xs_handle *xs, bool *ret_died);
+
 /* Says on standard error why, if no agent hears requests. */
 bool agent_is_ready(struct xs_handle *xs);
 

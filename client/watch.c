@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /*
  * What was last told of a request; of the agent, whose id is "".
@@ -39,6 +40,7 @@ struct told {
 struct follower {
     struct xs_handle *xs;
     const char *status; /* the path */
+    int agent;          /* its process; -1: none that could be waited for */
     bool json;
     bool watching; /* all that there is */
     struct told *told;
@@ -267,13 +269,26 @@ static void look_at_request(struct follower *follower, const char *id)
         free(values[i]);
 }
 
+static void let_go_of_agent(struct follower *follower)
+{
+    if (follower->agent >= 0)
+        close(follower->agent);
+    follower->agent = -1;
+}
+
+/* Where it has died, nothing in xenstore tells of it. */
 static void look_at_agent(struct follower *follower)
 {
     char *state = root_read(follower->xs, XBT_NULL, "status/state");
-    char *values[] = {state ? state : xstrdup("gone")};
+    char gone[] = "gone";
+    char *values[1];
+    bool died;
 
+    let_go_of_agent(follower);
+    follower->agent = agent_open_process(follower->xs, &died);
+    values[0] = state && !died ? state : gone;
     tell_if_new(follower, "", values[0], values, NULL, 0);
-    free(values[0]);
+    free(state);
 }
 
 static void look_at_all(struct follower *follower)
@@ -337,25 +352,39 @@ static void on_change(const char *path, void *arg)
     }
 }
 
+/* False once there is no xenstore any more. */
+static bool wait_and_take(struct follower *follower, int events)
+{
+    struct pollfd fds[] = {
+        {.fd = events, .events = POLLIN},
+        {.fd = follower->agent, .events = POLLIN},
+    };
+
+    if (poll(fds, 2, -1) < 0)
+        return errno == EINTR;
+    if (fds[1].revents)
+        look_at_agent(follower);
+    return events_take(events, on_change, follower);
+}
+
 enum exit_status watch_all(struct xs_handle *xs, bool json)
 {
     char *status = xasprintf("%s/status", root_path());
-    struct follower follower = {.xs = xs, .json = json, .status = status};
-    struct pollfd events = {.fd = -1, .events = POLLIN};
+    struct follower follower = {
+        .xs = xs, .json = json, .status = status, .agent = -1};
+    int events = -1;
     bool alive;
 
     follower.watching = request_watch_all(xs) && xs_watch(xs, status, "status");
     if (follower.watching)
-        events.fd = events_start(xs);
+        events = events_start(xs);
     look_at_all(&follower);
-    alive = events.fd >= 0;
+    alive = events >= 0;
     while (alive && follower.watching && !ferror(stdout)) {
-        if (poll(&events, 1, -1) < 0)
-            alive = errno == EINTR;
-        else
-            alive = events_take(events.fd, on_change, &follower);
+        alive = wait_and_take(&follower, events);
         look_at_changed(&follower);
     }
+    let_go_of_agent(&follower);
     for (size_t i = 0; i < follower.n; i++)
         release(&follower.told[i]);
     free(follower.told);

@@ -62,6 +62,23 @@ def test_a_watch_that_comes_too_late_tells_the_ends_all_the_same(
     assert "operation" not in told[1]
 
 
+def test_a_watch_tells_that_the_agent_has_died(world, agent, spawn):
+    """Whose status stays."""
+    text, machine = spawn("watch"), spawn("watch", "--json")
+    for process in (text, machine):
+        read_until(process, "ready")
+    agent.kill()
+    assert text.stdout.readline().endswith("  agent gone\n")
+    assert json.loads(machine.stdout.readline())["agent"] == "gone"
+    assert world.store.read(f"{ROOT}/status/state") == "ready"
+    assert spawn("watch").stdout.readline().endswith("  agent gone\n")
+    for _ in range(2):
+        agent.start()
+        read_until(text, "agent ready")
+        agent.kill()
+        assert text.stdout.readline().endswith("  agent gone\n")
+
+
 def test_a_watch_tells_what_is_removed_before_its_end(world, spawn):
     path = f"{ROOT}/requests/r1"
     world.store.write_all({f"{ROOT}/status/state": "ready"})
