@@ -265,6 +265,13 @@ static bool is_xenstore_path(const char *path)
                '\0';
 }
 
+/* There each key that is written looks like news of a domain, and all of it
+ * goes with one. */
+static bool is_domains(const char *path)
+{
+    return strcmp(path, "/local") == 0 || strncmp(path, "/local/", 7) == 0;
+}
+
 static bool store_place(const struct setting *setting, const char *text,
                         void *place, struct error *err)
 {
@@ -281,6 +288,12 @@ static bool store_place(const struct setting *setting, const char *text,
         return error_set(err, ERR_INVALID_REQUEST,
                          "\"%s\" is not a plain absolute %s", shown,
                          xenstore ? "xenstore path" : "path");
+    if (xenstore && is_domains(text))
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "\"%s\" is among the folders of domains, which libxl "
+                         "makes and removes; name one elsewhere, such as "
+                         "/tool/xensnapd",
+                         shown);
     if (length >= setting->size)
         return error_set(err, ERR_INVALID_REQUEST,
                          "\"%s...\" is longer than %zu bytes", shown,
