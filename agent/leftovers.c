@@ -117,16 +117,15 @@ static void look_at_vm(struct sweep *sweep, int above, const char *above_path,
 {
     char *path;
 
-    if (name[0] == '.') {
+    /* What the agent makes there is called after a VM. */
+    if (!record_uuid_is_valid(name)) {
         return;
     }
     path = xasprintf("%s/%s", above_path, name);
     each_entry(sweep, above, name, path, look_at_memory_file);
     free(path);
     /* Empty where an agent was killed before it noted that it had made it. */
-    if (record_uuid_is_valid(name)) {
-        unlinkat(above, name, AT_REMOVEDIR);
-    }
+    unlinkat(above, name, AT_REMOVEDIR);
 }
 
 /* ---- overlays ---- */

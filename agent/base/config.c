@@ -248,6 +248,46 @@ static bool check_freeze(const struct config_reader *reader)
                      (double)freeze_ms / 1000.0);
 }
 
+static bool lies_in(const char *path, const char *folder)
+{
+    size_t length = strlen(folder);
+
+    return strncmp(path, folder, length) == 0 &&
+           (path[length] == '/' || path[length] == '\0');
+}
+
+/* Those of record_files.h, recovery.c and left_images.h. */
+static bool check_own(const struct config_reader *reader, const char *key,
+                      const char *path)
+{
+    static const char *const names[] = {"snapshots", "journal", "left"};
+    bool ok = true;
+    size_t i;
+
+    for (i = 0; ok && i < sizeof(names) / sizeof(names[0]); i++) {
+        char *own = xjoin(reader->config->store.folder, names[i]);
+
+        ok = !lies_in(path, own) ||
+             error_set(reader->err, ERR_INVALID_REQUEST,
+                       "%s: %s (%s) is where the agent keeps what is its own "
+                       "(%s); name a folder beside that",
+                       reader->path, key, path, own);
+        free(own);
+    }
+    return ok;
+}
+
+/* A record is no memory file, and what lies beside notes no note. */
+static bool check_folders(const struct config_reader *reader)
+{
+    const struct config *config = reader->config;
+
+    return check_own(reader, "store.memory-folder",
+                     config->store.memory_folder) &&
+           check_own(reader, "store.disk-folder", config->store.disk_folder) &&
+           check_own(reader, "store.run-folder", config->store.run_folder);
+}
+
 bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err)
 {
@@ -260,7 +300,8 @@ bool config_parse(const char *text, size_t length, const char *path,
     yaml_parser_set_input_string(&reader.yaml, (const unsigned char *)text,
                                  length);
     config_set_defaults(&config);
-    ok = read_stream(&reader) && check_freeze(&reader);
+    ok =
+        read_stream(&reader) && check_freeze(&reader) && check_folders(&reader);
     if (ok)
         *ret_config = config;
     else

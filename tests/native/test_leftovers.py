@@ -41,6 +41,8 @@ def test_a_memory_file_that_no_snapshot_has_is_told_of_and_stays(agent_stopped):
     folder = agent_stopped.settings["store"]["memory-folder"]
     lost = put(folder, "0d5e0d5e-0000-4000-8000-000000000001", "s1.save.partial")
     aside = put(folder, "not-ours")
+    # As where the folder is above others'.
+    put(folder, "backup", "disk.img")
     os.symlink("/etc", os.path.join(folder, "link"))
     empty = os.path.join(folder, "0d5e0d5e-0000-4000-8000-000000000002")
     os.makedirs(empty)

@@ -239,6 +239,24 @@ static void folders_must_be_plain_absolute_paths(void **state)
                    "one elsewhere, such as /tool/xensnapd");
 }
 
+/* Beside records and notes each file is taken for one, or they for a file. */
+static void what_is_made_does_not_go_among_the_agent_s_own(void **state)
+{
+    (void)state;
+    assert_refused("store: {memory-folder: /var/lib/xensnapd/snapshots}",
+                   "x.yaml: store.memory-folder (/var/lib/xensnapd/snapshots) "
+                   "is where the agent keeps what is its own "
+                   "(/var/lib/xensnapd/snapshots); name a folder beside that");
+    assert_refused(
+        "store: {folder: /a, disk-folder: /a/journal/x}",
+        "x.yaml: store.disk-folder (/a/journal/x) is where the agent "
+        "keeps what is its own (/a/journal); name a folder beside "
+        "that");
+    assert_false(parse("store: {folder: /a, run-folder: /a/left}"));
+    assert_true(parse("store: {folder: /a, memory-folder: /a/snapshots2}"));
+    assert_true(parse("store: {folder: /a, memory-folder: /a}"));
+}
+
 static void a_folder_that_is_too_long_is_refused(void **state)
 {
     char text[PATH_MAX + 64];
@@ -515,6 +533,7 @@ int main(void)
         cmocka_unit_test(a_number_out_of_bounds_is_refused_with_the_bounds),
         cmocka_unit_test(what_is_no_number_is_refused),
         cmocka_unit_test(folders_must_be_plain_absolute_paths),
+        cmocka_unit_test(what_is_made_does_not_go_among_the_agent_s_own),
         cmocka_unit_test(a_folder_that_is_too_long_is_refused),
         cmocka_unit_test(an_unknown_setting_is_refused),
         cmocka_unit_test(a_repeated_setting_is_refused),
