@@ -191,6 +191,23 @@ static void print_all(const struct metrics *metrics, FILE *out)
     free(list.vms);
 }
 
+/* What begins otherwise is no agent's.  None is flushed, so that a power cut
+ * may leave nothing of it, or zeros. */
+static bool is_somebody_else_s(const char *path)
+{
+    static const char begin[] = "# HELP xensnapd_";
+    char found[sizeof(begin) - 1];
+    int fd = beneath_open(NULL, path, O_RDONLY | O_NONBLOCK, 0);
+    ssize_t n = fd < 0 ? 0 : read(fd, found, sizeof(found));
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n > 0 && found[0] != '\0' &&
+           (n < (ssize_t)sizeof(found) ||
+            memcmp(found, begin, sizeof(found)) != 0);
+}
+
 /* Others may write in that folder: no link is followed, and what stands in the
  * way is removed. */
 static FILE *open_new(struct beneath *held, const char *path)
@@ -249,6 +266,17 @@ static void complain(struct metrics *metrics, const char *path)
     }
 }
 
+static void complain_of_other(struct metrics *metrics, const char *path)
+{
+    if (!metrics->complained) {
+        LOG_WARN("metrics.file: %s is there already, and is none that "
+                 "xensnapd has written: it stays as it is; remove it, or name "
+                 "another file",
+                 path);
+        metrics->complained = true;
+    }
+}
+
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
     struct metrics *metrics = arg;
@@ -263,7 +291,9 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
     if (path[0] == '\0') {
         return;
     }
-    if (write_file(metrics, path)) {
+    if (metrics->written[0] == '\0' && is_somebody_else_s(path)) {
+        complain_of_other(metrics, path);
+    } else if (write_file(metrics, path)) {
         snprintf(metrics->written, sizeof(metrics->written), "%s", path);
         metrics->complained = false;
     } else {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/config_check.h"
 #include "agent/base/config_reader.h"
 #include "agent/base/policy.h"
 
@@ -234,60 +235,6 @@ static bool read_stream(struct config_reader *reader)
     return true;
 }
 
-/* Else a guest that takes its time would have thawed before it has frozen. */
-static bool check_freeze(const struct config_reader *reader)
-{
-    uint64_t freeze_ms = reader->config->timeouts.freeze_ms;
-    uint64_t max_freeze_ms = reader->config->timeouts.max_freeze_ms;
-
-    return max_freeze_ms > freeze_ms ||
-           error_set(reader->err, ERR_INVALID_REQUEST,
-                     "%s: timeouts.max-freeze (%g s) has to be longer than "
-                     "timeouts.freeze (%g s)",
-                     reader->path, (double)max_freeze_ms / 1000.0,
-                     (double)freeze_ms / 1000.0);
-}
-
-static bool lies_in(const char *path, const char *folder)
-{
-    size_t length = strlen(folder);
-
-    return strncmp(path, folder, length) == 0 &&
-           (path[length] == '/' || path[length] == '\0');
-}
-
-/* Those of record_files.h, recovery.c and left_images.h. */
-static bool check_own(const struct config_reader *reader, const char *key,
-                      const char *path)
-{
-    static const char *const names[] = {"snapshots", "journal", "left"};
-    bool ok = true;
-    size_t i;
-
-    for (i = 0; ok && i < sizeof(names) / sizeof(names[0]); i++) {
-        char *own = xjoin(reader->config->store.folder, names[i]);
-
-        ok = !lies_in(path, own) ||
-             error_set(reader->err, ERR_INVALID_REQUEST,
-                       "%s: %s (%s) is where the agent keeps what is its own "
-                       "(%s); name a folder beside that",
-                       reader->path, key, path, own);
-        free(own);
-    }
-    return ok;
-}
-
-/* A record is no memory file, and what lies beside notes no note. */
-static bool check_folders(const struct config_reader *reader)
-{
-    const struct config *config = reader->config;
-
-    return check_own(reader, "store.memory-folder",
-                     config->store.memory_folder) &&
-           check_own(reader, "store.disk-folder", config->store.disk_folder) &&
-           check_own(reader, "store.run-folder", config->store.run_folder);
-}
-
 bool config_parse(const char *text, size_t length, const char *path,
                   struct config *ret_config, struct error *err)
 {
@@ -300,8 +247,7 @@ bool config_parse(const char *text, size_t length, const char *path,
     yaml_parser_set_input_string(&reader.yaml, (const unsigned char *)text,
                                  length);
     config_set_defaults(&config);
-    ok =
-        read_stream(&reader) && check_freeze(&reader) && check_folders(&reader);
+    ok = read_stream(&reader) && config_check(&config, path, err);
     if (ok)
         *ret_config = config;
     else
@@ -340,8 +286,16 @@ bool config_load(const char *path, struct config *ret_config, struct error *err)
 {
     size_t length;
     char *text = config_read_file(path, &length, err);
-    bool ok = text && config_parse(text, length, path, ret_config, err);
+    struct config config;
+    bool ok = text && config_parse(text, length, path, &config, err);
 
     free(text);
-    return ok;
+    if (!ok)
+        return false;
+    if (!config_check_files(&config, path, err)) {
+        config_dispose(&config);
+        return false;
+    }
+    *ret_config = config;
+    return true;
 }

@@ -144,6 +144,12 @@ def test_a_file_that_is_too_large_is_refused(check):
     assert "larger" in result.stderr
 
 
+def test_a_folder_is_no_file_for_metrics(check, world):
+    result = check(f"metrics:\n  file: {world.folder}\n")
+    assert result.returncode == 1
+    assert f"metrics.file ({world.folder}) is a folder" in result.stderr
+
+
 def test_a_folder_is_no_settings_file(run, world):
     result = run("--config", world.folder, "--check-config")
     assert result.returncode == 1

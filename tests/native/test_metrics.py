@@ -167,6 +167,36 @@ def test_a_link_in_the_way_is_not_followed(world, agent_stopped, metrics):
     assert Path(victim).read_text(encoding="ascii") == "mine"
 
 
+@pytest.mark.parametrize("content", [
+    "", "\0" * 100, "# HELP xensnapd_x x\n"], ids=["empty", "zeros", "metrics"])
+def test_what_may_be_of_an_earlier_agent_is_replaced(
+        world, agent_stopped, metrics, content):
+    """Also as a power cut may have left it."""
+    path = Path(metrics.path)
+    path.write_text(content, encoding="ascii")
+    agent_stopped.start()
+    world.eventually(
+        lambda: "xensnapd_queue_length 0\n" in path.read_text(encoding="ascii"), 10, "metrics")
+
+
+def test_a_file_of_somebody_else_s_is_left_alone(
+        world, agent_stopped, metrics):
+    path = Path(metrics.path)
+    path.write_text("# HELP node_x x\n", encoding="ascii")
+    agent = agent_stopped.start()
+    agent.wait_log(f"metrics.file: {path} is there already, and is none")
+    world.add_domain("web")
+    create(agent, "s1")
+    assert path.read_text(encoding="ascii") == "# HELP node_x x\n"
+    agent.stop()
+    assert path.read_text(encoding="ascii") == "# HELP node_x x\n"
+    assert agent.log_text().count("metrics.file") == 1
+    agent.start()
+    path.unlink()
+    create(agent, "s2")
+    metrics.wait(1, "operations_total", operation="create", result="done")
+
+
 def test_without_the_folder_nothing_is_written_or_said(
         world, agent_stopped, metrics):
     folder = os.path.dirname(metrics.path)

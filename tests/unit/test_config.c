@@ -257,6 +257,22 @@ static void what_is_made_does_not_go_among_the_agent_s_own(void **state)
     assert_true(parse("store: {folder: /a, memory-folder: /a}"));
 }
 
+static void metrics_replace_none_of_the_agent_s_files(void **state)
+{
+    (void)state;
+    assert_refused("store: {folder: /a}\nmetrics: {file: /a/x.prom}",
+                   "x.yaml: metrics.file (/a/x.prom) lies in store.folder "
+                   "(/a); name a file elsewhere, or off");
+    assert_refused("metrics: {file: /run/xensnapd/lock}",
+                   "x.yaml: metrics.file (/run/xensnapd/lock) lies in "
+                   "store.run-folder (/run/xensnapd); name a file elsewhere, "
+                   "or off");
+    assert_false(parse("store: {memory-folder: /m}\nmetrics: {file: /m}"));
+    assert_false(parse("store: {disk-folder: /d}\nmetrics: {file: /d/x}"));
+    assert_true(parse("store: {folder: /a}\nmetrics: {file: /ab.prom}"));
+    assert_true(parse("metrics: {file: off}"));
+}
+
 static void a_folder_that_is_too_long_is_refused(void **state)
 {
     char text[PATH_MAX + 64];
@@ -534,6 +550,7 @@ int main(void)
         cmocka_unit_test(what_is_no_number_is_refused),
         cmocka_unit_test(folders_must_be_plain_absolute_paths),
         cmocka_unit_test(what_is_made_does_not_go_among_the_agent_s_own),
+        cmocka_unit_test(metrics_replace_none_of_the_agent_s_files),
         cmocka_unit_test(a_folder_that_is_too_long_is_refused),
         cmocka_unit_test(an_unknown_setting_is_refused),
         cmocka_unit_test(a_repeated_setting_is_refused),
