@@ -21,6 +21,7 @@ struct dispatcher;
 struct expiry;
 struct holds;
 struct metrics;
+struct other_saves;
 struct permissions;
 struct published;
 struct recovery;
@@ -31,6 +32,7 @@ struct agent {
     struct qmp_settings qmp;
     struct watch *watch; /* and with it the xenstore connection */
     struct guests *guests;
+    struct other_saves *other_saves;
     struct supervisor *supervisor;
     struct records *records;
     struct recovery *recovery;

@@ -18,6 +18,7 @@
 #include "agent/base/log.h"
 #include "agent/dispatcher.h"
 #include "agent/guest/guests.h"
+#include "agent/guest/other_saves.h"
 #include "agent/guest/save_helper.h"
 
 /* At the end of a migration the helper has ended, and the domain stays
@@ -128,11 +129,11 @@ static void on_resumed(const struct error *err, void *arg)
     look_later(suspect);
 }
 
-static bool is_left(const struct guest *guest)
+static bool is_left(struct agent *agent, const struct guest *guest)
 {
     return guest->shutdown &&
            guest->shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND &&
-           save_helper_foreign(guest->domid) == 0;
+           other_saves_find(agent->other_saves, guest->domid) == 0;
 }
 
 static bool find_left(struct agent *agent, const char *uuid,
@@ -141,7 +142,7 @@ static bool find_left(struct agent *agent, const char *uuid,
     struct error err;
 
     if (guests_find(agent->guests, uuid, ret_guest, &err)) {
-        return is_left(ret_guest);
+        return is_left(agent, ret_guest);
     }
     if (err.code != ERR_NO_SUCH_DOMAIN) {
         LOG_ERROR("whether domain %s was left suspended is not known: %s", uuid,

@@ -19,6 +19,7 @@
 #include "agent/dispatch.h"
 #include "agent/expiry.h"
 #include "agent/guest/guard_program.h"
+#include "agent/guest/other_saves.h"
 #include "agent/hold.h"
 #include "agent/left_images.h"
 #include "agent/libvirt_hook.h"
@@ -319,6 +320,7 @@ static bool start_services(struct program *program, struct error *err)
     if (agent->guests == NULL) {
         return false;
     }
+    agent->other_saves = other_saves_new();
     agent->supervisor = supervisor_new(agent->guests, &agent->config, err);
     if (agent->supervisor == NULL) {
         return false;
@@ -368,6 +370,7 @@ static void stop_services(struct program *program)
     expiry_free(agent->expiry);
     holds_close(agent->holds);
     supervisor_free(agent->supervisor);
+    other_saves_free(agent->other_saves);
     guests_free(agent->guests);
     if (agent->records != NULL) {
         records_close(agent->records);

@@ -72,7 +72,7 @@ void snapshot_find(struct operation *operation)
         err.code = ERR_NONE;
         /* A delete that a crash has cut short is carried to its end. */
         if (find_record(snapshot, &err) && there && !snapshot->recovered) {
-            guest_is_ours(&snapshot->guest, &err);
+            guest_is_ours(snapshot, &err);
         }
     }
     operation_step_done(operation, &err);

@@ -23,12 +23,15 @@ const char *process_argument(const char *cmdline, size_t length,
     return cmdline < end ? cmdline : NULL;
 }
 
-/* The first bytes of a file in /proc, with a zero byte behind them. */
-static size_t read_of(int proc, const char *path, char *buffer, size_t size)
+/* The first bytes of a file in a process' folder, with a zero byte behind. */
+static size_t read_of(pid_t pid, const char *name, char *buffer, size_t size)
 {
-    int fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    char path[64];
     ssize_t r = -1;
+    int fd;
 
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         r = read(fd, buffer, size - 1);
         close(fd);
@@ -40,33 +43,34 @@ static size_t read_of(int proc, const char *path, char *buffer, size_t size)
 /* The name, in parentheses, may hold anything. */
 pid_t process_parent(pid_t pid)
 {
-    char path[64], text[512];
+    char text[512];
     const char *end;
     int parent = 0;
 
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    read_of(AT_FDCWD, path, text, sizeof(text));
+    read_of(pid, "stat", text, sizeof(text));
     end = strrchr(text, ')');
     if (!end || sscanf(end, ") %*c %d", &parent) != 1)
         return 0;
     return parent;
 }
 
+void process_visit(pid_t pid, processes_visitor *visit, void *arg)
+{
+    char cmdline[512];
+    size_t length = read_of(pid, "cmdline", cmdline, sizeof(cmdline));
+
+    if (length > 0)
+        visit(pid, cmdline, length, arg);
+}
+
 void processes_visit(processes_visitor *visit, void *arg)
 {
     DIR *processes = opendir("/proc");
     struct dirent *entry;
-    char path[64], cmdline[512];
 
     while (processes && (entry = readdir(processes))) {
-        size_t length;
-
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof(path), "%.20s/cmdline", entry->d_name);
-        length = read_of(dirfd(processes), path, cmdline, sizeof(cmdline));
-        if (length > 0)
-            visit(atoi(entry->d_name), cmdline, length, arg);
+        if (isdigit((unsigned char)entry->d_name[0]))
+            process_visit(atoi(entry->d_name), visit, arg);
     }
     if (processes)
         closedir(processes);

@@ -17,6 +17,9 @@ typedef void processes_visitor(pid_t pid, const char *cmdline, size_t length,
  * is done for all of them counts. */
 void processes_visit(processes_visitor *visit, void *arg);
 
+/* The same of one. */
+void process_visit(pid_t pid, processes_visitor *visit, void *arg);
+
 /* 0: it is gone. */
 pid_t process_parent(pid_t pid);
 

@@ -11,7 +11,7 @@
 #include "agent/disk/merge_switch.h"
 #include "agent/guest/disk_backends.h"
 #include "agent/guest/guest_steps.h"
-#include "agent/guest/save_helper.h"
+#include "agent/guest/other_saves.h"
 #include "agent/guest/stored_config.h"
 #include "agent/snapshot.h"
 
@@ -41,9 +41,10 @@ bool guest_is_active(const struct guest *guest, struct error *err)
     return true;
 }
 
-bool guest_is_ours(const struct guest *guest, struct error *err)
+bool guest_is_ours(const struct snapshot *snapshot, struct error *err)
 {
-    pid_t helper = save_helper_foreign(guest->domid);
+    const struct guest *guest = &snapshot->guest;
+    pid_t helper = other_saves_find(snapshot->agent->other_saves, guest->domid);
 
     return helper == 0 ||
            error_set(err, ERR_BUSY,
@@ -140,7 +141,7 @@ static bool may_begin(const struct snapshot *snapshot, struct error *err)
     return snapshot->outer != NULL ||
            snapshot->request.phase == REQUEST_PHASE_COMPLETE ||
            snapshot->request.phase == REQUEST_PHASE_ABORT ||
-           guest_is_ours(&snapshot->guest, err);
+           guest_is_ours(snapshot, err);
 }
 
 void domain_find(struct operation *operation)

@@ -15,7 +15,7 @@ bool guest_is_active(const struct guest *guest, struct error *err);
 /* ERR_BUSY while another toolstack saves or migrates it: where it is started
  * next, that is with the images that it had when this began, whatever would be
  * changed here meanwhile. */
-bool guest_is_ours(const struct guest *guest, struct error *err);
+bool guest_is_ours(const struct snapshot *snapshot, struct error *err);
 
 /* The domain as it is now, and a name for the snapshot that is free. */
 operation_act domain_find;

@@ -19,27 +19,40 @@ struct search {
     pid_t foreign;
 };
 
-bool save_helper_matches(const char *cmdline, uint64_t length, uint32_t domid)
+bool save_helper_saves(const char *cmdline, size_t length)
 {
     const char *mode = process_argument(cmdline, length, MODE_ARGUMENT);
+
+    return mode && !strcmp(mode, "--save-domain");
+}
+
+bool save_helper_matches(const char *cmdline, uint64_t length, uint32_t domid)
+{
     const char *number = process_argument(cmdline, length, DOMID_ARGUMENT);
     char wanted[16];
 
     snprintf(wanted, sizeof(wanted), "%" PRIu32, domid);
-    return mode && number && !strcmp(mode, "--save-domain") &&
+    return save_helper_saves(cmdline, length) && number &&
            !strcmp(number, wanted);
+}
+
+bool save_helper_is_foreign(pid_t pid, const char *cmdline, size_t length,
+                            uint32_t domid)
+{
+    pid_t parent;
+
+    if (!save_helper_matches(cmdline, length, domid))
+        return false;
+    parent = process_parent(pid);
+    return parent != 0 && parent != getppid() && parent != getpid();
 }
 
 static void note_foreign(pid_t pid, const char *cmdline, size_t length,
                          void *arg)
 {
     struct search *search = arg;
-    pid_t parent;
 
-    if (!save_helper_matches(cmdline, length, search->domid))
-        return;
-    parent = process_parent(pid);
-    if (parent != 0 && parent != getppid() && parent != getpid())
+    if (save_helper_is_foreign(pid, cmdline, length, search->domid))
         search->foreign = pid;
 }
 

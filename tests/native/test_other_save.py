@@ -55,6 +55,15 @@ def test_it_is_looked_for_when_the_request_has_its_turn(agent, domain):
         assert_failed(second.wait(), "busy", "saving or migrating")
 
 
+def test_one_that_began_before_the_agent_is_seen(agent, domain):
+    agent.stop()
+    with saved_by_another(domain):
+        agent.start()
+        assert_failed(agent.request("create", domain="alice", name="s2", memory=0),
+                      "busy", "saving or migrating")
+    done(agent.request("create", domain="alice", name="s2", memory=0))
+
+
 def test_another_domain_is_not_concerned(world, agent, domain):
     world.add_domain("bob")
     with saved_by_another(domain):
