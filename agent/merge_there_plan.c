@@ -282,6 +282,10 @@ static bool plan_disk(const struct snapshot *inner,
         }
         return true;
     }
+    if (is_aside(inner, disk, open, over)) {
+        return delete_over_is_aside(snapshot, disk, disk->state,
+                                    open->depth > 0, over, err);
+    }
     outer->offline_there = place_of(open, over) < 0;
     if (outer->offline_there &&
         !check_offline(snapshot, disk, open, noted, over, err)) {

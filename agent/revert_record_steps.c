@@ -14,10 +14,12 @@
 #include "agent/disk/image_written.h"
 #include "agent/disk/open_files.h"
 #include "agent/guest/guest_steps.h"
+#include "agent/guest/restore_source.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change.h"
+#include "agent/snapshot_tree_merge.h"
 #include "agent/snapshot_tree_times.h"
 
 /* `*ret_there`: it runs on this host. */
@@ -125,6 +127,38 @@ static void append_overlays(const struct snapshot *snapshot,
     }
 }
 
+/* Of the configuration that the domain was started with again. */
+static bool note_left_out(const struct snapshot *snapshot,
+                          const libxl_device_disk *disk, struct error *err)
+{
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    char *path;
+    bool ok;
+
+    if (disk->pdev_path == NULL || disk->backend_domid != 0 ||
+        disk->backend_domname != NULL || disk->is_cdrom) {
+        return true;
+    }
+    path = xstrdup(disk->pdev_path);
+    ok = tree_note_left_out(records, uuid, snapshot->name, disk->vdev, path,
+                            libxl_disk_format_to_string(disk->format), err);
+    free(path);
+    return ok;
+}
+
+static bool note_all_left_out(struct snapshot *snapshot, struct error *err)
+{
+    libxl_domain_config *config = restore_snapshot_config(snapshot, err);
+    bool ok = config != NULL;
+
+    for (int i = 0; ok && i < config->num_disks; i++) {
+        ok = note_left_out(snapshot, &config->disks[i], err);
+    }
+    snapshot_free_config(&config);
+    return ok;
+}
+
 static bool note_revert(struct snapshot *snapshot, struct error *err)
 {
     struct records *records = snapshot->agent->records;
@@ -134,7 +168,8 @@ static bool note_revert(struct snapshot *snapshot, struct error *err)
 
     record_copy(records_find(records, uuid, snapshot->name), &changed);
     append_overlays(snapshot, &changed);
-    ok = records_replace(records, &changed, err) &&
+    ok = note_all_left_out(snapshot, err) &&
+         records_replace(records, &changed, err) &&
          records_set_current(records, uuid, snapshot->name, err);
     record_dispose(&changed);
     return ok;

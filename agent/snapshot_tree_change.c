@@ -56,12 +56,22 @@ bool tree_drop_overlay(struct record_disk *disk, const char *path)
     return true;
 }
 
-static void match_state(const struct record *record, void *arg)
+static bool goes_on_in(const struct record_disk *disk, const char *driver,
+                       const char *path)
+{
+    return disk->active != NULL && tree_is_served_by(disk, driver) &&
+           file_is_same_in(driver, disk->active, path);
+}
+
+static void match_state_or_place(const struct record *record, void *arg)
 {
     struct names *names = arg;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (tree_has_state(&record->disks[i], names->driver, names->wanted)) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (tree_has_state(disk, names->driver, names->wanted) ||
+            goes_on_in(disk, names->driver, names->wanted)) {
             record_names_add(&names->found, record);
             return;
         }
@@ -230,6 +240,10 @@ static void move_state(struct record *record, const void *arg)
             record->disks[i].written_ns =
                 moved_ns(move, record->disks[i].written_ns);
         }
+        if (goes_on_in(&record->disks[i], move->driver, move->from)) {
+            xreplace(&record->disks[i].active, move->to);
+            xreplace(&record->disks[i].active_format, move->format);
+        }
     }
 }
 
@@ -242,7 +256,7 @@ bool tree_move_driver_states(struct records *records, const char *vm_uuid,
     struct names names = {.wanted = from, .driver = driver};
     bool ok;
 
-    records_each_of_vm(records, vm_uuid, match_state, &names);
+    records_each_of_vm(records, vm_uuid, match_state_or_place, &names);
     ok = tree_change_each(records, vm_uuid, &names, move_state, &move, err);
     record_names_dispose(&names.found);
     return ok;

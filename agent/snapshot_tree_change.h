@@ -37,7 +37,8 @@ bool tree_list_beside(struct records *records, const char *vm_uuid,
                       struct error *err);
 
 /* Every snapshot state that lay in image `from` lies in `to` now, of that
- * format. */
+ * format; and whoever says that the domain goes on in the one, says that of the
+ * other. */
 bool tree_move_states(struct records *records, const char *vm_uuid,
                       const char *from, const char *to, const char *format,
                       struct error *err);

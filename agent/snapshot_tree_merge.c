@@ -258,6 +258,19 @@ bool tree_hand_on_place(struct records *records, const char *vm_uuid,
     return note_place(records, vm_uuid, under, vdev, &place, err);
 }
 
+bool tree_note_left_out(struct records *records, const char *vm_uuid,
+                        const char *name, const char *vdev, const char *path,
+                        const char *format, struct error *err)
+{
+    const struct record *under =
+        tree_nearest_with(records, vm_uuid, name, vdev);
+    const struct place place = {path, format};
+
+    return under == NULL || strcmp(under->name, name) == 0 ||
+           !tree_is_served_by(tree_disk(under, vdev), NULL) ||
+           note_place(records, vm_uuid, under, vdev, &place, err);
+}
+
 static void take_remains_back(struct record_disk *disk, const void *arg)
 {
     const struct place *state = arg;

@@ -43,6 +43,26 @@ bool delete_state_has_branches(const char *vdev, const char *state,
         aside == NULL ? "" : ": remove that if nobody needs what it holds");
 }
 
+bool delete_over_is_aside(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, const char *state,
+                          bool runs, const char *over, struct error *err)
+{
+    if (!runs && tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
+                                 disk->vdev, NULL) == NULL) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: %s lies over %s, which holds the snapshot's "
+                         "state, and it is not known which image the domain "
+                         "is on; start it on the one that counts and delete "
+                         "the snapshot again",
+                         disk->vdev, over, state);
+    }
+    return error_set(err, ERR_SNAPSHOT_IN_USE,
+                     "disk %s: %s lies over %s, which holds the snapshot's "
+                     "state; no snapshot needs %s: remove that if nobody needs "
+                     "what it holds",
+                     disk->vdev, over, state, strrchr(over, '/') + 1);
+}
+
 static bool in_use(const struct snapshot *snapshot,
                    const struct snapshot_disk *disk,
                    const struct block_disk *open, const char *first,
@@ -530,6 +550,10 @@ static bool plan_external(const struct snapshot *snapshot,
                              "holds the internal snapshot \"%s\"; delete that "
                              "first",
                              disk->vdev, over, disk->path, inside);
+        }
+        if (left_image_is_aside(snapshot, disk, open, over)) {
+            return delete_over_is_aside(snapshot, disk, disk->path,
+                                        open != NULL, over, err);
         }
         live = block_disk_place(open, over) >= 0;
         if (streams(snapshot, open, disk, over)) {

@@ -53,6 +53,12 @@ bool delete_state_has_branches(const char *vdev, const char *state,
                                const char *first, const char *second,
                                const char *aside, struct error *err);
 
+/* The same: only that one lies over the state, and no snapshot needs it, nor
+ * does the domain, which runs or not, as far as that is known. */
+bool delete_over_is_aside(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, const char *state,
+                          bool runs, const char *over, struct error *err);
+
 /* The same: the state was written to, and by whom nobody has told. */
 bool delete_state_is_written_to(const struct snapshot_disk *disk,
                                 const char *over, struct error *err);

@@ -140,6 +140,25 @@ static bool check_free_memory(struct snapshot *snapshot,
     return true;
 }
 
+/* `state` or `over` is a snapshot's or an image's name. */
+static bool refuse_place(const struct snapshot *snapshot,
+                         const libxl_device_disk *disk, const char *state,
+                         const char *over, struct error *err)
+{
+    bool is_known =
+        tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
+                        disk->vdev, NULL) != NULL;
+
+    return error_set(
+        err, ERR_SNAPSHOT_IN_USE,
+        "disk %s is not part of the snapshot, and the image that %s, %s, %s "
+        "%s; start the domain on the image that counts and ask again",
+        disk->vdev,
+        is_known ? "it was last known on" : "it was on at the snapshot",
+        disk->pdev_path, state != NULL ? "holds the state of" : "lies under",
+        state != NULL ? state : over);
+}
+
 /* Disks that the snapshot left out stay where they are.  Of a domain that does
  * not run that is derived from the records, and must be no snapshot's state. */
 static bool check_left_out(const struct snapshot *snapshot,
@@ -161,13 +180,7 @@ static bool check_left_out(const struct snapshot *snapshot,
             tree_snapshot_in(records, uuid, NULL, disk->pdev_path, false, NULL);
         over = tree_image_over(records, uuid, disk->pdev_path, NULL);
         if (state != NULL || over != NULL) {
-            return error_set(err, ERR_SNAPSHOT_IN_USE,
-                             "disk %s is not part of the snapshot, and the "
-                             "image that it was last known on, %s, %s %s",
-                             disk->vdev, disk->pdev_path,
-                             state != NULL ? "holds the state of"
-                                           : "lies under",
-                             state != NULL ? state : over);
+            return refuse_place(snapshot, disk, state, over, err);
         }
     }
     return true;

@@ -186,6 +186,26 @@ def test_a_refusal_names_the_image_that_nothing_needs(branches):
     assert branches.files() == {branches.base}
 
 
+def test_one_that_was_to_be_kept_is_not_merged_into_the_state_under_it(world, branches):
+    branches.create("a")
+    branches.create("b")
+    kept = branches.image()
+    branches.revert("a", keys={"keep-current": "1"})
+    files = branches.files()
+    told = f"no snapshot needs {os.path.basename(kept)}: remove that if nobody needs"
+    assert_failed(delete(branches.agent, "b"), "snapshot-in-use", "xvda", kept, told)
+    branches.assert_content()
+    world.remove_domain(branches.domain)
+    reply = branches.agent.request("delete", domain=branches.domain.uuid, name="b")
+    assert_failed(reply, "snapshot-in-use", "xvda", kept, told)
+    assert branches.files() == files
+    branches.revert("a")
+    os.unlink(kept)
+    branches.delete("b")
+    branches.delete("a")
+    assert branches.files() == {branches.base}
+
+
 def test_an_image_stays_for_the_internal_snapshot_in_it(branches):
     """Which is then what it goes with."""
     branches.create("a")

@@ -121,16 +121,38 @@ def test_the_middle_is_merged_into_the_base(world, agent, alice):
     assert paths(alice.start()) == [alice.active, alice.base]
 
 
-def test_a_branch_that_was_left_is_merged_beside_the_domain_that_runs(world, agent, alice):
-    """Nothing of what the domain has open is touched."""
+def start_beside(world, agent, alice):
+    """On another branch, of which the agent is told."""
     side = f"{world.images}/side.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", "-b", alice.base, "-F", "raw", side)
     domain = alice.start(side)
     done(agent.request("rescan", domain="alice", disks="xvda"))
+    return domain
+
+
+def test_a_branch_that_was_left_is_merged_beside_the_domain_that_runs(world, agent, alice):
+    """Nothing of what the domain has open is touched."""
+    alice.start()
+    done(agent.request("create", domain="alice", name="s3", memory=0, disks="xvda"))
+    alice.end()
+    domain = start_beside(world, agent, alice)
     done(delete(agent, "s2"))
     assert not os.path.exists(alice.active)
-    assert paths(domain) == [side, alice.base]
+    assert paths(domain)[1:] == [alice.base]
     alice.assert_content(alice.middle)
+
+
+def test_what_was_left_without_a_snapshot_stays(world, agent, alice):
+    domain = start_beside(world, agent, alice)
+    name = os.path.basename(alice.active)
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", f"no snapshot needs {name}: remove")
+    alice.assert_content(alice.active)
+    world.remove_domain(domain)
+    assert_failed(agent.request("delete", domain=alice.uuid, name="s2"), "snapshot-in-use",
+                  f"no snapshot needs {name}: remove")
+    os.unlink(alice.active)
+    done(agent.request("delete", domain=alice.uuid, name="s2"))
+    assert not os.path.exists(alice.middle)
 
 
 def test_the_state_that_the_domain_uses_is_not_written_to(agent, alice):

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A revert to a snapshot that leaves a disk out: that stays on the image that it is on,
+which the records do not forget."""
+
+import os
+
+import pytest
+
+from native.agent import FINAL, ROOT
+from native.expect import assert_failed, done
+from native.toolstack import Toolstack
+
+
+class LeftOut:
+    """xvda is not part of "only-b"; after the revert to that it is on the overlay of
+    "both", with what was written last."""
+
+    def __init__(self, world, agent, root):
+        self.world, self.agent, self.toolstack = world, agent, Toolstack(world)
+        self.domain = world.add_domain("alice", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
+        self.uuid = self.domain.uuid
+        if root:
+            self.create("root")
+        self.write(b"A")
+        self.create("only-b", disks="xvdb")
+        self.write(b"B")
+        self.create("both")
+        self.write(b"C")
+        self.last = self.image("xvda")
+        self.revert()
+
+    def image(self, vdev):
+        return self.domain.chain(vdev)[0][0]
+
+    def write(self, byte):
+        for vdev in ("xvda", "xvdb"):
+            self.domain.write(vdev, 0, byte * 4096)
+            self.domain.disks[vdev].front.flush()
+
+    def create(self, name, **keys):
+        done(self.agent.request("create", domain=self.uuid, name=name, memory=0, **keys))
+
+    def revert(self):
+        request = self.agent.submit("revert", domain=self.uuid, name="only-b", start="boot")
+        self.world.eventually(lambda: request.state() in FINAL, 60, "the end")
+        reply = request.wait()
+        if reply["state"] == "done":
+            self.domain = self.toolstack.made[-1]
+        return reply
+
+    def delete(self, name):
+        return self.agent.request("delete", domain=self.uuid, name=name)
+
+    def content(self):
+        return [self.domain.read(vdev, 0, 512)[:1] for vdev in ("xvda", "xvdb")]
+
+    def is_told(self):
+        chains = self.world.store.tree(f"{ROOT}/chains/{self.uuid}")
+        return chains.get("xvda/depth") == str(len(self.domain.chain("xvda")))
+
+
+@pytest.fixture(name="known")
+def fixture_known(world, agent):
+    """An older snapshot has the disk."""
+    return LeftOut(world, agent, True)
+
+
+@pytest.fixture(name="unknown")
+def fixture_unknown(world, agent):
+    return LeftOut(world, agent, False)
+
+
+def test_the_chain_that_it_is_on_is_told(known):
+    assert known.image("xvda") == known.last
+    assert known.content() == [b"C", b"A"]
+    assert known.is_told()
+
+
+def test_it_stays_there_also_when_the_domain_is_started_anew(world, known):
+    world.remove_domain(known.domain)
+    done(known.revert())
+    assert known.image("xvda") == known.last
+    assert known.content() == [b"C", b"A"]
+    assert known.is_told()
+
+
+def test_the_state_under_it_can_be_deleted_while_the_domain_is_off(world, known):
+    world.remove_domain(known.domain)
+    done(known.delete("both"))
+    done(known.revert())
+    assert known.content() == [b"C", b"A"]
+    for name in ("root", "only-b"):
+        done(known.delete(name))
+    assert known.content() == [b"C", b"A"]
+
+
+def test_a_crash_behind_the_revert_forgets_nothing(world, agent, known):
+    done(known.revert())
+    agent.kill()
+    agent.start()
+    world.remove_domain(known.domain)
+    done(known.revert())
+    assert known.content() == [b"C", b"A"]
+
+
+def test_where_no_snapshot_tells_nothing_is_guessed(world, unknown):
+    assert unknown.content() == [b"C", b"A"]
+    world.remove_domain(unknown.domain)
+    assert_failed(unknown.revert(), "snapshot-in-use", "xvda", "both",
+                  "start the domain on the image that counts")
+    assert_failed(unknown.delete("both"), "snapshot-in-use", unknown.last,
+                  "not known which image the domain is on")
+    assert os.path.exists(unknown.last)
+    unknown.domain = world.add_domain("alice", uuid=unknown.uuid, disks=[
+        {"vdev": vdev, "path": unknown.domain.disks[vdev].path}
+        for vdev in ("xvda", "xvdb")])
+    assert unknown.content() == [b"C", b"A"]
+    for name in ("both", "only-b"):
+        done(unknown.delete(name))
+    assert unknown.content() == [b"C", b"A"]
