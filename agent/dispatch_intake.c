@@ -100,7 +100,7 @@ static bool check_domain(struct snapshot *snapshot, struct error *err)
     return !snapshot->running || request->operation == REQUEST_REVERT ||
            request->operation == REQUEST_DELETE ||
            is_in_work(snapshot, snapshot->guest.uuid) ||
-           guest_is_active(&snapshot->guest, err);
+           guest_is_active(snapshot, err);
 }
 
 static bool enqueue(struct snapshot *snapshot, struct error *err)

@@ -20,27 +20,6 @@
 #define AWAY_POLL_MS  500u
 #define AWAY_PATIENCE 20u /* polls */
 
-bool guest_is_active(const struct guest *guest, struct error *err)
-{
-    if (guest->domid == 0) {
-        return error_set(err, ERR_INVALID_REQUEST,
-                         "domain 0 runs this agent and cannot be snapshotted");
-    }
-    if (guest->dying) {
-        return error_set(err, ERR_DOMAIN_INACTIVE,
-                         "domain \"%s\" is being destroyed", guest->name);
-    }
-    if (guest->shutdown) {
-        return error_set(
-            err, ERR_DOMAIN_INACTIVE,
-            "domain \"%s\" has shut down (%s): there is nothing "
-            "that can be snapshotted",
-            guest->name,
-            libxl_shutdown_reason_to_string(guest->shutdown_reason));
-    }
-    return true;
-}
-
 bool guest_is_ours(const struct snapshot *snapshot, struct error *err)
 {
     const struct guest *guest = &snapshot->guest;
@@ -52,6 +31,36 @@ bool guest_is_ours(const struct snapshot *snapshot, struct error *err)
                      "by process %d (libxl-save-helper); ask again when that "
                      "is over",
                      guest->name, (int)helper);
+}
+
+static bool has_shut_down(const struct guest *guest, struct error *err)
+{
+    return error_set(err, ERR_DOMAIN_INACTIVE,
+                     "domain \"%s\" has shut down (%s): there is nothing "
+                     "that can be snapshotted",
+                     guest->name,
+                     libxl_shutdown_reason_to_string(guest->shutdown_reason));
+}
+
+bool guest_is_active(const struct snapshot *snapshot, struct error *err)
+{
+    const struct guest *guest = &snapshot->guest;
+
+    if (guest->domid == 0) {
+        return error_set(err, ERR_INVALID_REQUEST,
+                         "domain 0 runs this agent and cannot be snapshotted");
+    }
+    if (guest->dying) {
+        return error_set(err, ERR_DOMAIN_INACTIVE,
+                         "domain \"%s\" is being destroyed", guest->name);
+    }
+    if (guest->shutdown) {
+        /* It stands still while it is saved. */
+        return (guest->shutdown_reason != LIBXL_SHUTDOWN_REASON_SUSPEND ||
+                guest_is_ours(snapshot, err)) &&
+               has_shut_down(guest, err);
+    }
+    return true;
 }
 
 /* Of a record that cannot be read no more is known than its name. */
@@ -131,7 +140,7 @@ static bool find_again(struct snapshot *snapshot, struct error *err)
     }
     snapshot->guest = guest;
     snapshot->consistency = snapshot->request.memory ? "full" : "crash";
-    return guest_is_active(&guest, err);
+    return guest_is_active(snapshot, err);
 }
 
 /* What has begun already is not to be stopped by it: a delete's merge in driver

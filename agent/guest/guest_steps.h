@@ -9,8 +9,9 @@
 #include "agent/snapshot.h"
 
 /* ERR_DOMAIN_INACTIVE for a domain that has shut down or is going away,
- * ERR_INVALID_REQUEST for domain 0. */
-bool guest_is_active(const struct guest *guest, struct error *err);
+ * ERR_INVALID_REQUEST for domain 0, ERR_BUSY while another toolstack saves it.
+ */
+bool guest_is_active(const struct snapshot *snapshot, struct error *err);
 
 /* ERR_BUSY while another toolstack saves or migrates it: where it is started
  * next, that is with the images that it had when this began, whatever would be

@@ -7,6 +7,7 @@ import pytest
 from native.agent import ROOT
 from native.clock import HOUR
 from native.expect import assert_failed, done
+from native.hypervisor import SUSPEND
 from native.saves import saved_by_another
 
 REQUESTS = {
@@ -53,6 +54,20 @@ def test_it_is_looked_for_when_the_request_has_its_turn(agent, domain):
         fault.release()
         done(first.wait())
         assert_failed(second.wait(), "busy", "saving or migrating")
+
+
+@pytest.mark.parametrize("which", REQUESTS)
+def test_and_while_the_guest_stands_still_for_it(world, agent, domain, which):
+    """As it does from the beginning of an `xl save`."""
+    keys = dict(REQUESTS[which])
+    operation = keys.pop("operation")
+    with saved_by_another(domain):
+        world.xen.shut_down(domain.domid, SUSPEND)
+        reply = agent.request(operation, keys, domain="alice")
+        assert_failed(reply, "busy", "saving or migrating")
+    if operation == "create":
+        reply = agent.request(operation, keys, domain="alice")
+        assert_failed(reply, "domain-inactive", "has shut down (suspend)")
 
 
 def test_one_that_began_before_the_agent_is_seen(agent, domain):
