@@ -2,8 +2,6 @@
 #include "agent/left_suspended.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <libxl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +10,6 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
-#include "agent/base/beneath.h"
 #include "agent/base/clock.h"
 #include "agent/base/folder.h"
 #include "agent/base/log.h"
@@ -44,24 +41,12 @@ static char *marks_folder(const struct agent *agent)
 void left_suspended_mark(const struct agent *agent, const char *uuid)
 {
     char *folder = marks_folder(agent);
-    char *path = xjoin(folder, uuid);
     struct error err;
-    bool made = folder_make(folder, 0700, NULL, &err);
 
-    if (made) {
-        int fd = beneath_open(NULL, path, O_WRONLY | O_CREAT, 0600);
-
-        made = fd >= 0 ||
-               error_set_errno(&err, ERR_STORE, errno, "cannot make %s", path);
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
-    if (!made) {
+    if (!folder_mark(folder, 0700, uuid, &err)) {
         LOG_WARN("only this agent knows that domain %s is suspended: %s", uuid,
                  err.message);
     }
-    free(path);
     free(folder);
 }
 

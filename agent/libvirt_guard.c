@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/libvirt_guard.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
-#include "agent/base/beneath.h"
 #include "agent/base/folder.h"
 #include "agent/guest/whole_file.h"
 #include "agent/libvirt_xml.h"
@@ -24,19 +21,8 @@ bool libvirt_guard_mark(const char *run_folder, const char *uuid,
                         struct error *err)
 {
     char *folder = xjoin(run_folder, "libvirt");
-    char *path = mark_path(run_folder, uuid);
-    bool ok = folder_make(folder, 0755, NULL, err);
+    bool ok = folder_mark(folder, 0755, uuid, err);
 
-    if (ok) {
-        int fd = beneath_open(NULL, path, O_WRONLY | O_CREAT, 0600);
-
-        ok = fd >= 0 ||
-             error_set_errno(err, ERR_STORE, errno, "cannot make %s", path);
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
-    free(path);
     free(folder);
     return ok;
 }

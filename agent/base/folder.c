@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Making folders, and the room that is left there. */
+/* Making folders, and marks in them, and the room that is left there. */
 #include "agent/base/folder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/base/beneath.h"
 
 static bool make_one(const char *path, mode_t mode, bool *ret_made)
 {
@@ -49,6 +52,25 @@ bool folder_make(const char *path, mode_t mode, bool *ret_made,
         *ret_made = made;
     }
     free(part);
+    return ok;
+}
+
+bool folder_mark(const char *folder, mode_t mode, const char *name,
+                 struct error *err)
+{
+    char *path = xjoin(folder, name);
+    int fd = -1;
+    bool ok = folder_make(folder, mode, NULL, err);
+
+    if (ok) {
+        fd = beneath_open(NULL, path, O_WRONLY | O_CREAT, 0600);
+        ok = fd >= 0 ||
+             error_set_errno(err, ERR_STORE, errno, "cannot make %s", path);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(path);
     return ok;
 }
 
