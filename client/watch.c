@@ -279,13 +279,14 @@ static void let_go_of_agent(struct follower *follower)
 /* Where it has died, nothing in xenstore tells of it. */
 static void look_at_agent(struct follower *follower)
 {
-    char *state = root_read(follower->xs, XBT_NULL, "status/state");
     char gone[] = "gone";
-    char *values[1];
+    char *values[1], *state;
     bool died;
 
     let_go_of_agent(follower);
     follower->agent = agent_open_process(follower->xs, &died);
+    /* Behind it: no state that one has left stands for the next one. */
+    state = root_read(follower->xs, XBT_NULL, "status/state");
     values[0] = state && !died ? state : gone;
     tell_if_new(follower, "", values[0], values, NULL, 0);
     free(state);
