@@ -133,10 +133,10 @@ def test_a_hold_ends_in_time_whatever_the_limits(world, agent_stopped):
     agent.configure("limits", total=1)
     agent.start()
     held = world.add_domain("web")
-    reply = agent.request("rescan", domain="web", phase="prepare", hold=2)
-    assert reply["state"] == "done", reply
     fault = world.add_domain("db").interpose().fault("transaction",
                                                      "hold-before")
+    reply = agent.request("rescan", domain="web", phase="prepare", hold=2)
+    assert reply["state"] == "done", reply
     other = submit(agent, "s1", "db")
     fault.wait_reached()
     # That one keeps the only place until the hold has come to its end.
