@@ -86,6 +86,13 @@ void rescan_choose_target(const struct snapshot *snapshot,
 
 /* ---- checks ---- */
 
+static bool check_lasts(const struct snapshot_disk *disk,
+                        const struct hold_disk *held, struct error *err)
+{
+    return image_path_lasts(disk->target, held->path, err) ||
+           error_prefix(err, "disks/%s/path: ", disk->vdev);
+}
+
 /* A raw disk of exactly the right size that is taken for qcow2 only because the
  * one before was: its first bytes are the guest's. */
 static bool check_format_is_meant(const struct snapshot *snapshot,
@@ -219,7 +226,8 @@ static bool read_chain(const struct snapshot *snapshot,
     const struct hold_disk *held = hold_disk_find(snapshot->hold, disk->vdev);
 
     rescan_choose_target(snapshot, disk, held);
-    if (!check_format_is_meant(snapshot, disk, held, err)) {
+    if (!check_lasts(disk, held, err) ||
+        !check_format_is_meant(snapshot, disk, held, err)) {
         return false;
     }
     if (!image_chain_read_permitted(

@@ -118,4 +118,8 @@ bool image_default_path(char *buffer, size_t size, const char *folder,
 /* Whether a file's name may be one that the above makes.  Pure. */
 bool image_name_is_default(const char *name);
 
+/* ERR_INVALID_REQUEST, naming it, if a domain that runs on image `now` would
+ * not come up again on that one.  Pure. */
+bool image_path_lasts(const char *path, const char *now, struct error *err);
+
 #endif

@@ -168,3 +168,15 @@ bool image_name_is_default(const char *name)
     return length > end && !strcmp(name + length - end, suffix) && dot &&
            (size_t)(dot - name) + 1 < length - end;
 }
+
+/* What stands in xenstore QEMU reads up to the first space (7.2,
+ * xen_bus_backend_create(): "%ms"), and that is how a toolstack has a disk
+ * opened.  Where the domain's image has one and it runs, its QEMU does not. */
+bool image_path_lasts(const char *path, const char *now, struct error *err)
+{
+    return !strchr(path, ' ') || strchr(now, ' ') ||
+           error_set(err, ERR_INVALID_REQUEST,
+                     "\"%s\" has a space, up to which QEMU would read it when "
+                     "the domain is started again; choose a path without",
+                     path);
+}

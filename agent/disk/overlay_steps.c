@@ -155,6 +155,7 @@ static bool plan_disk(struct snapshot *snapshot, struct snapshot_disk *disk,
     } else {
         ok = choose_path(snapshot, disk, snapshot->name, &disk->overlay, err);
     }
+    ok = ok && image_path_lasts(disk->overlay, disk->path, err);
     if (ok && snapshot->request.operation == REQUEST_CREATE &&
         snapshot->request.memory) {
         ok = choose_path(snapshot, disk, restore_name, &disk->restore_overlay,

@@ -71,6 +71,8 @@ VALUES = [
     ("disks/xvda/path", "/" + "p" * 1100, "path-not-allowed"),
     ("disks/xvda/path", "/no/such/folder/x", "invalid-request", "xvda",
      "/no/such/folder/x"),
+    ("disks/xvda/path", "/tmp/with a space.qcow2", "invalid-request", "xvda",
+     "/tmp/with a space.qcow2", "choose a path without"),
     ("disks/xvda/path", "/dev/null", "invalid-request", "xvda",
      "/dev/null"),
     ("disks/xvda/path", "/dev/null/x", "invalid-request", "xvda",
@@ -271,7 +273,7 @@ def test_a_dangling_link_is_a_path_that_is_taken(world, agent):
 
 def test_a_path_with_odd_characters_is_a_path(world, agent):
     domain = world.add_domain("web")
-    path = f"{world.images}/a:b,c=\"d\" \u00e9.qcow2"
+    path = f"{world.images}/a:b,c=\"d\"\u00e9.qcow2"
     reply = create(agent, {"disks/xvda/path": path})
     assert reply["state"] == "done", reply
     assert domain.chain("xvda")[0][0] == path

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pytest
 
+from native.expect import assert_failed
 from native.rescans import (PIECE, SIZE, Writer, commit_middle, content, convert_base, flatten,
                             flatten_to_raw, move_base, nothing, overlay, paths, paused,
                             qemu_img, rebase_active, unheard)
@@ -117,6 +118,24 @@ def test_a_fresh_overlay_that_the_toolstack_made_becomes_active(world, agent, al
     assert reply["result/disks/xvda/changed"] == "1"
     assert paths(alice)[:2] == [overlay, active]
     alice.writer.progress()
+    assert_still_works(world, agent, alice, alice.writer)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_path_that_no_start_would_find_is_refused(world, agent, alice, held):
+    """QEMU reads it from xenstore up to the first space."""
+    active = paths(alice)[0]
+    overlay = f"{world.images}/with a space.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active, "-F", "qcow2", overlay)
+    keys = {"disks/xvda/path": overlay, "disks/xvda/format": "qcow2"}
+    if held:
+        prepare(agent)
+        keys["phase"] = "complete"
+    reply = rescan(agent, **keys)
+    assert_failed(reply, "invalid-request", "disks/xvda/path", overlay, "choose a path without")
+    if held:
+        complete(agent)
+    assert paths(alice)[0] == active
     assert_still_works(world, agent, alice, alice.writer)
 
 
