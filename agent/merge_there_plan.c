@@ -244,6 +244,19 @@ static bool check_offline(const struct snapshot *outer,
            delete_state_is_written_to(disk, over, err);
 }
 
+/* A merge that has begun was decided on before. */
+static bool check_aside(const struct snapshot *inner,
+                        const struct snapshot_disk *disk,
+                        const struct hold_disk *open,
+                        const struct record_disk *noted, const char *over,
+                        struct error *err)
+{
+    return (noted->merging != NULL && strcmp(noted->merging, over) == 0) ||
+           !is_aside(inner, disk, open, over) ||
+           delete_over_is_aside(disk, disk->state, inner->outer->running, over,
+                                err);
+}
+
 static bool plan_disk(const struct snapshot *inner,
                       const struct snapshot_disk *disk,
                       struct snapshot_disk *outer, struct error *err)
@@ -282,13 +295,10 @@ static bool plan_disk(const struct snapshot *inner,
         }
         return true;
     }
-    if (is_aside(inner, disk, open, over)) {
-        return delete_over_is_aside(snapshot, disk, disk->state,
-                                    open->depth > 0, over, err);
-    }
     outer->offline_there = place_of(open, over) < 0;
     if (outer->offline_there &&
-        !check_offline(snapshot, disk, open, noted, over, err)) {
+        (!check_offline(snapshot, disk, open, noted, over, err) ||
+         !check_aside(inner, disk, open, noted, over, err))) {
         return false;
     }
     outer->finishes_there = false;

@@ -131,25 +131,23 @@ static void append_overlays(const struct snapshot *snapshot,
 static bool note_left_out(const struct snapshot *snapshot,
                           const libxl_device_disk *disk, struct error *err)
 {
-    struct records *records = snapshot->agent->records;
-    const char *uuid = snapshot->guest.uuid;
-    char *path;
-    bool ok;
+    const char *driver = disk->backend_domname;
 
-    if (disk->pdev_path == NULL || disk->backend_domid != 0 ||
-        disk->backend_domname != NULL || disk->is_cdrom) {
+    if (disk->pdev_path == NULL || disk->pdev_path[0] != '/' ||
+        (driver == NULL && disk->backend_domid != 0)) {
         return true;
     }
-    path = xstrdup(disk->pdev_path);
-    ok = tree_note_left_out(records, uuid, snapshot->name, disk->vdev, path,
-                            libxl_disk_format_to_string(disk->format), err);
-    free(path);
-    return ok;
+    return tree_note_left_out(snapshot->agent->records, snapshot->guest.uuid,
+                              snapshot->name, disk->vdev, driver,
+                              disk->pdev_path,
+                              libxl_disk_format_to_string(disk->format), err);
 }
 
 static bool note_all_left_out(struct snapshot *snapshot, struct error *err)
 {
-    libxl_domain_config *config = restore_snapshot_config(snapshot, err);
+    libxl_domain_config *config = restore_read_config(snapshot, err)
+                                      ? restore_snapshot_config(snapshot, err)
+                                      : NULL;
     bool ok = config != NULL;
 
     for (int i = 0; ok && i < config->num_disks; i++) {

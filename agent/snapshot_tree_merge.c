@@ -259,15 +259,15 @@ bool tree_hand_on_place(struct records *records, const char *vm_uuid,
 }
 
 bool tree_note_left_out(struct records *records, const char *vm_uuid,
-                        const char *name, const char *vdev, const char *path,
-                        const char *format, struct error *err)
+                        const char *name, const char *vdev, const char *driver,
+                        const char *path, const char *format, struct error *err)
 {
     const struct record *under =
         tree_nearest_with(records, vm_uuid, name, vdev);
     const struct place place = {path, format};
 
     return under == NULL || strcmp(under->name, name) == 0 ||
-           !tree_is_served_by(tree_disk(under, vdev), NULL) ||
+           !tree_is_served_by(tree_disk(under, vdev), driver) ||
            note_place(records, vm_uuid, under, vdev, &place, err);
 }
 

@@ -68,12 +68,14 @@ bool tree_hand_on_place(struct records *records, const char *vm_uuid,
 
 /*
  * The domain goes on with snapshot `name`, and with a disk that this leaves out
- * on image `path` of domain 0: the nearest ancestor that has the disk tells.
- * Without one nothing does.  Durable on return; may be done twice.
+ * on that image, of domain 0 (`driver` NULL) or of a driver domain: the nearest
+ * ancestor that has the disk tells.  Without one nothing does.  Durable on
+ * return; may be done twice.
  */
 bool tree_note_left_out(struct records *records, const char *vm_uuid,
-                        const char *name, const char *vdev, const char *path,
-                        const char *format, struct error *err);
+                        const char *name, const char *vdev, const char *driver,
+                        const char *path, const char *format,
+                        struct error *err);
 
 /* That was too soon: the image that remains is still to be merged into the
  * state `path`. */

@@ -137,6 +137,7 @@ static bool listen_for_events(int fd)
         return false;
     if (read_all(fd, note_answer, &accepted) && accepted)
         return true;
+    say(fd, PROC_CN_MCAST_IGNORE);
     errno = ENOTSUP;
     return false;
 }

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,21 +24,26 @@ const char *process_argument(const char *cmdline, size_t length,
     return cmdline < end ? cmdline : NULL;
 }
 
-/* The first bytes of a file in a process' folder, with a zero byte behind. */
-static size_t read_of(pid_t pid, const char *name, char *buffer, size_t size)
+/* The first bytes of a file in a process' folder, with a zero byte behind;
+ * `*ret_length` is 0 for one that has gone. */
+static bool read_of(pid_t pid, const char *name, char *buffer, size_t size,
+                    size_t *ret_length)
 {
     char path[64];
     ssize_t r = -1;
+    bool gone;
     int fd;
 
     snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
+    if (fd >= 0)
         r = read(fd, buffer, size - 1);
+    gone = r < 0 && (errno == ENOENT || errno == ESRCH);
+    if (fd >= 0)
         close(fd);
-    }
-    buffer[r > 0 ? r : 0] = '\0';
-    return r > 0 ? (size_t)r : 0;
+    *ret_length = r > 0 ? (size_t)r : 0;
+    buffer[*ret_length] = '\0';
+    return r >= 0 || gone;
 }
 
 /* The name, in parentheses, may hold anything. */
@@ -45,35 +51,41 @@ pid_t process_parent(pid_t pid)
 {
     char text[512];
     const char *end;
+    size_t length;
     int parent = 0;
 
-    read_of(pid, "stat", text, sizeof(text));
+    read_of(pid, "stat", text, sizeof(text), &length);
     end = strrchr(text, ')');
     if (!end || sscanf(end, ") %*c %d", &parent) != 1)
         return 0;
     return parent;
 }
 
-void process_visit(pid_t pid, processes_visitor *visit, void *arg)
+bool process_visit(pid_t pid, processes_visitor *visit, void *arg)
 {
     char cmdline[512];
-    size_t length = read_of(pid, "cmdline", cmdline, sizeof(cmdline));
+    size_t length;
+    bool ok = read_of(pid, "cmdline", cmdline, sizeof(cmdline), &length);
 
     if (length > 0)
         visit(pid, cmdline, length, arg);
+    return ok;
 }
 
-void processes_visit(processes_visitor *visit, void *arg)
+bool processes_visit(processes_visitor *visit, void *arg)
 {
     DIR *processes = opendir("/proc");
     struct dirent *entry;
+    bool ok = processes != NULL;
 
     while (processes && (entry = readdir(processes))) {
-        if (isdigit((unsigned char)entry->d_name[0]))
-            process_visit(atoi(entry->d_name), visit, arg);
+        if (isdigit((unsigned char)entry->d_name[0]) &&
+            !process_visit(atoi(entry->d_name), visit, arg))
+            ok = false;
     }
     if (processes)
         closedir(processes);
+    return ok;
 }
 
 /* Looked at once more when it cannot become another process. */

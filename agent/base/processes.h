@@ -14,11 +14,12 @@ typedef void processes_visitor(pid_t pid, const char *cmdline, size_t length,
                                void *arg);
 
 /* From inside, one after the other: a host has a QEMU for each domain, so what
- * is done for all of them counts. */
-void processes_visit(processes_visitor *visit, void *arg);
+ * is done for all of them counts.  False: not all could be looked at, as when
+ * this process has no descriptor left. */
+bool processes_visit(processes_visitor *visit, void *arg);
 
 /* The same of one. */
-void process_visit(pid_t pid, processes_visitor *visit, void *arg);
+bool process_visit(pid_t pid, processes_visitor *visit, void *arg);
 
 /* 0: it is gone. */
 pid_t process_parent(pid_t pid);

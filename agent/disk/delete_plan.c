@@ -43,17 +43,15 @@ bool delete_state_has_branches(const char *vdev, const char *state,
         aside == NULL ? "" : ": remove that if nobody needs what it holds");
 }
 
-bool delete_over_is_aside(const struct snapshot *snapshot,
-                          const struct snapshot_disk *disk, const char *state,
+bool delete_over_is_aside(const struct snapshot_disk *disk, const char *state,
                           bool runs, const char *over, struct error *err)
 {
-    if (!runs && tree_last_image(snapshot->agent->records, snapshot->guest.uuid,
-                                 disk->vdev, NULL) == NULL) {
+    if (!runs) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
                          "disk %s: %s lies over %s, which holds the snapshot's "
-                         "state, and it is not known which image the domain "
-                         "is on; start it on the one that counts and delete "
-                         "the snapshot again",
+                         "state, and is not known to be needed: if it holds "
+                         "what the domain wrote last, start the domain on it "
+                         "and delete the snapshot again, else remove it",
                          disk->vdev, over, state);
     }
     return error_set(err, ERR_SNAPSHOT_IN_USE,
@@ -236,6 +234,23 @@ static bool note_stray(const struct snapshot *snapshot,
                            disk->path, err);
 }
 
+/* A merge that has begun was decided on before. */
+static bool check_aside(const struct snapshot *snapshot,
+                        const struct snapshot_disk *disk,
+                        const struct block_disk *open, struct error *err)
+{
+    const char *merging =
+        tree_disk(records_find(snapshot->agent->records, snapshot->guest.uuid,
+                               snapshot->name),
+                  disk->vdev)
+            ->merging;
+
+    return (merging != NULL && file_is_same(merging, disk->over)) ||
+           !left_image_is_aside(snapshot, disk, open, disk->over) ||
+           delete_over_is_aside(disk, disk->path, snapshot->running, disk->over,
+                                err);
+}
+
 /* qemu-img must not write into what QEMU has open, or will have, nor over what
  * nobody has told of. */
 static bool check_offline(const struct snapshot *snapshot,
@@ -254,7 +269,8 @@ static bool check_offline(const struct snapshot *snapshot,
         return disk->stream_again ? copy_is_torn(disk, err)
                                   : delete_state_is_used(disk, disk->over, err);
     }
-    return delete_check_written(snapshot, disk, err);
+    return delete_check_written(snapshot, disk, err) &&
+           check_aside(snapshot, disk, open, err);
 }
 
 /* A header can be changed behind QEMU: a copy that was killed is undone by that
@@ -550,10 +566,6 @@ static bool plan_external(const struct snapshot *snapshot,
                              "holds the internal snapshot \"%s\"; delete that "
                              "first",
                              disk->vdev, over, disk->path, inside);
-        }
-        if (left_image_is_aside(snapshot, disk, open, over)) {
-            return delete_over_is_aside(snapshot, disk, disk->path,
-                                        open != NULL, over, err);
         }
         live = block_disk_place(open, over) >= 0;
         if (streams(snapshot, open, disk, over)) {

@@ -55,8 +55,7 @@ bool delete_state_has_branches(const char *vdev, const char *state,
 
 /* The same: only that one lies over the state, and no snapshot needs it, nor
  * does the domain, which runs or not, as far as that is known. */
-bool delete_over_is_aside(const struct snapshot *snapshot,
-                          const struct snapshot_disk *disk, const char *state,
+bool delete_over_is_aside(const struct snapshot_disk *disk, const char *state,
                           bool runs, const char *over, struct error *err);
 
 /* The same: the state was written to, and by whom nobody has told. */

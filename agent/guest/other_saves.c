@@ -12,7 +12,7 @@
 
 struct other_saves {
     struct exec_events *events; /* NULL: the kernel tells nothing */
-    bool looked;                /* at all processes, once */
+    bool complete;              /* none was missed: all were looked at once */
     /* Those that were helpers when they were looked at, ours included. */
     pid_t *helpers;
     size_t count;
@@ -55,7 +55,10 @@ static void note_helper(pid_t pid, const char *cmdline, size_t length,
 
 static void look_at(pid_t pid, void *arg)
 {
-    process_visit(pid, note_helper, arg);
+    struct other_saves *saves = arg;
+
+    if (!process_visit(pid, note_helper, saves))
+        saves->complete = false;
 }
 
 struct search {
@@ -82,7 +85,8 @@ static pid_t find_among_helpers(struct other_saves *saves, uint32_t domid)
     for (size_t i = 0; i < saves->count; i++) {
         struct search search = {.domid = domid};
 
-        process_visit(saves->helpers[i], look_again, &search);
+        if (!process_visit(saves->helpers[i], look_again, &search))
+            saves->complete = false;
         if (search.is_foreign)
             found = saves->helpers[i];
         if (search.is_helper)
@@ -96,11 +100,12 @@ pid_t other_saves_find(struct other_saves *saves, uint32_t domid)
 {
     if (!saves->events)
         return save_helper_foreign(domid);
+    if (!exec_events_take(saves->events, look_at, saves))
+        saves->complete = false;
     /* What starts while all are looked at is told the next time. */
-    if (!exec_events_take(saves->events, look_at, saves) || !saves->looked) {
+    if (!saves->complete) {
         saves->count = 0;
-        processes_visit(note_helper, saves);
-        saves->looked = true;
+        saves->complete = processes_visit(note_helper, saves);
     }
     return find_among_helpers(saves, domid);
 }

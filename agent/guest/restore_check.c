@@ -176,6 +176,15 @@ static bool check_left_out(const struct snapshot *snapshot,
             !disk->readwrite || disk->is_cdrom) {
             continue;
         }
+        if (disk->backend_domid == 0 && disk->backend_domname == NULL &&
+            access(disk->pdev_path, F_OK) != 0) {
+            return error_set_errno(err, ERR_CHAIN_BROKEN, errno,
+                                   "disk %s is not part of the snapshot, and "
+                                   "the image that it was last known on, %s, "
+                                   "cannot be used; start the domain on the "
+                                   "image that counts and ask again",
+                                   disk->vdev, disk->pdev_path);
+        }
         state =
             tree_snapshot_in(records, uuid, NULL, disk->pdev_path, false, NULL);
         over = tree_image_over(records, uuid, disk->pdev_path, NULL);

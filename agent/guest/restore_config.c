@@ -30,6 +30,16 @@ libxl_domain_config *restore_parse_config(const struct snapshot *snapshot,
     return config;
 }
 
+bool restore_read_config(struct snapshot *snapshot, struct error *err)
+{
+    if (snapshot->config == NULL && snapshot->config_json != NULL) {
+        snapshot->config =
+            restore_parse_config(snapshot, snapshot->config_json, err);
+        return snapshot->config != NULL;
+    }
+    return true;
+}
+
 static void set_path(libxl_device_disk *disk, const char *path,
                      const char *format)
 {

@@ -47,6 +47,10 @@ const struct record *restore_record(const struct snapshot *snapshot);
 libxl_domain_config *restore_parse_config(const struct snapshot *snapshot,
                                           const char *json, struct error *err);
 
+/* That of the domain that is to go back, after a crash from the note: until
+ * then snapshot->config is NULL. */
+bool restore_read_config(struct snapshot *snapshot, struct error *err);
+
 /* Makes it name the images that the domain goes on with after the revert. */
 void restore_name_disks(const struct snapshot *snapshot,
                         libxl_domain_config *config);

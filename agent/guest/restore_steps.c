@@ -378,10 +378,7 @@ void domain_restore(struct operation *operation)
     struct snapshot *snapshot = snapshot_of(operation);
     struct error err = {0};
 
-    if (snapshot->config == NULL && snapshot->config_json != NULL) {
-        snapshot->config =
-            restore_parse_config(snapshot, snapshot->config_json, &err);
-    }
+    restore_read_config(snapshot, &err);
     if (!snapshot->running && !claim_absent(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->recovered && !snapshot->gone) {

@@ -197,13 +197,38 @@ def test_one_that_was_to_be_kept_is_not_merged_into_the_state_under_it(world, br
     branches.assert_content()
     world.remove_domain(branches.domain)
     reply = branches.agent.request("delete", domain=branches.domain.uuid, name="b")
-    assert_failed(reply, "snapshot-in-use", "xvda", kept, told)
+    assert_failed(reply, "snapshot-in-use", "xvda", kept, "not known to be needed",
+                  "start the domain on it")
     assert branches.files() == files
     branches.revert("a")
     os.unlink(kept)
     branches.delete("b")
     branches.delete("a")
     assert branches.files() == {branches.base}
+
+
+def test_a_merge_of_one_that_was_kept_is_taken_up_again(world, agent, branches):
+    """The domain was started on it, and ends with the agent."""
+    branches.create("a")
+    branches.create("b")
+    kept, shown = branches.image(), dict(branches.shown)
+    state = branches.domain.chain("xvda")[1][0]
+    branches.revert("a", keys={"keep-current": "1"})
+    world.remove_domain(branches.domain)
+    branches.domain = world.add_domain("alice", uuid=branches.domain.uuid, disks=[
+        {"vdev": "xvda", "path": kept}])
+    fault = branches.domain.interpose().fault("job-complete", "hold-before")
+    request = agent.submit("delete", domain="alice", name="b")
+    fault.wait_reached()
+    agent.kill()
+    world.remove_domain(branches.domain)
+    agent.start()
+    reply = request.wait()
+    assert reply["state"] == "done", reply
+    branches.domain = world.add_domain("alice", uuid=branches.domain.uuid, disks=[
+        {"vdev": "xvda", "path": state}])
+    branches.shown = shown
+    branches.assert_content()
 
 
 def test_an_image_stays_for_the_internal_snapshot_in_it(branches):

@@ -149,7 +149,7 @@ def test_what_was_left_without_a_snapshot_stays(world, agent, alice):
     alice.assert_content(alice.active)
     world.remove_domain(domain)
     assert_failed(agent.request("delete", domain=alice.uuid, name="s2"), "snapshot-in-use",
-                  f"no snapshot needs {name}: remove")
+                  alice.active, "not known to be needed", "start the domain on it")
     os.unlink(alice.active)
     done(agent.request("delete", domain=alice.uuid, name="s2"))
     assert not os.path.exists(alice.middle)

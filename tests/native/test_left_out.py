@@ -7,7 +7,10 @@ import os
 import pytest
 
 from native.agent import FINAL, ROOT
+from native.domain import Disk
 from native.expect import assert_failed, done
+from native.faults import KILL_AFTER, Faults
+from native.rescans import qemu_img
 from native.toolstack import Toolstack
 
 
@@ -94,13 +97,67 @@ def test_the_state_under_it_can_be_deleted_while_the_domain_is_off(world, known)
     assert known.content() == [b"C", b"A"]
 
 
-def test_a_crash_behind_the_revert_forgets_nothing(world, agent, known):
-    done(known.revert())
-    agent.kill()
+def test_a_crash_behind_the_start_forgets_nothing(world, agent_stopped):
+    """Nor is what the records say believed, where the domain was started on another."""
+    agent = agent_stopped
+    agent.faults = Faults(world.folder)
     agent.start()
+    known = LeftOut(world, agent, True)
+    known.create("again")
+    active = {vdev: known.image(vdev) for vdev in ("xvda", "xvdb")}
+    mine = f"{world.images}/mine.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", active["xvda"], "-F", "qcow2", mine)
+    world.remove_domain(known.domain)
+    known.domain = world.add_domain("alice", uuid=known.uuid, disks=[
+        {"vdev": "xvda", "path": mine}, {"vdev": "xvdb", "path": active["xvdb"]}])
+    known.write(b"M")
+    agent.faults.arm(KILL_AFTER, 1, "hypercall unpause")
+    request = agent.submit("revert", domain=known.uuid, name="only-b", start="boot")
+    world.eventually(lambda: agent.process.poll() is not None, 60, "its end")
+    agent.faults.disarm()
+    agent.process.wait()
+    agent.start()
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    known.domain = known.toolstack.made[-1]
+    assert known.image("xvda") == mine
     world.remove_domain(known.domain)
     done(known.revert())
-    assert known.content() == [b"C", b"A"]
+    assert known.image("xvda") == mine
+    assert known.content() == [b"M", b"A"]
+
+
+def test_an_image_that_is_gone_is_no_place(world, known):
+    """No snapshot has the disk any more, and the configuration names what was merged."""
+    world.remove_domain(known.domain)
+    for name in ("both", "root"):
+        done(known.delete(name))
+    made = len(known.toolstack.made)
+    assert_failed(known.revert(), "chain-broken", "xvda", "start the domain on the image")
+    assert len(known.toolstack.made) == made
+
+
+def test_a_driver_domain_s_disk_stays_as_well(world, agent, backend, driver):
+    del backend
+    toolstack = Toolstack(world)
+    domain = world.add_domain("alice", disks=[
+        Disk("xvda", "raw", driver=driver, devd=True), ("xvdb", "qcow2")])
+    for byte, name, disks in (b"A", "root", "xvda"), (b"B", "only-b", "xvdb"), (b"C", "both", "xvda"):
+        done(agent.request("create", domain=domain.uuid, name=name, memory=0, disks=disks))
+        domain.write("xvda", 0, byte * 4096)
+        domain.disks["xvda"].front.flush()
+    for _ in range(2):
+        request = agent.submit("revert", domain=domain.uuid, name="only-b", start="boot")
+        world.eventually(lambda: request.state() in FINAL, 60, "the end")
+        done(request.wait())
+        domain = toolstack.made[-1]
+        assert domain.read("xvda", 0, 512)[:1] == b"C"
+        world.remove_domain(domain)
+    done(agent.request("delete", domain=domain.uuid, name="both"))
+    request = agent.submit("revert", domain=domain.uuid, name="only-b", start="boot")
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    assert toolstack.made[-1].read("xvda", 0, 512)[:1] == b"C"
 
 
 def test_where_no_snapshot_tells_nothing_is_guessed(world, unknown):
@@ -109,7 +166,7 @@ def test_where_no_snapshot_tells_nothing_is_guessed(world, unknown):
     assert_failed(unknown.revert(), "snapshot-in-use", "xvda", "both",
                   "start the domain on the image that counts")
     assert_failed(unknown.delete("both"), "snapshot-in-use", unknown.last,
-                  "not known which image the domain is on")
+                  "if it holds what the domain wrote last, start the domain on it")
     assert os.path.exists(unknown.last)
     unknown.domain = world.add_domain("alice", uuid=unknown.uuid, disks=[
         {"vdev": vdev, "path": unknown.domain.disks[vdev].path}

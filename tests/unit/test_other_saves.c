@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,9 +137,11 @@ static bool is_told(void)
 static void ours_is_none_of_others(void **state)
 {
     struct other_saves *saves = other_saves_new();
-    pid_t helper = spawn_helper();
+    pid_t helper;
 
     (void)state;
+    assert_int_equal(other_saves_find(saves, DOMID), 0);
+    helper = spawn_helper();
     assert_int_equal(other_saves_find(saves, DOMID), 0);
     kill(helper, SIGKILL);
     waitpid(helper, NULL, 0);
@@ -176,6 +179,33 @@ static void one_that_begins_later_is_found(void **state)
     assert_int_equal(other_saves_find(saves, DOMID), second.helper);
     end(&second);
     assert_int_equal(other_saves_find(saves, DOMID), 0);
+    other_saves_free(saves);
+}
+
+/* What was missed for want of a descriptor is looked for the next time. */
+static void one_that_could_not_be_looked_at_is_not_forgotten(void **state)
+{
+    struct other_saves *saves = other_saves_new();
+    struct rlimit limit, none;
+    struct save first, second;
+
+    (void)state;
+    begin(&first);
+    assert_int_equal(other_saves_find(saves, DOMID), first.helper);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < 2; i++) {
+        if (i == 1) {
+            end(&first);
+            begin(&second);
+        }
+        none = (struct rlimit){0, limit.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        other_saves_find(saves, DOMID);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        assert_int_equal(other_saves_find(saves, DOMID),
+                         i == 0 ? first.helper : second.helper);
+    }
+    end(&second);
     other_saves_free(saves);
 }
 
@@ -253,6 +283,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ours_is_none_of_others),
         cmocka_unit_test(one_from_before_is_found),
         cmocka_unit_test(one_that_begins_later_is_found),
+        cmocka_unit_test(one_that_could_not_be_looked_at_is_not_forgotten),
         cmocka_unit_test(what_started_nothing_is_looked_at_once),
         cmocka_unit_test(it_is_found_among_more_than_the_kernel_keeps),
         cmocka_unit_test(each_program_that_starts_is_told_once),
