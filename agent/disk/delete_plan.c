@@ -562,10 +562,10 @@ static bool plan_external(const struct snapshot *snapshot,
 
         if (inside != NULL) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
-                             "disk %s: %s would be merged into %s, but it "
-                             "holds the internal snapshot \"%s\"; delete that "
-                             "first",
-                             disk->vdev, over, disk->path, inside);
+                             "disk %s: %s holds the internal snapshot \"%s\" "
+                             "and cannot be merged into %s; delete that "
+                             "snapshot first",
+                             disk->vdev, over, inside, disk->path);
         }
         live = block_disk_place(open, over) >= 0;
         if (streams(snapshot, open, disk, over)) {
