@@ -2,8 +2,11 @@
 #include "agent/disk/merge_guard.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/base/guardian.h"
@@ -16,6 +19,7 @@
 struct merge_guard {
     struct snapshot *snapshot;
     struct guardian *guardian;
+    pid_t qemu;          /* 0: there was none */
     snapshot_then *then; /* NULL once the first one has answered */
     bool ready;
     bool switches;
@@ -36,11 +40,28 @@ static void give_up(struct merge_guard *guard, const char *why)
     }
 }
 
+static bool has_ended(pid_t process)
+{
+    struct pollfd ended = {.fd = pidfd_open(process, 0), .events = POLLIN};
+    bool is = ended.fd < 0 || poll(&ended, 1, 0) == 1;
+
+    if (ended.fd >= 0) {
+        close(ended.fd);
+    }
+    return is;
+}
+
 static void on_ready(const struct error *err, void *arg)
 {
     static const struct error none;
     struct merge_guard *guard = arg;
     snapshot_then *then = guard->then;
+    struct error ended;
+
+    if (err != NULL && has_ended(guard->qemu)) {
+        error_set(&ended, ERR_QMP, "the domain's QEMU has ended");
+        err = &ended;
+    }
 
     guard->then = NULL;
     guard->ready = err == NULL;
@@ -56,6 +77,15 @@ static void on_ready(const struct error *err, void *arg)
     }
 }
 
+/* A xenstored that was started anew does not tell. */
+static pid_t find_qemu(const struct snapshot *snapshot)
+{
+    pid_t qemu = snapshot_qemu(snapshot);
+
+    return qemu != 0 ? qemu
+                     : qmp_server(&snapshot->agent->qmp, snapshot->guest.domid);
+}
+
 static void on_lost(void *arg)
 {
     struct merge_guard *guard = arg;
@@ -66,6 +96,7 @@ static void on_lost(void *arg)
         return;
     }
     guardian_dismiss(guard->guardian, true);
+    guard->qemu = find_qemu(guard->snapshot);
     start(guard);
 }
 
@@ -76,15 +107,6 @@ static void on_word(char word, void *arg)
     if (word == MERGE_GUARD_ASKS) {
         guardian_say(guard->guardian, AGENT_SAYS_IT_LIVES);
     }
-}
-
-/* A xenstored that was started anew does not tell. */
-static pid_t find_qemu(const struct snapshot *snapshot)
-{
-    pid_t qemu = snapshot_qemu(snapshot);
-
-    return qemu != 0 ? qemu
-                     : qmp_server(&snapshot->agent->qmp, snapshot->guest.domid);
 }
 
 static void start(struct merge_guard *guard)
@@ -98,7 +120,7 @@ static void start(struct merge_guard *guard)
     const struct snapshot_disk *disk = &snapshot->disks[snapshot->disk_index];
     const struct agent *agent = snapshot->agent;
     const uint32_t values[] = {
-        (uint32_t)find_qemu(snapshot), agent->config.timeouts.max_pause_ms,
+        (uint32_t)guard->qemu, agent->config.timeouts.max_pause_ms,
         agent->qmp.lock_ms, agent->qmp.greeting_ms, agent->qmp.reply_ms};
     char numbers[5][16];
     const char *arguments[] = {snapshot->guest.uuid,
@@ -127,6 +149,7 @@ void merge_guard_set(struct snapshot *snapshot, snapshot_then *then)
 
     guard->snapshot = snapshot;
     guard->then = then;
+    guard->qemu = find_qemu(snapshot);
     snapshot->merge_guard = guard;
     start(guard);
 }

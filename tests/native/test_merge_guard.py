@@ -245,3 +245,12 @@ def test_a_merge_that_cannot_be_guarded_is_given_up(world, agent):
     assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
     assert chain(domain) == [base]
     assert domain.read("xvda", 0, 4096) == b"2" * 4096
+
+
+def test_that_qemu_goes_as_the_merge_begins_is_told(world, agent):
+    """While the guardian starts, mostly; later it is the merge that tells."""
+    domain, _, _ = two(world, agent)
+    request = delete(agent)
+    agent.wait_log("op=delete step=plan done")
+    domain.kill_qemu()
+    assert_failed(request.wait(LIMIT), "qmp-error")
