@@ -4,7 +4,6 @@
 import json
 import os
 import re
-import signal
 
 import pytest
 
@@ -213,12 +212,12 @@ def test_domain_0_sees_requests_of_domains(world, web, run, spawn):
 
 def test_a_guest_forges_nothing_in_what_is_shown(world, web, agent_stopped,
                                                  run):
-    agent_stopped.process.send_signal(signal.SIGSTOP)
+    agent_stopped.freeze()
     web.xenstore().write_all({f"{FOLDER}/r1/domain": "\x1b[31mx",
                               f"{FOLDER}/r1/state": "done",
                               f"{FOLDER}/r1/operation": "create"})
     text = run("requests").stdout
-    agent_stopped.process.send_signal(signal.SIGCONT)
+    agent_stopped.thaw()
     assert re.search(rf"^{web.domid}:r1 +web +create +\?\[31mx +new ", text,
                      re.M), text
 

@@ -4,7 +4,6 @@ merged by the QEMU and the agent there, which are the real ones, while the guest
 
 import itertools
 import os
-import signal
 import threading
 import time
 
@@ -293,11 +292,11 @@ def freeze_before(world, agent, driver, backend, comes):
             return
         seen |= told()
         before = answers()
-        agent.process.send_signal(signal.SIGSTOP)
+        agent.freeze()
         thaw(backend)
         world.eventually(lambda: answers() > before, 30, "its answer")
         freeze(backend)
-        agent.process.send_signal(signal.SIGCONT)
+        agent.thaw()
 
 
 def test_a_merge_that_lacks_only_its_end_is_ended_by_the_next(world, agent, alice, driver,

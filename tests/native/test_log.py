@@ -107,7 +107,7 @@ def test_a_disk_whose_merge_is_about_to_end(world, agent_stopped, log):
     fault = domain.interpose().fault("job-finalize", "hold-before")
     agent.submit("delete", domain="alice", name="s1")
     fault.wait_reached()
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     log.stall()
     fault.drop()
     written = threading.Thread(target=domain.write, args=("xvda", 1 << 20, b"w" * 4096))

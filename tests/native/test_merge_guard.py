@@ -188,7 +188,7 @@ def test_a_stopped_agent_is_killed_and_the_guest_goes_on(world, agent_stopped):
     with locked(lock_file(domain, "domain-userdata-lock")):
         request = delete(agent)
         wait_copied(world, agent, domain)
-        agent.process.send_signal(signal.SIGSTOP)
+        agent.freeze()
         assert agent.process.wait(LIMIT) == -signal.SIGKILL
         assert_goes_on(world, domain, over)
     assert_carried_out(agent, request, domain, base)

@@ -90,7 +90,7 @@ def test_a_guest_goes_on_before_qemu_sees_the_end_of_the_session(
     world.eventually(agent.faults.reached, 20, "the resume")
     agent.faults.disarm()
     assert os.path.exists(lock) == held
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     assert request.wait()["state"] == "done"
     assert not os.path.exists(lock)
 
@@ -265,7 +265,7 @@ def test_a_stopped_agent_does_not_hold_the_guest(world, save, agent_stopped):
     save.hold()
     request = create(agent)
     wait_suspended(world, domain)
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     wait_running(world, domain)
     assert agent.process.wait(20) == -signal.SIGKILL
     wait_no_guardian(world, domain)

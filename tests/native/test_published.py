@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -313,7 +312,7 @@ def stopped_at_its_end(world, agent):
     world.eventually(agent.faults.reached, what="the end of the create")
     while not list(records.glob("*/s1.yaml")):
         agent.faults.arm(STOP_BEFORE, 1, "xs-commit")
-        agent.process.send_signal(signal.SIGCONT)
+        agent.thaw()
         world.eventually(agent.faults.reached, what="the end of the create")
     agent.faults.disarm()
     return request
@@ -336,7 +335,7 @@ def test_a_snapshot_is_seen_when_its_request_is_done_and_not_before(world, fault
     request = stopped_at_its_end(world, agent)
     assert request.output()["state"] == "running"
     assert world.store.tree(SNAPSHOTS) == {}
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     assert request.wait()["state"] == "done"
     assert world.store.read(f"{SNAPSHOTS}/{domain.uuid}/current") == "s1"
 
@@ -345,7 +344,7 @@ def test_a_snapshot_is_seen_whose_request_was_removed_at_its_end(world, faulty):
     agent, domain = faulty
     request = stopped_at_its_end(world, agent)
     world.store.rm(request.path)
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     world.store.wait(f"{SNAPSHOTS}/{domain.uuid}/current", "s1")
     assert world.store.tree(request.path) == {}
     assert_works(domain, "xvda")
@@ -356,7 +355,7 @@ def test_what_xenstored_refused_of_a_removed_request_is_seen_all_the_same(world,
     request = stopped_at_its_end(world, agent)
     world.store.rm(request.path)
     agent.faults.arm(FAIL, 1, "xs-commit")
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     world.eventually(agent.faults.reached, what="the refusal")
     world.store.wait(f"{SNAPSHOTS}/{domain.uuid}/current", "s1")
     assert world.store.tree(request.path) == {}
@@ -397,11 +396,11 @@ def test_a_root_that_was_removed_is_written_anew(world, agent, run, again):
     create(agent, "s1")
     before = world.store.tree(SNAPSHOTS)
     keys = {"domain": "web", "name": "s2", "memory": "0", "operation": "create"}
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     world.store.rm(ROOT)
     for key, value in keys.items() if again else ():
         world.store.write(f"{ROOT}{again}/{key}", value)
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     agent.wait_ready()
     if again:
         world.store.wait(f"{ROOT}{again}/state", *FINAL)

@@ -301,12 +301,12 @@ def test_an_agent_that_is_stopped_leaves_no_guest_frozen(
     agent = impatient(agent_stopped, freeze="1900ms", max_freeze="2s")
     before = Picture(agent, domain)
     request, switch = held_switch(agent, domain)
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     try:
         switch.release()
         qga.wait_thawed()
     finally:
-        agent.process.send_signal(signal.SIGCONT)
+        agent.thaw()
     assert_failed(request.wait(), "timeout", "timeouts.max-freeze")
     before.assert_same()
     wait_no_guardian(world, domain)

@@ -310,12 +310,12 @@ def test_an_agent_that_is_stopped_leaves_no_guest_frozen(
     tools.start()
     before = Picture(agent, domain)
     request, switch = held_switch(agent, domain)
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     try:
         switch.release()
         tools.wait_log(SAID_NO)
     finally:
-        agent.process.send_signal(signal.SIGCONT)
+        agent.thaw()
     assert_failed(request.wait(), "timeout", "timeouts.max-freeze")
     before.assert_same()
     assert_nothing_left(world, tools)

@@ -3,7 +3,6 @@
 
 import fcntl
 import os
-import signal
 import threading
 
 import pytest
@@ -719,11 +718,11 @@ def test_a_request_that_is_refused_at_once_has_one_state(world, agent):
 
 def test_a_cancel_of_one_that_was_removed_does_not_reach_the_next_by_its_id(world, agent):
     world.add_domain("alice", disks=[("xvda", "qcow2")])
-    agent.process.send_signal(signal.SIGSTOP)
+    agent.freeze()
     first = agent.submit("create", id="same", domain="alice", name="s1", memory=0)
     first.cancel()
     first.remove()
     second = agent.submit("create", id="same", domain="alice", name="s2", memory=0)
-    agent.process.send_signal(signal.SIGCONT)
+    agent.thaw()
     reply = second.wait()
     assert reply["state"] == "done", reply
