@@ -9,6 +9,7 @@
 
 #include "agent/base/alloc.h"
 #include "agent/disk/delete_plan.h"
+#include "agent/disk/delete_refusals.h"
 #include "agent/disk/image_written.h"
 #include "agent/driver_images.h"
 #include "agent/hold.h"

@@ -43,25 +43,6 @@ bool delete_went_on_with_state(const struct snapshot *snapshot,
                                const struct snapshot_disk *disk,
                                delete_is_gone *is_gone);
 
-/* Sets `err`: the domain uses the state, and `over` is aside. */
-bool delete_state_is_used(const struct snapshot_disk *disk, const char *over,
-                          struct error *err);
-
-/* The same: both lie over the state; `aside`: which of them no snapshot and no
- * domain needs, NULL if neither. */
-bool delete_state_has_branches(const char *vdev, const char *state,
-                               const char *first, const char *second,
-                               const char *aside, struct error *err);
-
-/* The same: only that one lies over the state, and no snapshot needs it, nor
- * does the domain, which runs or not, as far as that is known. */
-bool delete_over_is_aside(const struct snapshot_disk *disk, const char *state,
-                          bool runs, const char *over, struct error *err);
-
-/* The same: the state was written to, and by whom nobody has told. */
-bool delete_state_is_written_to(const struct snapshot_disk *disk,
-                                const char *over, struct error *err);
-
 /* False, with that error, if somebody has written to the state that `over` lies
  * over, and nobody has told of it. */
 bool delete_check_written(const struct snapshot *snapshot,
