@@ -93,19 +93,34 @@ static bool is_any_over(const struct snapshot_disk *disk, const char *path)
     return false;
 }
 
+/* Whether neither a snapshot needs it nor QEMU has it open. */
+static bool is_unneeded(const struct snapshot *inner,
+                        const struct snapshot_disk *disk,
+                        const struct hold_disk *open, const char *path)
+{
+    return place_of(open, path) < 0 && !is_any_over(disk, path) &&
+           tree_snapshot_in(inner->agent->records, inner->guest.uuid,
+                            disk->driver, path, false, NULL) == NULL &&
+           !is_restore_overlay(inner, disk, path);
+}
+
 /* As left_image_is_aside(). */
 static bool is_aside(const struct snapshot *inner,
                      const struct snapshot_disk *disk,
                      const struct hold_disk *open, const char *path)
 {
-    const struct records *records = inner->agent->records;
-    const char *uuid = inner->guest.uuid;
+    return !tree_went_on_with(inner->agent->records, inner->guest.uuid,
+                              disk->vdev, disk->driver, path) &&
+           is_unneeded(inner, disk, open, path);
+}
 
-    return place_of(open, path) < 0 && !is_any_over(disk, path) &&
-           !tree_went_on_with(records, uuid, disk->vdev, disk->driver, path) &&
-           tree_snapshot_in(records, uuid, disk->driver, path, false, NULL) ==
-               NULL &&
-           !is_restore_overlay(inner, disk, path);
+/* As left_image_is_spare(). */
+static bool is_spare(const struct snapshot *inner,
+                     const struct snapshot_disk *disk,
+                     const struct hold_disk *open, const char *path)
+{
+    return open->depth > 0 ? is_unneeded(inner, disk, open, path)
+                           : is_aside(inner, disk, open, path);
 }
 
 static bool in_use(const struct snapshot *inner,
@@ -113,8 +128,8 @@ static bool in_use(const struct snapshot *inner,
                    const struct hold_disk *open, const char *first,
                    const char *second, struct error *err)
 {
-    const char *aside = is_aside(inner, disk, open, first)    ? first
-                        : is_aside(inner, disk, open, second) ? second
+    const char *aside = is_spare(inner, disk, open, first)    ? first
+                        : is_spare(inner, disk, open, second) ? second
                                                               : NULL;
 
     return delete_state_has_branches(disk->vdev, disk->state, first, second,

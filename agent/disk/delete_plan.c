@@ -32,8 +32,8 @@ static bool in_use(const struct snapshot *snapshot,
                    const struct block_disk *open, const char *first,
                    const char *second, struct error *err)
 {
-    const char *aside = left_image_is_aside(snapshot, disk, open, first) ? first
-                        : left_image_is_aside(snapshot, disk, open, second)
+    const char *aside = left_image_is_spare(snapshot, disk, open, first) ? first
+                        : left_image_is_spare(snapshot, disk, open, second)
                             ? second
                             : NULL;
 

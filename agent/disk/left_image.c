@@ -5,21 +5,29 @@
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
-/* But for the internal snapshot `except`, which may be NULL. */
+/* Whether no snapshot needs it, but for the internal one `except`, which may be
+ * NULL. */
+static bool is_unneeded(const struct snapshot *snapshot, const char *path,
+                        const char *except)
+{
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+
+    return tree_snapshot_in(records, uuid, NULL, path, false, NULL) == NULL &&
+           tree_snapshot_in(records, uuid, NULL, path, true, except) == NULL &&
+           !tree_is_restore_overlay(records, uuid, path) &&
+           tree_any_image_over(records, uuid, path) == NULL;
+}
+
 static bool is_aside(const struct snapshot *snapshot,
                      const struct snapshot_disk *disk,
                      const struct block_disk *open, const char *path,
                      const char *except)
 {
-    const struct records *records = snapshot->agent->records;
-    const char *uuid = snapshot->guest.uuid;
-
     return block_disk_place(open, path) < 0 &&
-           !tree_went_on_with(records, uuid, disk->vdev, NULL, path) &&
-           tree_snapshot_in(records, uuid, NULL, path, false, NULL) == NULL &&
-           tree_snapshot_in(records, uuid, NULL, path, true, except) == NULL &&
-           !tree_is_restore_overlay(records, uuid, path) &&
-           tree_any_image_over(records, uuid, path) == NULL;
+           !tree_went_on_with(snapshot->agent->records, snapshot->guest.uuid,
+                              disk->vdev, NULL, path) &&
+           is_unneeded(snapshot, path, except);
 }
 
 bool left_image_is_aside(const struct snapshot *snapshot,
@@ -27,6 +35,15 @@ bool left_image_is_aside(const struct snapshot *snapshot,
                          const struct block_disk *open, const char *path)
 {
     return is_aside(snapshot, disk, open, path, NULL);
+}
+
+bool left_image_is_spare(const struct snapshot *snapshot,
+                         const struct snapshot_disk *disk,
+                         const struct block_disk *open, const char *path)
+{
+    return open == NULL ? is_aside(snapshot, disk, NULL, path, NULL)
+                        : block_disk_place(open, path) < 0 &&
+                              is_unneeded(snapshot, path, NULL);
 }
 
 bool left_image_is_unchanged(const struct snapshot *snapshot,

@@ -33,4 +33,10 @@ bool left_image_is_aside(const struct snapshot *snapshot,
                          const struct snapshot_disk *disk,
                          const struct block_disk *open, const char *path);
 
+/* The same; but where the domain runs on another image, the records may have it
+ * on that one: its owner has started it anew. */
+bool left_image_is_spare(const struct snapshot *snapshot,
+                         const struct snapshot_disk *disk,
+                         const struct block_disk *open, const char *path);
+
 #endif

@@ -186,6 +186,25 @@ def test_a_refusal_names_the_image_that_nothing_needs(branches):
     assert branches.files() == {branches.base}
 
 
+def test_it_names_the_one_that_the_domain_was_started_beside(world, branches):
+    """The records do not tell of that, but the domain runs and is not on it."""
+    branches.create("a")
+    branches.create("b")
+    kept, shown = branches.image(), dict(branches.shown)
+    branches.revert("a", keys={"keep-current": "1"})
+    left = branches.image()
+    world.remove_domain(branches.domain)
+    branches.domain = world.add_domain("alice", uuid=branches.domain.uuid, disks=[
+        {"vdev": "xvda", "path": kept}])
+    branches.shown = shown
+    branches.delete("b")
+    assert_failed(delete(branches.agent, "a"), "snapshot-in-use", "xvda", left,
+                  f"no snapshot needs {os.path.basename(left)}: remove that if")
+    os.unlink(left)
+    branches.delete("a")
+    assert branches.files() == {branches.base}
+
+
 def test_one_that_was_to_be_kept_is_not_merged_into_the_state_under_it(world, branches):
     branches.create("a")
     branches.create("b")

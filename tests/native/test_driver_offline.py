@@ -155,6 +155,15 @@ def test_what_was_left_without_a_snapshot_stays(world, agent, alice):
     assert not os.path.exists(alice.middle)
 
 
+def test_what_the_domain_was_started_beside_is_named(world, agent, alice):
+    """Of two over the state it runs on the one, whatever the records tell."""
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", alice.middle, "-F", "qcow2", side)
+    alice.start(side)
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", side, alice.active,
+                  f"no snapshot needs {os.path.basename(alice.active)}: remove")
+
+
 def test_the_state_that_the_domain_uses_is_not_written_to(agent, alice):
     alice.start(alice.middle)
     assert_failed(delete(agent, "s2"), "snapshot-in-use", alice.active, alice.middle)
