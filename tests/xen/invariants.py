@@ -34,7 +34,7 @@ def assert_invariants(agent, guest, request=None, domid=None):
 
 def _assert_all_is_said_truly(agent, guest):
     _assert_no_write_is_lost(guest)
-    _assert_all_name_the_same_images(guest)
+    assert_all_name_the_same_images(guest)
     _assert_files_are_explained(agent, guest)
     wait_nobody_at_work()
 
@@ -90,7 +90,7 @@ def chain(image):
     return [one["filename"] for one in json.loads(listed)]
 
 
-def _assert_all_name_the_same_images(guest):
+def assert_all_name_the_same_images(guest):
     """I3: configuration, xenstore, and what QEMU has open."""
     stored = stored_images(guest)
     assert _named_in_xenstore(guest) == {vdev: [image, image]

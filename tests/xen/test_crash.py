@@ -5,7 +5,7 @@ every instant, but no hypervisor."""
 
 import pytest
 
-from invariants import assert_invariants
+from invariants import assert_invariants, chain, stored_images
 from xenhost import Disk, Store, xl
 from xenstored import Memory, Xenstored
 
@@ -20,6 +20,8 @@ END_DOMAIN = "libxl libxl_domain_destroy"
 RESTORE = "libxl libxl_domain_create_restore"   # there is no domain
 FILL = "fork"                           # behind RESTORE: it is made, without memory
 START = "libxl libxl_domain_unpause"    # restored, has not run
+GUARD = "spawn"                         # the first that a merge starts is its guardian
+MERGE = "qmp block-commit"              # guarded, not begun
 MERGED = "qmp job-complete"             # all is copied, QEMU goes on copying
 PIVOT = "qmp job-finalize"              # QEMU is about to go on without
 
@@ -148,6 +150,30 @@ def test_qemu_killed(stoppable, guests, who):
     assert guest.open_files() == {str(guest.image("xvda"))}
     create(agent, guest)
     assert kill_in("revert", END_DOMAIN)["state"] == expected
+
+
+@pytest.mark.slow
+def test_qemu_killed_as_a_merge_begins(stoppable, guests):
+    agent = stoppable
+    guest = guests("killed", kind="pv")
+    create(agent, guest, memory=0)
+    guest.write_key(1, "since")
+    images = guest.open_files()
+    for instant in (GUARD, MERGE):
+        request = agent.stop_before(instant, "delete", domain=guest.name, name="s1")
+        guest.kill_qemu()
+        agent.go_on()
+        reply = request.wait()
+        assert (reply["state"], reply["error/code"]) == ("failed", "qmp-error"), reply
+        assert set(chain(stored_images(guest)["xvda"])) == images
+        restart(guest)
+        assert guest.open_files() == images
+        assert guest.read_key(1) == {"xvda": "since"}
+        assert_invariants(agent, guest, request)
+    delete(agent, guest)
+    assert guest.open_files() == {str(guest.image("xvda"))}
+    assert guest.read_key(1) == {"xvda": "since"}
+    assert_invariants(agent, guest)
 
 
 # --- the guest reboots while there is no agent --------------------------------

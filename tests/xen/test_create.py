@@ -149,15 +149,22 @@ def test_a_saved_domain_opens_the_active_image(agent, guests, tmp_path):
     assert reply["result/disks/xvdb/path"] in guest.open_files()
 
 
-def test_live_is_refused_where_the_hypervisor_cannot(agent, guests):
+def test_what_is_refused_leaves_the_domain_as_it_was(agent, guests):
     guest = guests("pv", kind="pv")
+    spaced = guest.folder / "with a space"
+    spaced.mkdir()
     before = files(guest.folder, "/var/lib/xensnapd")
-    reply = agent.request("create", domain=guest.name, name="s1", live=1)
-    assert reply["state"] == "failed"
-    assert reply["error/code"] == "live-not-supported"
-    guest.wait_tick(more=2)
-    assert files(guest.folder, "/var/lib/xensnapd") == before
-    assert_everything_names(guest, "xvda", str(guest.image("xvda")))
+    for code, keys in (
+            ("live-not-supported", {"live": 1}),
+            # QEMU would read it from xenstore up to the space.
+            ("invalid-request", {"disks/xvda/path": spaced / "xvda.qcow2"})):
+        reply = agent.request("create", domain=guest.name, name="s1", **keys)
+        assert (reply["state"], reply["error/code"]) == ("failed", code), reply
+        guest.wait_tick(more=2)
+        assert files(guest.folder, "/var/lib/xensnapd") == before
+        assert_everything_names(guest, "xvda", str(guest.image("xvda")))
+    assert f"{spaced}/xvda.qcow2" in reply["error/message"]
+    assert agent.snapshots(guest.uuid) == {}
 
 
 @pytest.mark.slow

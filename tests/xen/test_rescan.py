@@ -186,10 +186,12 @@ def test_it_has_changed_while_the_guest_writes(agent, guests):
     assert int(reply["result/downtime-ms"]) > 0
     assert guest.wait_tick(more=4) > before
     # And a wrong one is told, with nothing done.
-    other = f"{guest.folder}/small.qcow2"
-    qemu_img("create", "-q", "-f", "qcow2", other, "32M")
-    reply = agent.request("rescan", domain=guest.name, **{"disks/xvda/path": other})
-    assert reply["error/code"] == "chain-broken", reply
+    for name, size, code in (("small.qcow2", "32M", "chain-broken"),
+                             ("with a space.qcow2", "64M", "invalid-request")):
+        other = f"{guest.folder}/{name}"
+        qemu_img("create", "-q", "-f", "qcow2", other, size)
+        reply = agent.request("rescan", domain=guest.name, **{"disks/xvda/path": other})
+        assert reply["error/code"] == code and other in reply["error/message"], reply
     assert chain_now(agent, guest) == expected
     assert_all_still_works(agent, guest, expected)
 
