@@ -30,9 +30,9 @@ struct vm_chains {
 struct metrics {
     struct agent *agent;
     struct event *timer;
-    uint64_t written_ms;    /* monotonic; 0: never */
-    char written[PATH_MAX]; /* which file; "": none */
-    bool complained;
+    uint64_t written_ms;          /* monotonic; 0: never */
+    char written[PATH_MAX];       /* which file; "": none */
+    char complained_of[PATH_MAX]; /* told that it cannot be written */
     int64_t started;
     size_t leftovers;
     struct metrics_counts counts;
@@ -257,23 +257,33 @@ static void remove_written(struct metrics *metrics)
     }
 }
 
-/* Told once, until it works again. */
+/* Each file is complained of once, until it works again. */
+static bool may_complain_of(struct metrics *metrics, const char *path)
+{
+    if (strcmp(path, metrics->complained_of) == 0) {
+        return false;
+    }
+    snprintf(metrics->complained_of, sizeof(metrics->complained_of), "%s",
+             path);
+    return true;
+}
+
 static void complain(struct metrics *metrics, const char *path)
 {
-    if (!metrics->complained && errno != ENOENT) {
-        LOG_WARN("cannot write metrics to %s: %s", path, strerror(errno));
-        metrics->complained = true;
+    int error = errno;
+
+    if (error != ENOENT && may_complain_of(metrics, path)) {
+        LOG_WARN("cannot write metrics to %s: %s", path, strerror(error));
     }
 }
 
 static void complain_of_other(struct metrics *metrics, const char *path)
 {
-    if (!metrics->complained) {
+    if (may_complain_of(metrics, path)) {
         LOG_WARN("metrics.file: %s is there already, and is none that "
                  "xensnapd has written: it stays as it is; remove it, or name "
                  "another file",
                  path);
-        metrics->complained = true;
     }
 }
 
@@ -295,7 +305,7 @@ static void on_timer(evutil_socket_t fd, short events, void *arg)
         complain_of_other(metrics, path);
     } else if (write_file(metrics, path)) {
         snprintf(metrics->written, sizeof(metrics->written), "%s", path);
-        metrics->complained = false;
+        metrics->complained_of[0] = '\0';
     } else {
         complain(metrics, path);
     }

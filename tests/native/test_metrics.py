@@ -4,10 +4,13 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from native.expect import rewrite_settings
 
 DASHBOARD = (Path(__file__).resolve().parents[2] /
              "install/grafana-xensnapd.json")
@@ -195,6 +198,21 @@ def test_a_file_of_somebody_else_s_is_left_alone(
     path.unlink()
     create(agent, "s2")
     metrics.wait(1, "operations_total", operation="create", result="done")
+
+
+def test_each_file_of_somebody_else_s_is_told_of(world, agent_stopped, metrics):
+    """Also where another one was complained of before."""
+    mine = [Path(metrics.path + suffix) for suffix in ("", ".other")]
+    for path in mine:
+        path.write_text("# HELP node_x x\n", encoding="ascii")
+    agent = agent_stopped.start()
+    agent.wait_log(f"metrics.file: {mine[0]} is there already, and is none")
+    agent.configure("metrics", file=str(mine[1]))
+    rewrite_settings(agent)
+    agent.process.send_signal(signal.SIGHUP)
+    world.add_domain("web")
+    create(agent, "s1")
+    agent.wait_log(f"metrics.file: {mine[1]} is there already, and is none")
 
 
 def test_without_the_folder_nothing_is_written_or_said(
