@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/disk/merge_guard.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -43,11 +44,13 @@ static void give_up(struct merge_guard *guard, const char *why)
 static bool has_ended(pid_t process)
 {
     struct pollfd ended = {.fd = pidfd_open(process, 0), .events = POLLIN};
-    bool is = ended.fd < 0 || poll(&ended, 1, 0) == 1;
+    bool is;
 
-    if (ended.fd >= 0) {
-        close(ended.fd);
+    if (ended.fd < 0) {
+        return errno == ESRCH;
     }
+    is = poll(&ended, 1, 0) == 1;
+    close(ended.fd);
     return is;
 }
 
