@@ -151,7 +151,7 @@ def flatten(guest, images):
     pytest.param(rebase_inner, "pv", marks=pytest.mark.slow),
     pytest.param(move_base, "pv", marks=pytest.mark.slow),
     pytest.param(add_overlay, "pv", marks=pytest.mark.slow),
-    (commit_inner, "pvh"), (commit_inner, "hvm")])
+    pytest.param(commit_inner, "pvh", marks=pytest.mark.slow), (commit_inner, "hvm")])
 def test_between_prepare_and_complete(agent, guests, change, kind):
     guest = guests(f"rescan-{change.__name__.replace('_', '-')}-{kind}", kind=kind,
                    disks=XVDA, hz=4)

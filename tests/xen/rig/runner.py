@@ -35,6 +35,7 @@ def run(job, options):
     is kept when the job failed, for the logs in it."""
     artifacts.build()
     turn = None if options.beside else _wait_for_turn()
+    _note("booting")
     folder = _make_run_folder(job, options)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _on_signal)
