@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/disk/merge_end.h"
 #include "agent/kept_images.h"
+#include "agent/publish.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree_change.h"
@@ -78,7 +79,10 @@ void delete_mark(struct operation *operation)
     struct error err = {0};
 
     snapshot->was_marked = the_record(snapshot)->deleting;
-    set_mark(snapshot, true, &err);
+    /* Who copies its images looks afterwards whether it is marked. */
+    if (set_mark(snapshot, true, &err)) {
+        publish_vm(snapshot->agent, snapshot->guest.uuid, &err);
+    }
     operation_step_done(operation, &err);
 }
 

@@ -19,6 +19,7 @@
 #include "agent/left_suspended.h"
 #include "agent/metrics.h"
 #include "agent/publish.h"
+#include "agent/record_steps.h"
 #include "agent/recovery.h"
 #include "agent/recovery_decide.h"
 #include "agent/result.h"
@@ -231,6 +232,9 @@ static void on_operation_finished(struct operation *operation)
     tell_that_it_went_away(snapshot, &err);
     snapshot_host_add_undo_error(operation, &err);
     kept_note_settle(snapshot, &err);
+    if (err.code != ERR_NONE) {
+        record_publish_changes(snapshot);
+    }
     if (operation->undo_error.code != ERR_NONE) {
         left_suspended_let_go(snapshot->agent, snapshot->guest.uuid);
     }
@@ -337,6 +341,7 @@ static void prepare_operation(struct snapshot *snapshot)
         .label = snapshot->label,
     };
     snapshot->started_ms = clock_monotonic_ms();
+    snapshot->records_then = records_changes(snapshot->agent->records);
     snapshot->agent->dispatcher->running++;
     metrics_changed(snapshot->agent->metrics);
 }

@@ -168,7 +168,7 @@ static void on_merged(struct snapshot *outer, struct snapshot *inner,
 {
     outer->downtime_ms = inner->downtime_ms;
     if (err->code != ERR_NONE) {
-        merge_there_close(outer, err);
+        merge_there_end_step(outer, err);
     } else {
         merge_there_offline(outer);
     }

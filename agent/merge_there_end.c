@@ -7,7 +7,6 @@
 #include "agent/inner.h"
 #include "agent/kept_images.h"
 #include "agent/merge_there_private.h"
-#include "agent/publish.h"
 #include "agent/rescan_steps.h"
 #include "agent/snapshot_tree_change.h"
 #include "agent/snapshot_tree_times.h"
@@ -105,24 +104,11 @@ static const struct step end_recipe[] = {
 };
 /* clang-format on */
 
-void merge_there_close(struct snapshot *outer, const struct error *err)
-{
-    struct error own = *err, unpublished;
-
-    if (own.code != ERR_NONE) {
-        /* What the records say is true as far as it has come. */
-        if (!publish_vm(outer->agent, outer->guest.uuid, &unpublished)) {
-            LOG_WARN("%s %s", outer->label, unpublished.message);
-        }
-    }
-    merge_there_end_step(outer, &own);
-}
-
 static void on_ended(struct snapshot *outer, struct snapshot *inner,
                      const struct error *err)
 {
     merge_there_drop_hold(inner);
-    merge_there_close(outer, err);
+    merge_there_end_step(outer, err);
 }
 
 void merge_there_finish(struct snapshot *snapshot)

@@ -108,7 +108,7 @@ static void on_done(struct snapshot *outer, struct snapshot *inner,
 {
     merge_there_drop_hold(inner);
     if (err->code != ERR_NONE) {
-        merge_there_close(outer, err);
+        merge_there_end_step(outer, err);
     } else {
         merge_there_finish(outer);
     }
@@ -131,7 +131,7 @@ void merge_there_offline(struct snapshot *outer)
 
     if (outer->merge_stop) {
         error_set(&err, ERR_CANCELLED, "given up between two disks");
-        merge_there_close(outer, &err);
+        merge_there_end_step(outer, &err);
     } else if (!is_any_offline(outer)) {
         merge_there_finish(outer);
     } else {

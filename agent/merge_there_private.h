@@ -58,7 +58,4 @@ void merge_there_offline(struct snapshot *outer);
 /* Everything is copied: the rest, and the end of the delete's step. */
 void merge_there_finish(struct snapshot *snapshot);
 
-/* The end of the delete's step. */
-void merge_there_close(struct snapshot *outer, const struct error *err);
-
 #endif

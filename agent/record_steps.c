@@ -126,17 +126,38 @@ static void publish(struct snapshot *snapshot)
                     snapshot, &later);
 }
 
-/* With the result, where that is in the root's folder as well: xenstored works
- * for each transaction. */
+/* Where the result is in the root's folder as well: xenstored works for each
+ * transaction. */
+static bool goes_with_result(const struct snapshot *snapshot)
+{
+    return !snapshot->orphaned && path_key_domid(snapshot->id, NULL) == 0;
+}
+
 void record_publish(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
 
     snapshot->patience = PUBLISH_ATTEMPTS;
-    if (snapshot->orphaned || path_key_domid(snapshot->id, NULL) != 0) {
-        publish(snapshot);
-    } else {
+    if (goes_with_result(snapshot)) {
         snapshot->unpublished = true;
         operation_step_done(operation, NULL);
+    } else {
+        publish(snapshot);
+    }
+}
+
+void record_publish_changes(struct snapshot *snapshot)
+{
+    struct agent *agent = snapshot->agent;
+    struct error err;
+
+    if (records_changes(agent->records) == snapshot->records_then) {
+        return;
+    }
+    snapshot->patience = PUBLISH_ATTEMPTS;
+    if (goes_with_result(snapshot)) {
+        snapshot->unpublished = true;
+    } else if (!publish_vm(agent, snapshot->guest.uuid, &err)) {
+        LOG_WARN("%s %s", snapshot->label, err.message);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "agent/operation.h"
 
+struct snapshot;
 struct snapshot_disk;
 
 /* Writes the record and makes it current: the commit. */
@@ -13,6 +14,9 @@ operation_act record_write;
 /* Shows it under /tool/xensnapd/snapshots, or leaves that to
  * result_write_final(). */
 operation_act record_publish;
+
+/* The same at the end of one that failed, for as far as it has come. */
+void record_publish_changes(struct snapshot *snapshot);
 
 /* The snapshot that is asked for, and whether its domain runs. */
 operation_act snapshot_find;

@@ -218,9 +218,10 @@ struct snapshot {
 
     /* dispatch_run.c, once it is over */
     bool ended;
-    uint32_t end_wait_ms; /* what is left to write is tried again after it */
-    bool told;            /* the result is written */
-    bool unpublished;     /* what has changed is shown with it */
+    uint32_t end_wait_ms;  /* what is left to write is tried again after it */
+    bool told;             /* the result is written */
+    bool unpublished;      /* what has changed is shown with it */
+    uint64_t records_then; /* records_changes() when it began */
     struct error outcome;
 
     const char *told_step; /* what was last written to `step` */

@@ -23,6 +23,7 @@ struct records {
     struct record_index index;
     struct left *left;
     size_t left_count;
+    uint64_t changes;
 };
 
 /* ---- opening ---- */
@@ -291,6 +292,11 @@ void records_each_left(const struct records *records, const char *vm_uuid,
 
 /* ---- changes ---- */
 
+uint64_t records_changes(const struct records *records)
+{
+    return records->changes;
+}
+
 bool records_add(struct records *records, struct record *record,
                  struct error *err)
 {
@@ -309,6 +315,7 @@ bool records_add(struct records *records, struct record *record,
     record_vm_set_current(vm, record->name);
     record_index_settle_current(&records->index, vm->uuid);
     record_vm_insert(vm, record);
+    records->changes++;
     return true;
 }
 
@@ -331,6 +338,7 @@ bool records_replace(struct records *records, struct record *record,
     record_dispose(old);
     *old = *record;
     memset(record, 0, sizeof(*record));
+    records->changes++;
     return true;
 }
 
@@ -347,6 +355,7 @@ bool records_set_current(struct records *records, const char *vm_uuid,
         return false;
     record_vm_set_current(vm, name);
     record_index_settle_current(&records->index, vm->uuid);
+    records->changes++;
     return true;
 }
 
@@ -379,5 +388,6 @@ bool records_remove(struct records *records, const char *vm_uuid,
         record_index_settle_current(&records->index, vm->uuid);
         record_index_remove(&records->index, vm);
     }
+    records->changes++;
     return true;
 }

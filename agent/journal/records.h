@@ -104,6 +104,9 @@ void records_each(const struct records *records, records_visit *visit,
 void records_each_of_vm(const struct records *records, const char *vm_uuid,
                         records_visit *visit, void *arg);
 
+/* Grows with each change of a record, or of what is current. */
+uint64_t records_changes(const struct records *records);
+
 /*
  * An overlay that lies over an image of that VM and that no record has, since
  * its snapshot came to nothing (left_images.h): kept in memory, for questions

@@ -131,6 +131,33 @@ def test_a_refused_merge_leaves_the_snapshot_as_it_was(world, agent):
     assert_content(domain)
 
 
+def test_what_a_failed_delete_has_merged_is_shown(world, agent):
+    """And that it merges, before it does: who copies the state's images looks at
+    that."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2"), ("xvdb", "qcow2")])
+    state = chain(domain)[0]
+    create(agent, "s1")
+    domain.write("xvda", 0, b"1" * 4096)
+    create(agent, "s2")
+    root = f"/tool/xensnapd/snapshots/{domain.uuid}"
+    relay = domain.interpose()
+    first = relay.fault("block-commit", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    first.wait_reached()
+    assert world.store.read(f"{root}/s1/deleting") == "1"
+    second = relay.fault("block-commit", "error", description="Node busy")
+    first.release()
+    assert_failed(request.wait(), "qmp-error", "xvdb", "Node busy")
+    assert second.reached.is_set()
+    published = world.store.tree(root)
+    assert published["s1/deleting"] == "1"
+    assert "s1/disks/xvda/path" not in published and "s1/disks/xvdb/path" in published
+    assert published["s2/disks/xvda/path"] == state
+    assert delete(agent, "s1")["state"] == "done"
+    assert "s1/created-at" not in world.store.tree(root)
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+
+
 def test_a_pending_configuration_is_found_before_the_merge(world, agent):
     domain, replies = three(world, agent)
     pending = domain.config_path.replace("libxl-json", "xl")

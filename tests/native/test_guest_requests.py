@@ -224,6 +224,26 @@ def test_an_answer_cannot_be_forged_nor_removed_alone(world, web,
     assert ask(agent_stopped, web, id="r1")["state"] == "done"
 
 
+def test_what_becomes_of_its_delete_is_shown(world, web, agent_stopped):
+    """The snapshot is marked while it is merged, and not once QEMU has refused to."""
+    agent = agent_stopped
+    ask(agent, web, name="s1")
+    mark = f"/tool/xensnapd/snapshots/{web.uuid}/s1/deleting"
+    relay = web.interpose()
+    relay.fault("block-commit", "error", description="Node busy")
+    assert_failed(ask(agent, web, "delete", name="s1"), "qmp-error", "Node busy")
+    assert world.store.read(mark) is None
+    held = relay.fault("block-commit", "hold-before")
+    request = agent.submit("delete", guest=web, name="s1")
+    held.wait_reached()
+    assert world.store.read(mark) == "1"
+    # Whether QEMU began cannot be known.
+    held.drop()
+    assert_failed(answer(web, request.path), "qmp-error")
+    assert world.store.read(mark) == "1"
+    assert ask(agent, web, "delete", name="s1")["state"] == "done"
+
+
 def test_what_it_put_in_the_place_of_output_keys_goes(web, agent_stopped):
     keys = {"error/code": "x", "error/step": "x", "result/evil": "x",
             "bytes-done": "x", "progress": "x", "started-at": "x"}
