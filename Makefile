@@ -285,8 +285,8 @@ VALGRIND_UNITS := $(filter-out %/test_child,$(UNITS))
 check-valgrind: $(VALGRIND_UNITS)
 	@JOBS=$(JOBS) UNDER='$(VALGRIND)' tests/unit/run $(VALGRIND_UNITS)
 
-# A third of a test's time it waits: for timeouts, disks, the other side.
-NATIVE_JOBS := $(shell echo $$(($(JOBS) * 3 / 2)))
+# Half of a test's time it waits: for timeouts, disks, the other side.
+NATIVE_JOBS := $(shell echo $$(($(JOBS) * 2)))
 
 .PHONY: check-native
 check-native:
