@@ -344,6 +344,7 @@ static void on_domain_change(void *arg)
     TAILQ_FOREACH(snapshot, &agent->dispatcher->all, link)
     {
         memory_note_suspend(snapshot);
+        guest_note_other_save(snapshot);
     }
     holds_look_at_domains(agent->holds);
 }

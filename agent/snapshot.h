@@ -262,6 +262,7 @@ struct snapshot {
     size_t disk_index;       /* of the disk at work */
     const char *consistency; /* "full", "quiesced", "crash"; static */
     bool adjust_failed;      /* the configuration is as it was */
+    bool other_save_seen;    /* which may name what that named meanwhile */
     bool of_libvirt;         /* libvirt ran the domain when this create began */
 
     /* quiesce */

@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "agent/disk/disk_steps.h"
+#include "agent/guest/guest_steps.h"
 #include "agent/snapshot.h"
 
 /* QEMU takes at most 31 characters, the first a letter, and no name twice. */
@@ -205,7 +206,8 @@ void disks_switch(struct operation *operation)
 
     if (!snapshot_takes_any_here(snapshot)) {
         operation_step_done(operation, NULL);
-    } else if (!overlays_are_in_place(snapshot, &err)) {
+    } else if (!overlays_are_in_place(snapshot, &err) ||
+               !guest_is_still_ours(snapshot, &err)) {
         end_step(snapshot, &err);
     } else if (snapshot->qmp != NULL && !qmp_is_broken(snapshot->qmp)) {
         on_open(snapshot->qmp, NULL, snapshot);

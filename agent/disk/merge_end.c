@@ -18,6 +18,7 @@
 #include "agent/disk/merge_switch.h"
 #include "agent/disk/offline_work.h"
 #include "agent/disk/open_files.h"
+#include "agent/guest/guest_steps.h"
 #include "agent/kept_images.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_change.h"
@@ -79,6 +80,10 @@ static bool may_remove(struct snapshot *snapshot, const char *path,
     bool forgotten = path == disk->over;
     struct error own;
 
+    /* What that has read names the image that the guest was on. */
+    if (snapshot->running && forgotten && !guest_is_still_ours(snapshot, err)) {
+        return error_prefix(err, "disk %s: %s stays: ", disk->vdev, path);
+    }
     if (alone ? merge_is_unopened(snapshot, path, err)
               : forgotten && !file_is_in_use(path)) {
         err->code = ERR_NONE;

@@ -10,6 +10,7 @@
 #include "agent/disk/block_graph.h"
 #include "agent/disk/image_mark.h"
 #include "agent/disk/merge_guard.h"
+#include "agent/guest/guest_steps.h"
 #include "agent/guest/stored_config.h"
 #include "agent/recovery.h"
 #include "agent/snapshot_tree.h"
@@ -187,6 +188,7 @@ static void on_pending(struct block_job *job, void *arg)
     merge_guard_tell_switch(snapshot);
     if (!supervisor_lets_change(snapshot->agent->supervisor,
                                 snapshot->guest.uuid, &err) ||
+        (deletes(snapshot) && !guest_is_still_ours(snapshot, &err)) ||
         !note(snapshot, COPIED, &err)) {
         block_job_go_on(job, &err);
         return;

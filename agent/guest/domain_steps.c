@@ -33,6 +33,27 @@ bool guest_is_ours(const struct snapshot *snapshot, struct error *err)
                      guest->name, (int)helper);
 }
 
+bool guest_is_still_ours(struct snapshot *snapshot, struct error *err)
+{
+    /* None in a driver domain, where nobody saves. */
+    bool is =
+        snapshot->agent->other_saves == NULL || guest_is_ours(snapshot, err);
+
+    snapshot->other_save_seen = snapshot->other_save_seen || !is;
+    return is;
+}
+
+void guest_note_other_save(struct snapshot *snapshot)
+{
+    struct error ignored;
+
+    if ((snapshot->operation.state == OPERATION_RUNNING ||
+         snapshot->operation.state == OPERATION_UNDOING) &&
+        snapshot->request.operation == REQUEST_CREATE) {
+        guest_is_still_ours(snapshot, &ignored);
+    }
+}
+
 static bool has_shut_down(const struct guest *guest, struct error *err)
 {
     return error_set(err, ERR_DOMAIN_INACTIVE,
@@ -247,6 +268,34 @@ static void keep_empty_overlays(struct snapshot *snapshot, struct error *err)
     backends_let_stay(snapshot);
 }
 
+static bool has_overlays(const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (disk->overlay_made && !disk->overlay_stays && !disk->merged) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing here names the overlays any more.  What another program has saved
+ * meanwhile may: where that is restored, QEMU has to find them. */
+static void end_put_back(struct snapshot *snapshot, const struct error *err)
+{
+    struct error own = *err;
+
+    operation_undo_for_the_last_time(&snapshot->operation);
+    if (own.code == ERR_NONE && snapshot->other_save_seen &&
+        has_overlays(snapshot)) {
+        error_set(&own, ERR_BUSY,
+                  "another program was saving or migrating the domain");
+        keep_empty_overlays(snapshot, &own);
+    }
+    operation_step_done(&snapshot->operation, &own);
+}
+
 static void wait_for_domain(struct snapshot *snapshot);
 
 /* libvirt ends a domain whose guest reboots at once.  libxl pauses a domain,
@@ -283,8 +332,8 @@ static void on_adjusted(const struct error *err, void *arg)
     } else if (err != NULL && !undoing) {
         snapshot->adjust_failed = true;
     } else if (err == NULL && undoing) {
-        err = &snapshot->undo_error; /* of put_back(), or none */
-        operation_undo_for_the_last_time(&snapshot->operation);
+        end_put_back(snapshot, &snapshot->undo_error);
+        return;
     }
     operation_step_done(&snapshot->operation, err);
 }
@@ -327,7 +376,8 @@ void config_adjust(struct operation *operation)
     struct error err;
 
     if (supervisor_lets_change(snapshot->agent->supervisor,
-                               snapshot->guest.uuid, &err)) {
+                               snapshot->guest.uuid, &err) &&
+        guest_is_still_ours(snapshot, &err)) {
         set_locations(snapshot, true);
     } else {
         on_adjusted(&err, snapshot);
@@ -396,6 +446,7 @@ static bool has_another_qemu(const struct snapshot *snapshot)
 
 static void look_and_put_back(struct snapshot *snapshot)
 {
+    static const struct error none;
     uint32_t domid_before = snapshot->guest.domid;
     struct guest guest;
     struct error err = {0};
@@ -411,7 +462,7 @@ static void look_and_put_back(struct snapshot *snapshot)
         /* What it is made from is fixed, and may name the overlays. */
         on_adjusted(&err, snapshot);
     } else if (!found) {
-        operation_step_done(&snapshot->operation, NULL);
+        end_put_back(snapshot, &none);
     } else {
         snapshot->guest = guest;
         if (guest.domid != domid_before || has_another_qemu(snapshot)) {
@@ -437,5 +488,6 @@ void config_put_back(struct operation *operation)
     }
     snapshot->patience = snapshot->gone ? 0 : AWAY_PATIENCE;
     snapshot->undo_error = (struct error){0};
+    guest_note_other_save(snapshot);
     look_and_put_back(snapshot);
 }

@@ -18,6 +18,14 @@ bool guest_is_active(const struct snapshot *snapshot, struct error *err);
  * changed here meanwhile. */
 bool guest_is_ours(const struct snapshot *snapshot, struct error *err);
 
+/* The same once more where the images' names are about to change: one may have
+ * begun meanwhile.  What it has read in between, nobody knows. */
+bool guest_is_still_ours(struct snapshot *snapshot, struct error *err);
+
+/* Whenever a domain may stand still: one that has ended since is remembered, if
+ * the guest was suspended by it. */
+void guest_note_other_save(struct snapshot *snapshot);
+
 /* The domain as it is now, and a name for the snapshot that is free. */
 operation_act domain_find;
 operation_act config_read;

@@ -2,11 +2,14 @@
 """Another toolstack saves or migrates the domain: the configuration that names its
 images has gone out already, so they are not changed meanwhile."""
 
+import os
+
 import pytest
 
 from native.agent import ROOT
 from native.clock import HOUR
-from native.expect import assert_failed, done
+from native.expect import assert_disk_is_on, assert_failed, done, image_info, named_images
+from native.faults import STOP_BEFORE, Faults
 from native.hypervisor import SUSPEND
 from native.saves import saved_by_another
 
@@ -107,8 +110,28 @@ def test_a_snapshot_that_expires_stays_for_the_time(world, clock, agent):
     world.store.wait_gone(f"{ROOT}/snapshots/{domain.uuid}/s1/name", timeout=20)
 
 
-def test_a_delete_that_a_crash_cut_short_is_carried_to_its_end(agent, domain):
+def test_one_that_begins_before_the_disk_is_switched_keeps_its_image(agent, domain):
+    """What a delete merges the guest goes on without, and what is saved names it."""
     domain.write("xvda", 0, b"1" * 4096)
+    chain = domain.chain("xvda")
+    fault = domain.interpose().fault("block-commit", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    with saved_by_another(domain):
+        fault.release()
+        assert_failed(request.wait(), "busy", "saving or migrating", "ask again")
+        assert domain.chain("xvda") == chain
+        assert_failed(agent.request("delete", domain="alice", name="s1"), "busy")
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert domain.chain("xvda") == chain[1:]
+    assert not os.path.exists(chain[0][0])
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_also_where_a_crash_cut_the_delete_short(agent, domain):
+    domain.write("xvda", 0, b"1" * 4096)
+    chain = domain.chain("xvda")
     fault = domain.interpose().fault("block-commit", "hold-before")
     request = agent.submit("delete", domain="alice", name="s1")
     fault.wait_reached()
@@ -116,5 +139,59 @@ def test_a_delete_that_a_crash_cut_short_is_carried_to_its_end(agent, domain):
     domain.uninterpose()
     with saved_by_another(domain):
         agent.start()
-        done(request.wait())
+        assert_failed(request.wait(), "busy", "saving or migrating")
+        assert domain.chain("xvda") == chain
+    done(agent.request("delete", domain="alice", name="s1"))
     assert domain.read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_one_that_begins_before_the_overlays_are_named_leaves_none(agent, domain):
+    chain = domain.chain("xvda")
+    files = os.listdir(domain.world.images)
+    fault = domain.interpose().fault("query-block", "hold-before")
+    request = agent.submit("create", domain="alice", name="s2", memory=0)
+    fault.wait_reached()
+    with saved_by_another(domain):
+        fault.release()
+        reply = request.wait()
+        assert_failed(reply, "busy", "saving or migrating")
+        assert "stay" not in reply["error/message"]
+    assert domain.chain("xvda") == chain
+    assert os.listdir(domain.world.images) == files
+    done(agent.request("create", domain="alice", name="s2", memory=0))
+
+
+def test_what_one_that_begins_then_has_saved_finds_its_image(world, agent, domain):
+    """Once the configuration names the overlay, what is saved may."""
+    chain = domain.chain("xvda")
+    agent.stop()
+    agent.faults = Faults(world.folder)
+    agent.start()
+    agent.faults.arm(STOP_BEFORE, 1, "rename userdata-d")
+    request = agent.submit("create", domain="alice", name="s2", memory=0)
+    world.eventually(agent.faults.reached, what="the configuration's change")
+    with saved_by_another(domain):
+        agent.thaw()
+        reply = request.wait()
+        assert_failed(reply, "busy", "saving or migrating", "these stay")
+    assert domain.chain("xvda") == chain
+    assert_disk_is_on(domain, "xvda", chain[0][0])
+    left = reply["error/message"].rpartition(": ")[2]
+    assert image_info(left)["backing-filename"] == chain[0][0]
+    os.unlink(left)
+    done(agent.request("create", domain="alice", name="s2", memory=0))
+
+
+def test_also_where_it_has_ended_the_domain_by_then(world, agent, domain):
+    """The guest stood still for it, so that the agent had a look."""
+    chain = domain.chain("xvda")
+    fault = domain.interpose().fault("transaction", "hold-before")
+    request = agent.submit("create", domain="alice", name="s2", memory=0)
+    fault.wait_reached()
+    overlay, = {name.partition(":")[2] for name in named_images(domain, "xvda")}
+    with saved_by_another(domain):
+        world.xen.shut_down(domain.domid, SUSPEND)
+        assert_failed(agent.request("delete", domain="bob", name="s1"), "no-such-domain")
+    world.remove_domain(domain)
+    assert_failed(request.wait(40), "no-such-domain", "these stay", overlay)
+    assert image_info(overlay)["backing-filename"] == chain[0][0]

@@ -2,6 +2,7 @@
 """`xl save` is at work on the domain, by the helper that only the host's processes tell of."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -39,3 +40,31 @@ def test_meanwhile_requests_are_refused_and_afterwards_done(agent, saving):
     assert agent.request("create", **keys)["state"] == "done"
     assert agent.request("delete", domain=guest.name, name="s1")["state"] == "done"
     guest.wait_tick(more=2)
+
+
+def test_one_that_begins_in_a_delete_finds_its_image(stoppable, guests, tmp_path):
+    agent = stoppable
+    guest = guests("saved", kind="pv", disks=(Disk("xvda", "qcow2"),))
+    assert agent.request("create", domain=guest.name, name="s1", memory=0)["state"] == "done"
+    guest.write_key(1, "since")
+    images = guest.open_files()
+    request = agent.stop_before("qmp block-commit", "delete", domain=guest.name, name="s1")
+    pipe, saved = tmp_path / "pipe", tmp_path / "saved"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["xl", "save", guest.name, pipe]) as save, \
+            open(pipe, "rb", buffering=0) as stream, open(saved, "wb") as file:
+        # Memory, so that the helper is at work.
+        while file.tell() < 1 << 20:
+            file.write(stream.read(1 << 16))
+        agent.go_on()
+        reply = request.wait()
+        assert reply["error/code"] == "busy", reply
+        shutil.copyfileobj(stream, file)
+        assert save.wait() == 0
+    guest.restore(saved)
+    guest.wait_tick(more=2)
+    assert guest.read_key(1) == {"xvda": "since"}
+    assert guest.open_files() == images
+    assert agent.request("delete", domain=guest.name, name="s1")["state"] == "done"
+    assert guest.open_files() == {str(guest.image("xvda"))}
+    assert guest.read_key(1) == {"xvda": "since"}
