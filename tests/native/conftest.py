@@ -27,15 +27,15 @@ HANGS_AFTER = 120  # where the test has a limit of its own
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--faults", default="0/192", metavar="PART/OF",
+        "--faults", default="0/384", metavar="PART/OF",
         help="of the runs of test_faults.py every OF-th, beginning with PART; "
              "0/1 is all of them")
     parser.addoption(
-        "--second-kill", type=int, default=384, metavar="N",
+        "--second-kill", type=int, default=768, metavar="N",
         help="after these runs, of the points of each way to recover every "
              "N-th is one at which the agent is killed again; 0: none")
     parser.addoption(
-        "--second-fail", type=int, default=768, metavar="N",
+        "--second-fail", type=int, default=1536, metavar="N",
         help="likewise, one at which that fails")
     parser.addoption(
         "--fault-point", metavar="'KIND NUMBER'",
