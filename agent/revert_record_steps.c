@@ -143,6 +143,41 @@ static bool note_left_out(const struct snapshot *snapshot,
                               libxl_disk_format_to_string(disk->format), err);
 }
 
+static bool has_disk(const libxl_domain_config *config, const char *vdev)
+{
+    for (int i = 0; i < config->num_disks; i++) {
+        if (strcmp(config->disks[i].vdev, vdev) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A disk that was attached since the snapshot is none of the domain's any
+ * more, and what it was on is nobody's to remove. */
+static void tell_of_gone(struct snapshot *snapshot,
+                         const libxl_domain_config *restored)
+{
+    const libxl_domain_config *before = snapshot->config;
+
+    for (int i = 0; before != NULL && i < before->num_disks; i++) {
+        const libxl_device_disk *disk = &before->disks[i];
+
+        if (disk->pdev_path != NULL && !has_disk(restored, disk->vdev)) {
+            size_t length = strlen(snapshot->warning);
+
+            snprintf(snapshot->warning + length,
+                     sizeof(snapshot->warning) - length,
+                     "%sthe domain had no disk %s at the snapshot, and has it "
+                     "no more; %s stays",
+                     length == 0 ? "" : "; ", disk->vdev, disk->pdev_path);
+        }
+    }
+    if (snapshot->warning[0] != '\0') {
+        LOG_WARN("%s %s", snapshot->label, snapshot->warning);
+    }
+}
+
 static bool note_all_left_out(struct snapshot *snapshot, struct error *err)
 {
     libxl_domain_config *config = restore_read_config(snapshot, err)
@@ -150,6 +185,9 @@ static bool note_all_left_out(struct snapshot *snapshot, struct error *err)
                                       : NULL;
     bool ok = config != NULL;
 
+    if (ok) {
+        tell_of_gone(snapshot, config);
+    }
     for (int i = 0; ok && i < config->num_disks; i++) {
         ok = note_left_out(snapshot, &config->disks[i], err);
     }

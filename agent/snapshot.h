@@ -348,7 +348,7 @@ struct snapshot {
     char hold_until[CLOCK_UTC_LENGTH + 1];
     size_t try_disk;
 
-    char warning[256]; /* create: what the result tells besides; "": nothing */
+    char warning[512]; /* what the result tells besides; "": nothing */
 
     /* What makes the request a failed one though the recipe went on. */
     struct error failure;

@@ -175,3 +175,23 @@ def test_where_no_snapshot_tells_nothing_is_guessed(world, unknown):
     for name in ("both", "only-b"):
         done(unknown.delete(name))
     assert unknown.content() == [b"C", b"A"]
+
+
+def test_a_disk_that_came_after_the_snapshot_is_told_of(world, agent):
+    """The domain has it no more; its image is its owner's."""
+    domain = world.add_domain("alice", disks=[("xvda", "qcow2")])
+    toolstack = Toolstack(world)
+    done(agent.request("create", domain=domain.uuid, name="s1", memory=0))
+    active = domain.chain("xvda")[0][0]
+    added = f"{world.images}/added.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", added, "1M")
+    world.remove_domain(domain)
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": active}, {"vdev": "xvdb", "path": added}])
+    request = agent.submit("revert", domain=domain.uuid, name="s1", start="boot")
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    reply = done(request.wait())
+    assert f"no disk xvdb at the snapshot, and has it no more; {added} stays" in \
+        reply["result/warning"]
+    assert list(toolstack.made[-1].disks) == ["xvda"]
+    assert os.path.exists(added)
