@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/image.h"
 #include "agent/disk/open_files.h"
 #include "agent/journal/record_names.h"
 #include "agent/snapshot_tree.h"
@@ -191,4 +192,99 @@ bool kept_images_hand_on(struct records *records, const char *vm_uuid,
         return true;
     }
     return note_in_others(records, vm_uuid, name, &going, err);
+}
+
+/* ---- overlays over what is another record's state by now ---- */
+
+struct handing {
+    const char *name; /* whose record goes */
+    const char *vdev, *driver, *state, *overlay;
+    bool is_known; /* to another record */
+    const struct record *under;
+};
+
+static void visit_under(const struct record *record, void *arg)
+{
+    struct handing *handing = arg;
+    const struct record_disk *disk = tree_disk(record, handing->vdev);
+
+    if (strcmp(record->name, handing->name) == 0 || disk == NULL ||
+        !tree_is_served_by(disk, handing->driver)) {
+        return;
+    }
+    if (is_among(disk, disk->overlays, disk->overlay_count, handing->overlay) ||
+        is_among(disk, disk->foreign, disk->foreign_count, handing->overlay)) {
+        handing->is_known = true;
+    }
+    if (handing->under == NULL && disk->external &&
+        tree_has_state(disk, handing->driver, handing->state)) {
+        handing->under = record;
+    }
+}
+
+/* The oldest, and so not what the domain went on with. */
+static void list_first(struct record_disk *disk, const char *overlay)
+{
+    char *added;
+
+    if (disk->overlay_count == 0 && disk->active == NULL) {
+        xreplace(&disk->active, disk->path);
+        xreplace(&disk->active_format, disk->format);
+    }
+    record_disk_append_overlay(disk, overlay);
+    added = disk->overlays[disk->overlay_count - 1];
+    memmove(&disk->overlays[1], &disk->overlays[0],
+            (disk->overlay_count - 1) * sizeof(*disk->overlays));
+    disk->overlays[0] = added;
+}
+
+bool kept_images_hand_on_overlay(struct records *records, const char *vm_uuid,
+                                 const char *name, const char *vdev,
+                                 const char *driver, const char *state,
+                                 const char *overlay, struct error *err)
+{
+    struct handing handing = {.name = name,
+                              .vdev = vdev,
+                              .driver = driver,
+                              .state = state,
+                              .overlay = overlay};
+    struct record changed = {0};
+    bool ok;
+
+    records_each_of_vm(records, vm_uuid, visit_under, &handing);
+    if (handing.is_known || handing.under == NULL) {
+        return true;
+    }
+    record_copy(handing.under, &changed);
+    list_first((struct record_disk *)(uintptr_t)tree_disk(&changed, vdev),
+               overlay);
+    ok = records_replace(records, &changed, err);
+    record_dispose(&changed);
+    return ok;
+}
+
+bool kept_images_hand_on_overlays(struct records *records, const char *vm_uuid,
+                                  const char *name, const char *vdev,
+                                  const char *remains, struct error *err)
+{
+    struct record going = {0};
+    const struct record_disk *disk;
+    struct image_info info;
+    struct error ignored;
+    bool ok = true;
+
+    record_copy(records_find(records, vm_uuid, name), &going);
+    disk = tree_disk(&going, vdev);
+    for (size_t i = 0; ok && disk != NULL && i < disk->overlay_count; i++) {
+        const char *overlay = disk->overlays[i];
+
+        if ((remains == NULL || !file_is_same(overlay, remains)) &&
+            image_inspect(overlay, "qcow2", &info, &ignored) &&
+            info.backing_path[0] != '\0') {
+            ok = kept_images_hand_on_overlay(records, vm_uuid, name, vdev, NULL,
+                                             info.backing_path, overlay, err);
+        }
+    }
+    record_dispose(&going);
+    return ok;
 }

@@ -24,4 +24,22 @@ bool kept_images_hand_on(struct records *records, const char *vm_uuid,
                          const char *name, const char *vdev, const char *merged,
                          struct error *err);
 
+/*
+ * Before the record, or that disk, goes: `overlay` is one that it lists, and
+ * lies over `state` by now, in that driver domain or, with NULL, here.  Unless
+ * another record knows it, the one whose state that is lists it from now on;
+ * where the domain went on from that stays as it is.  Durable on return; may be
+ * done twice.
+ */
+bool kept_images_hand_on_overlay(struct records *records, const char *vm_uuid,
+                                 const char *name, const char *vdev,
+                                 const char *driver, const char *state,
+                                 const char *overlay, struct error *err);
+
+/* The same of all that the disk, which is here, lists; but `remains` (may be
+ * NULL), which is to be removed. */
+bool kept_images_hand_on_overlays(struct records *records, const char *vm_uuid,
+                                  const char *name, const char *vdev,
+                                  const char *remains, struct error *err);
+
 #endif

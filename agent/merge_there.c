@@ -8,9 +8,11 @@
 #include "agent/disk/disk_steps.h"
 #include "agent/guest/guest_steps.h"
 #include "agent/inner.h"
+#include "agent/kept_images.h"
 #include "agent/merge_there_private.h"
 #include "agent/record_steps.h"
 #include "agent/rescan_steps.h"
+#include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_merge.h"
 #include "agent/snapshot_tree_times.h"
 
@@ -219,11 +221,49 @@ static bool begin_write(const struct snapshot *snapshot, struct error *err)
     return true;
 }
 
+/* As hand_on_overlays() in disk/merge_end.c. */
+static bool hand_on_overlays(const struct snapshot *snapshot,
+                             const struct snapshot_disk *disk,
+                             struct error *err)
+{
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+
+    for (size_t i = 0; i < disk->known_count; i++) {
+        const struct known_image *image = &disk->known[i];
+        const struct record_disk *noted =
+            tree_disk(records_find(records, uuid, snapshot->name), disk->vdev);
+
+        if (record_disk_lists_overlay(noted, image->path) &&
+            !kept_images_hand_on_overlay(records, uuid, snapshot->name,
+                                         disk->vdev, disk->driver, image->under,
+                                         image->path, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool hand_on_all_overlays(const struct snapshot *snapshot,
+                                 struct error *err)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (!hand_on_overlays(snapshot, &snapshot->disks[i], err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void merge_there(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation), *inner;
     struct error err;
 
+    if (!hand_on_all_overlays(snapshot, &err)) {
+        operation_step_done(operation, &err);
+        return;
+    }
     if (!merge_there_is_any(snapshot)) {
         operation_step_done(operation, NULL);
         return;

@@ -176,11 +176,9 @@ static bool plan_merge(struct snapshot_disk *outer, const char *over)
     return true;
 }
 
-/* It was over the merged one, since with two over the state no merge would have
- * begun. */
-static bool has_other_over(const struct snapshot *outer,
-                           const struct snapshot_disk *disk,
-                           const char *merging)
+static const char *other_over(const struct snapshot *outer,
+                              const struct snapshot_disk *disk,
+                              const char *merging)
 {
     for (size_t i = 0; i < disk->known_count; i++) {
         const struct known_image *image = &disk->known[i];
@@ -188,10 +186,94 @@ static bool has_other_over(const struct snapshot *outer,
         if (strcmp(image->path, merging) != 0 &&
             strcmp(image->under, disk->state) == 0 &&
             !is_restore_overlay(outer, disk, image->path)) {
-            return true;
+            return image->path;
         }
     }
-    return false;
+    return NULL;
+}
+
+struct over_merged {
+    const struct snapshot *outer;
+    const struct snapshot_disk *disk;
+    const char *merging;
+    const char *found;
+};
+
+static void match_over(struct over_merged *search,
+                       const struct record_disk *disk)
+{
+    const char *state = search->disk->state;
+
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        if (strcmp(disk->overlays[i], search->merging) != 0 &&
+            strcmp(under_of(search->disk, disk->overlays[i]), state) == 0) {
+            search->found = disk->overlays[i];
+        }
+    }
+}
+
+static void visit_over_merged(const struct record *record, void *arg)
+{
+    struct over_merged *search = arg;
+    const struct record_disk *disk = tree_disk(record, search->disk->vdev);
+
+    if (strcmp(record->name, search->outer->name) != 0 &&
+        merge_there_is_disk(disk, search->disk->vdev, search->disk->driver) &&
+        (strcmp(disk->path, search->merging) == 0 ||
+         (!record->deleting && strcmp(disk->path, search->disk->state) == 0))) {
+        match_over(search, disk);
+    }
+}
+
+/* As tree_over_merged(). */
+static const char *over_merged(const struct snapshot *outer,
+                               const struct snapshot_disk *disk,
+                               const char *merging)
+{
+    struct over_merged search = {
+        .outer = outer, .disk = disk, .merging = merging};
+
+    if (strcmp(under_of(disk, merging), disk->state) == 0) {
+        records_each_of_vm(outer->agent->records, outer->guest.uuid,
+                           visit_over_merged, &search);
+    }
+    return search.found;
+}
+
+/* The merged one went with the snapshot whose state it was, which has no other
+ * then, and what lay over it is still to be merged. */
+static bool is_another_to_merge(const struct snapshot *outer,
+                                const struct snapshot_disk *disk,
+                                const char *merging)
+{
+    const struct records *records = outer->agent->records;
+    const char *uuid = outer->guest.uuid;
+    const char *over = other_over(outer, disk, merging);
+
+    return over != NULL &&
+           driver_image_is_ours(records, uuid, disk->vdev, disk->driver,
+                                over) &&
+           tree_snapshot_in(records, uuid, disk->driver, disk->state, false,
+                            outer->name) == NULL;
+}
+
+/* As find_sign() in delete_plan.c. */
+static bool find_sign(const struct snapshot *outer,
+                      const struct snapshot_disk *disk,
+                      const struct record_disk *noted, int place,
+                      bool *ret_merged, struct error *err)
+{
+    const char *over = over_merged(outer, disk, noted->merging);
+
+    *ret_merged = over != NULL;
+    if (over == NULL || place > 0) {
+        return true;
+    }
+    if (place == 0) {
+        return delete_state_is_used(disk, over, err);
+    }
+    return !image_time_is_other(disk->written_ns, noted->written_ns) ||
+           delete_state_is_written_to(disk, over, err);
 }
 
 /* Of two images that held the same until the domain ended, or since no QEMU had
@@ -223,7 +305,7 @@ static bool is_merged(const struct snapshot *outer,
 
     *ret_merged = false;
     if (strcmp(under_of(disk, noted->merging), "gone") == 0) {
-        *ret_merged = true;
+        *ret_merged = !is_another_to_merge(outer, disk, noted->merging);
     } else if (place_of(open, noted->merging) >= 0) {
         *ret_merged = false;
     } else if (tree_is_copied(noted) && place >= 0 &&
@@ -231,10 +313,10 @@ static bool is_merged(const struct snapshot *outer,
         *ret_merged = true;
     } else if (tree_is_copied(noted)) {
         return judge(disk, noted->merging, ret_merged, err);
-    } else if (place >= 0) {
-        *ret_merged = place > 0 && tree_began_in(record, outer->guest.domid);
+    } else if (place > 0 && tree_began_in(record, outer->guest.domid)) {
+        *ret_merged = true;
     } else {
-        *ret_merged = has_other_over(outer, disk, noted->merging);
+        return find_sign(outer, disk, noted, place, ret_merged, err);
     }
     return true;
 }

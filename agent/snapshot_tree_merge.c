@@ -139,6 +139,52 @@ const struct record *tree_half_merged(const struct records *records,
     return found.record;
 }
 
+struct over_merged {
+    const struct record *deleting;
+    const char *state, *merging;
+    const char *found;
+};
+
+static void match_over(struct over_merged *search,
+                       const struct record_disk *disk)
+{
+    for (size_t i = 0; i < disk->overlay_count; i++) {
+        if (!file_is_same(disk->overlays[i], search->merging) &&
+            tree_lies_over(disk->overlays[i], search->state)) {
+            search->found = disk->overlays[i];
+        }
+    }
+}
+
+static void visit_over_merged(const struct record *record, void *arg)
+{
+    struct over_merged *search = arg;
+
+    for (size_t i = 0; record != search->deleting && i < record->disk_count;
+         i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (disk->external && (tree_has_state(disk, NULL, search->merging) ||
+                               (!record->deleting &&
+                                tree_has_state(disk, NULL, search->state)))) {
+            match_over(search, disk);
+        }
+    }
+}
+
+const char *tree_over_merged(const struct records *records, const char *vm_uuid,
+                             const struct record *deleting, const char *state,
+                             const char *merging)
+{
+    struct over_merged search = {
+        .deleting = deleting, .state = state, .merging = merging};
+
+    if (tree_lies_over(merging, state)) {
+        records_each_of_vm(records, vm_uuid, visit_over_merged, &search);
+    }
+    return search.found;
+}
+
 /* ---- what remains ---- */
 
 /* Of what it names by now.  A driver domain's file has no time here. */

@@ -44,6 +44,18 @@ const struct record *tree_half_merged(const struct records *records,
  * has this domid now. */
 bool tree_began_in(const struct record *record, uint32_t domid);
 
+/*
+ * An image of ours, here, that lies over `state` beside `merging`, which the
+ * delete of `deleting` had begun to merge into that; NULL if there is none.  It
+ * was made over `merging`: another record says so, whose own state is in that,
+ * or in `state` as the end of a merge has it.  So its header was changed since,
+ * as it is when all is copied.  What a toolstack has put over the state tells
+ * nothing.  Owned by the records.
+ */
+const char *tree_over_merged(const struct records *records, const char *vm_uuid,
+                             const struct record *deleting, const char *state,
+                             const char *merging);
+
 /* Whether either is so. */
 bool tree_is_copied(const struct record_disk *disk);
 

@@ -259,6 +259,29 @@ bool delete_tells_place(const struct snapshot *snapshot,
            (!snapshot->recovered && !snapshot->expired);
 }
 
+/* Of two images over the state one that was over `merging`. */
+static bool find_sign(const struct snapshot *snapshot,
+                      const struct block_disk *open,
+                      const struct snapshot_disk *disk,
+                      const struct record *record, const char *merging,
+                      bool *ret_merged, struct error *err)
+{
+    const char *over =
+        tree_over_merged(snapshot->agent->records, snapshot->guest.uuid, record,
+                         disk->path, merging);
+    int place = block_disk_place(open, disk->path);
+
+    *ret_merged = over != NULL;
+    if (over == NULL || place > 0) {
+        return true;
+    }
+    if (place == 0) {
+        return delete_state_is_used(disk, over, err);
+    }
+    return !is_written_to(snapshot, disk) ||
+           delete_state_is_written_to(disk, over, err);
+}
+
 /*
  * The image that a delete has merged already, before it failed or the agent
  * ended, in `*ret_over`; NULL if there is none.  It is still there, and
@@ -274,10 +297,11 @@ bool delete_tells_place(const struct snapshot *snapshot,
  *   one started since, it may be that somebody put it back on the base, and it
  *   may have got the same domid, if the host was started anew.  Where the state
  *   is what the guest writes to, the record would say that it was copied;
- * - or another image lies over the state, which no QEMU has open: it was over
- *   the merged one, since with two over the state no merge would have begun.
- *   The merged one still names the state, which one that the state is copied
- *   into does not once that is half done.
+ * - or another image lies over the state that was over the merged one before
+ *   (tree_over_merged()).  The merged one still names the state, which one that
+ *   the state is copied into does not once that is half done.
+ *   Where the state itself is what a domain writes to, or wrote to since, the
+ *   merged one may be all that shows what was there: it stays.
  *
  * What a toolstack may have done to the chain since is told of by rescans, and
  * makes the record forget that a merge had begun (rescan_records.c).
@@ -287,9 +311,8 @@ static bool find_merged(const struct snapshot *snapshot,
                         const struct snapshot_disk *disk, const char **ret_over,
                         struct error *err)
 {
-    const struct records *records = snapshot->agent->records;
-    const char *uuid = snapshot->guest.uuid;
-    const struct record *record = records_find(records, uuid, snapshot->name);
+    const struct record *record = records_find(
+        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
     const struct record_disk *noted = tree_disk(record, disk->vdev);
     const char *merging = noted->merging;
     int place = block_disk_place(open, disk->path);
@@ -308,11 +331,11 @@ static bool find_merged(const struct snapshot *snapshot,
         if (!judge(disk, merging, &merged, err)) {
             return false;
         }
-    } else if (place >= 0) {
-        merged = place > 0 && tree_began_in(record, snapshot->guest.domid);
-    } else {
-        merged = tree_lies_over(merging, disk->path) &&
-                 tree_image_over(records, uuid, disk->path, merging) != NULL;
+    } else if (place > 0 && tree_began_in(record, snapshot->guest.domid)) {
+        merged = true;
+    } else if (!find_sign(snapshot, open, disk, record, merging, &merged,
+                          err)) {
+        return false;
     }
     *ret_over = merged ? merging : NULL;
     return true;

@@ -78,15 +78,18 @@ static bool check_half_merged(const struct snapshot *snapshot,
                               const struct block_disk *open, size_t place,
                               struct error *err)
 {
+    const struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
     const char *path = open == NULL ? disk->path : open->chain[place].path;
     const char *over = NULL;
     const struct record *record =
-        tree_half_merged(snapshot->agent->records, snapshot->guest.uuid,
-                         disk->driver, path, &over);
+        tree_half_merged(records, uuid, disk->driver, path, &over);
 
     /* Under another image QEMU itself takes out what it has merged. */
     return record == NULL || block_disk_place(open, over) >= 0 ||
-           (place > 0 && tree_began_in(record, snapshot->guest.domid)) ||
+           (place > 0 &&
+            (tree_began_in(record, snapshot->guest.domid) ||
+             tree_over_merged(records, uuid, record, path, over) != NULL)) ||
            error_set(err, ERR_SNAPSHOT_IN_USE,
                      "disk %s: snapshot \"%s\" is half deleted, and %s lies "
                      "aside over %s, which the domain uses; start it on that, "

@@ -307,11 +307,28 @@ void merge_note_failure(const struct snapshot *snapshot)
     }
 }
 
+/* QEMU may have ended when it had laid one over the state of another snapshot,
+ * whose delete that was.  Files that are to be kept are nobody's. */
+static bool hand_on_overlays(const struct snapshot *snapshot, struct error *err)
+{
+    const struct snapshot_disk *disk = disk_at_work(snapshot);
+
+    return disk->driver != NULL || snapshot->request.keep_files ||
+           kept_images_hand_on_overlays(snapshot->agent->records,
+                                        snapshot->guest.uuid, snapshot->name,
+                                        disk->vdev, merge_remains(disk), err);
+}
+
 void merge_end_disk(struct snapshot *snapshot, snapshot_then *then)
 {
+    struct error err;
+
     snapshot->then = then;
-    if (disk_at_work(snapshot)->over != NULL &&
-        merge_remains(disk_at_work(snapshot)) == disk_at_work(snapshot)->over) {
+    if (!hand_on_overlays(snapshot, &err)) {
+        end(snapshot, &err);
+    } else if (disk_at_work(snapshot)->over != NULL &&
+               merge_remains(disk_at_work(snapshot)) ==
+                   disk_at_work(snapshot)->over) {
         rebase_next(snapshot);
     } else {
         adjust_if_open(snapshot);

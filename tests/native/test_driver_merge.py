@@ -12,7 +12,7 @@ import pytest
 from native.agent import FINAL, ROOT
 from native.backend import freeze, freeze_at, thaw
 from native.domain import Disk
-from native.expect import assert_disk_is_on, assert_failed, done, merge_job_id
+from native.expect import assert_disk_is_on, assert_failed, done, image_info, merge_job_id
 from native.merges import delete
 from native.relay import Relay
 from native.rescans import Writer, paths, paused, qemu_img
@@ -532,6 +532,58 @@ def test_no_image_is_made_over_the_state_that_a_delete_was_merging_into(
     reply = agent.request("create", domain="alice", name="s3", memory=0, disks="xvda")
     assert_failed(reply, "snapshot-in-use", f"{active} lies aside over {middle}")
     assert os.path.exists(active)
+
+
+def end_as_merged(world, agent, alice, driver):
+    """QEMU there ends when the header over what is merged names the state already."""
+    active, middle, base = paths(alice)
+    alice.writer.stop()
+    qemu = alice.served[driver.domid]
+    relay = Relay(qemu.socket, kill=qemu.kill)
+    relay.fault("job-dismiss", "kill-before")
+    assert delete(agent, "s1")["state"] == "failed"
+    relay.close()
+    assert image_info(active)["backing-filename"] == base
+    assert os.path.exists(middle)
+    return start_on(world, driver, alice, active)
+
+
+def test_where_qemu_ends_as_it_has_merged_the_delete_does_the_rest(world, agent, alice, driver):
+    active, middle, base = paths(alice)
+    alice = end_as_merged(world, agent, alice, driver)
+    done(delete(agent, "s1"))
+    assert paths(alice) == [active, base]
+    assert not os.path.exists(middle)
+    assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/disks/xvda/path") == base
+    done(delete(agent, "s2"))
+    assert paths(alice) == [base]
+    assert not os.path.exists(active)
+
+
+def test_and_leaves_nothing_where_the_other_snapshot_goes_first(world, agent, alice, driver):
+    active, middle, base = paths(alice)
+    alice = end_as_merged(world, agent, alice, driver)
+    for name in "s2", "s1":
+        done(delete(agent, name))
+    assert paths(alice) == [base]
+    assert not os.path.exists(middle) and not os.path.exists(active)
+
+
+def test_an_image_that_somebody_has_put_over_the_state_is_no_sign_that_it_has(
+        world, bounded, agent, alice, driver, backend):
+    """Not even once that is known to be there."""
+    del bounded
+    active, middle, base = paths(alice)
+    stop_copying(world, agent, alice, driver, backend, "s1")
+    own = f"{world.images}/own.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", own)
+    alice = start_on(world, driver, alice, own)
+    done(agent.request("rescan", domain="alice", disks="xvda"))
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", own, middle)
+    world.remove_domain(alice)
+    reply = agent.request("delete", domain=alice.uuid, name="s1")
+    assert_failed(reply, "snapshot-in-use", own, middle)
+    assert os.path.exists(middle) and image_info(active)["backing-filename"] == middle
 
 
 def test_what_was_copied_is_not_removed_unasked_under_another_domain(

@@ -203,8 +203,8 @@ def test_what_a_toolstack_tells_of_hinders_none(world, agent):
     for name in ("s3", "s2", "s1"):
         reply = ask_offline(agent, domain, name)
         assert reply["state"] == "done", reply
-    assert not os.path.exists(top)
-    assert_all(third)
+    assert not os.path.exists(top) and not os.path.exists(third)
+    assert_all(base)
 
 
 def move_under_a_branch(world, agent, domain):
