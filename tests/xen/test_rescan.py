@@ -216,6 +216,7 @@ def test_two_disks_at_once_and_a_plug_and_unplug(agent, guests):
     images_are_whole([keys["disks/xvda/path"], keys["disks/xvdb/path"]])
 
 
+@pytest.mark.slow
 def test_a_hold_that_nobody_completes_ends_by_itself_also_over_a_crash(agent, guests):
     guest = guests("rescan-late", disks=XVDA, hz=4)
     prepare(agent, guest, hold=3)
