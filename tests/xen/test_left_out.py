@@ -76,6 +76,7 @@ def test_an_image_that_was_kept_outlasts_the_snapshot_under_it(agent, guests):
     assert_all_name_the_same_images(guest)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_left_out_stays_where_it_is(agent, guests):
     """Of "only-b" xvda is no part."""
     guest = guests("left", kind="pv", disks=(Disk("xvda"), Disk("xvdb")))

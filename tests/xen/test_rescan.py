@@ -146,7 +146,7 @@ def flatten(guest, images):
 
 # tests/native has all of them with the same QEMU.
 @pytest.mark.parametrize("change, kind", [
-    (commit_inner, "pv"), (flatten, "pv"),
+    (commit_inner, "pv"), pytest.param(flatten, "pv", marks=pytest.mark.slow),
     pytest.param(convert_base, "pv", marks=pytest.mark.slow),
     pytest.param(rebase_inner, "pv", marks=pytest.mark.slow),
     pytest.param(move_base, "pv", marks=pytest.mark.slow),
