@@ -249,6 +249,12 @@ static void tell_kept(const struct snapshot *snapshot, const char *path,
              path);
 }
 
+/* Whether it has an overlay that the undo would remove. */
+static bool is_to_go(const struct snapshot_disk *disk)
+{
+    return disk->overlay_made && !disk->overlay_stays && !disk->merged;
+}
+
 /* The configuration may still name the overlays, and cannot be mended now,
  * which `err` tells.  They stay then, empty. */
 static void keep_empty_overlays(struct snapshot *snapshot, struct error *err)
@@ -259,7 +265,7 @@ static void keep_empty_overlays(struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < snapshot->disk_count; i++) {
         const struct snapshot_disk *disk = &snapshot->disks[i];
 
-        if (disk->overlay_made && !disk->overlay_stays && !disk->merged) {
+        if (is_to_go(disk)) {
             tell_kept(snapshot, disk->overlay, first, err);
             first = false;
         }
@@ -271,9 +277,7 @@ static void keep_empty_overlays(struct snapshot *snapshot, struct error *err)
 static bool has_overlays(const struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {
-        const struct snapshot_disk *disk = &snapshot->disks[i];
-
-        if (disk->overlay_made && !disk->overlay_stays && !disk->merged) {
+        if (is_to_go(&snapshot->disks[i])) {
             return true;
         }
     }
