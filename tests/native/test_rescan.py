@@ -524,7 +524,7 @@ def test_a_domain_that_is_destroyed_ends_its_hold(world, agent, alice):
     alice.writer._stop.set()
     world.remove_domain(alice)
     agent.wait_log("its hold with it")
-    assert not os.listdir(f"{agent.folder}/run/held")
+    world.eventually(lambda: not os.listdir(f"{agent.folder}/run/held"), 10, "no note of it")
 
 
 def test_a_disk_with_requests_under_way_is_waited_for(world, agent, alice):

@@ -22,6 +22,11 @@ def process_state(pid):
         return file.read().rpartition(")")[2].split()[0]
 
 
+def waits_for_events(pid):
+    with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+        return file.read().strip() in ("do_epoll_wait", "ep_poll")
+
+
 class Request:
     """A request in the store."""
 
@@ -182,12 +187,18 @@ class Agent:
         self.process.wait()
 
     def freeze(self):
-        """It stops where it is, but does not take the pretended hypervisor's lock along,
-        which everybody needs."""
-        with self.world.xen.lock():
-            self.process.send_signal(signal.SIGSTOP)
-            while process_state(self.process.pid) != "T":
-                time.sleep(0.001)  # nothing tells of it
+        """It stops, but does not take the pretended hypervisor's lock along, which
+        everybody needs, and not in the middle of a message to xenstored, which would
+        serve nobody before it had the rest."""
+        deadline = time.monotonic() + 5
+        while True:
+            with self.world.xen.lock():
+                if waits_for_events(self.process.pid) or time.monotonic() > deadline:
+                    self.process.send_signal(signal.SIGSTOP)
+                    while process_state(self.process.pid) != "T":
+                        time.sleep(0.001)  # nothing tells of it
+                    return
+            time.sleep(0.001)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
