@@ -4,6 +4,7 @@
  */
 #include "agent/dispatcher.h"
 
+#include <inttypes.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,21 +192,37 @@ void request_finish(struct snapshot *snapshot, const struct error *err)
     end(snapshot);
 }
 
-/* What QEMU and libxl say then is that it does not answer: not why. */
+static bool may_be_for_its_domain_went(const struct snapshot *snapshot,
+                                       enum error_code code)
+{
+    return snapshot->running && snapshot->request.operation != REQUEST_REVERT &&
+           (code == ERR_QMP || code == ERR_LIBXL ||
+            code == ERR_GUEST_UNRESPONSIVE || code == ERR_NO_SUCH_DOMAIN);
+}
+
+/* What QEMU and libxl say then is that nothing answers: not why. */
 static void tell_that_it_went_away(const struct snapshot *snapshot,
                                    struct error *err)
 {
     struct guest guest;
     struct error gone;
 
-    if ((err->code == ERR_QMP || err->code == ERR_LIBXL ||
-         err->code == ERR_GUEST_UNRESPONSIVE) &&
-        snapshot->running && snapshot->request.operation != REQUEST_REVERT &&
-        !guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
-                     &gone) &&
-        gone.code == ERR_NO_SUCH_DOMAIN) {
+    if (!may_be_for_its_domain_went(snapshot, err->code)) {
+        return;
+    }
+    if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,
+                     &gone)) {
+        if (gone.code == ERR_NO_SUCH_DOMAIN &&
+            err->code != ERR_NO_SUCH_DOMAIN) {
+            err->code = ERR_NO_SUCH_DOMAIN;
+            error_prefix(err, "the domain went away meanwhile: ");
+        }
+    } else if (snapshot->found_domid != 0 &&
+               snapshot->found_domid != guest.domid) {
         err->code = ERR_NO_SUCH_DOMAIN;
-        error_prefix(err, "the domain went away meanwhile: ");
+        error_prefix(
+            err, "the domain was restarted meanwhile, as domain %" PRIu32 ": ",
+            guest.domid);
     }
 }
 

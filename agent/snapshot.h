@@ -251,6 +251,7 @@ struct snapshot {
     bool running;   /* it exists; else only `guest.uuid` and `name` are known */
     bool just_seen; /* no time has passed since it was looked up */
     struct guest guest;
+    uint32_t found_domid; /* when its first step looked; 0: that does not */
     libxl_domain_config *config; /* NULL until read */
     char *config_json;           /* the same, as text */
 

@@ -160,6 +160,7 @@ static bool find_again(struct snapshot *snapshot, struct error *err)
                                snapshot->guest.name);
     }
     snapshot->guest = guest;
+    snapshot->found_domid = guest.domid;
     snapshot->consistency = snapshot->request.memory ? "full" : "crash";
     return guest_is_active(snapshot, err);
 }

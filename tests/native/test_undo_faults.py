@@ -13,6 +13,7 @@ import pytest
 from native.expect import assert_disk_is_on, assert_failed, assert_works, files_below, \
     named_images
 from native.guardians import guardians, kill_with_guardian, stopped, wait_no_guardian
+from native.merges import reboot
 
 DISKS = [("xvda", "qcow2"), ("xvdb", "raw")]
 
@@ -464,3 +465,18 @@ def test_a_domain_that_is_destroyed_at_the_switch_leaves_nothing_untold(world, a
         os.unlink(list(tops.values())[count - 1])
     agent.restart()
     assert os.listdir(f"{agent.settings['store']['folder']}/left") == []
+
+
+@pytest.mark.parametrize("at", ["query-block", "transaction"])
+def test_a_domain_that_is_restarted_meanwhile_is_told_of(world, agent, at):
+    domain = world.add_domain("alice", disks=DISKS[:1])
+    fault = domain.interpose().fault(at, "hold-after")
+    request = agent.submit("create", domain="alice", name="s1", memory=0)
+    fault.wait_reached()
+    agent.freeze()
+    again = reboot(world, domain)
+    agent.thaw()
+    reply = request.wait(60)
+    assert_failed(reply, "no-such-domain", f"restarted meanwhile, as domain {again.domid}")
+    if at == "query-block":
+        assert "putting things back failed" not in reply["error/message"]
