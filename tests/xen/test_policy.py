@@ -114,6 +114,7 @@ def _tools(request):
     made.close()
 
 
+@pytest.mark.slow
 def test_xensnap_asks_in_a_domain_as_it_does_in_dom0(agent, guests, store, tools):
     guest = guests("other", kind="pv", disks=[Disk("xvda")])
     guest.wait_tick()

@@ -303,7 +303,8 @@ def test_without_memory_for_it_the_domain_is_not_touched(agent, guests):
     guest.wait_tick(more=2)
 
 
-@pytest.mark.parametrize("kind", ["pv", pytest.param("hvm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pv", "hvm"])
 def test_internal_snapshots_are_applied_and_others_survive(agent, guests, kind):
     guest = guests(f"{kind}-internal", kind=kind)
     for name in ("s1", "s2"):

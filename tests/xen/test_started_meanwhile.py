@@ -34,6 +34,7 @@ def is_working():
                           stdout=subprocess.DEVNULL).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_domain_that_is_started_beside_a_merge_keeps_its_data(slow, guests):
     guest = guests("meanwhile", kind="pv", disks=(Disk("xvda", "qcow2"),))
     reply = slow.request("create", domain=guest.name, name="s1", memory=0)
