@@ -216,6 +216,25 @@ void hold_set_driver(struct hold_disk *disk, const char *driver,
 
 /* ---- letting go when the time is over ---- */
 
+static bool is_there(const struct hold *hold)
+{
+    struct guest guest;
+    struct error err;
+
+    if (guests_find_domid(hold->holds->agent->guests, hold->domid, &guest,
+                          &err)) {
+        return !guest.dying && strcmp(guest.uuid, hold->uuid) == 0;
+    }
+    return err.code != ERR_NO_SUCH_DOMAIN;
+}
+
+static void forget_with_domain(struct hold *hold)
+{
+    LOG_NOTICE("domain %u (%s) is gone, and its hold with it", hold->domid,
+               hold->uuid);
+    hold_forget(hold);
+}
+
 void hold_arm(struct hold *hold, uint64_t ms)
 {
     struct timeval wait = clock_timeval(ms);
@@ -245,9 +264,15 @@ void hold_let_go(struct hold *hold)
 
 static void on_timer(evutil_socket_t fd, short events, void *arg)
 {
+    struct hold *hold = arg;
+
     (void)fd;
     (void)events;
-    hold_let_go(arg);
+    if (hold->in_use || is_there(hold)) {
+        hold_let_go(hold);
+    } else {
+        forget_with_domain(hold);
+    }
 }
 
 /* As soon as driver domains need not be waited for any more; where that was of
@@ -268,6 +293,10 @@ void hold_leave(struct hold *hold)
 
     hold->in_use = false;
     hold_publish(hold->holds->agent, hold, false);
+    if (!is_there(hold)) { /* it went while an operation was at work here */
+        hold_arm(hold, 0);
+        return;
+    }
     if (hold->state == HOLD_EXPIRED) {
         event_del(hold->timer);
         return;
@@ -405,18 +434,6 @@ void holds_publish(struct holds *holds)
     }
 }
 
-static bool is_there(const struct hold *hold)
-{
-    struct guest guest;
-    struct error err;
-
-    if (guests_find_domid(hold->holds->agent->guests, hold->domid, &guest,
-                          &err)) {
-        return !guest.dying && strcmp(guest.uuid, hold->uuid) == 0;
-    }
-    return err.code != ERR_NO_SUCH_DOMAIN;
-}
-
 void holds_look_at_domains(struct holds *holds)
 {
     struct hold *hold, *next;
@@ -424,9 +441,7 @@ void holds_look_at_domains(struct holds *holds)
     for (hold = LIST_FIRST(&holds->all); hold != NULL; hold = next) {
         next = LIST_NEXT(hold, link);
         if (!hold->in_use && !is_there(hold)) {
-            LOG_NOTICE("domain %u (%s) is gone, and its hold with it",
-                       hold->domid, hold->uuid);
-            hold_forget(hold);
+            forget_with_domain(hold);
         }
     }
 }

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import pytest
 
+from native.agent import ROOT
 from native.expect import assert_failed
 from native.rescans import (PIECE, SIZE, Writer, commit_middle, content, convert_base, flatten,
                             flatten_to_raw, move_base, nothing, overlay, paths, paused,
@@ -735,3 +736,17 @@ def test_an_agent_killed_before_its_pause_was_noted_lets_go(world, agent, alice)
     world.eventually(lambda: paused(alice) == 0, what="letting go")
     alice.writer.progress()
     assert_still_works(world, agent, alice, alice.writer)
+
+
+@pytest.mark.parametrize("at", ["blockdev-add", "blockdev-mirror", "job-complete"])
+def test_a_domain_that_is_destroyed_while_it_is_held_ends_its_hold(world, agent, alice, at):
+    fault = alice.interpose().fault(at, "hold-after")
+    request = agent.submit("rescan", domain="alice", phase="prepare", hold=60)
+    fault.wait_reached()
+    alice.writer._stop.set()
+    agent.freeze()
+    world.remove_domain(alice)
+    agent.thaw()
+    assert_failed(request.wait(), "no-such-domain")
+    world.eventually(lambda: not os.listdir(f"{agent.folder}/run/held") and
+                     not world.store.tree(f"{ROOT}/holds"), 9, "nothing of it")
