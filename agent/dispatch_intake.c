@@ -53,16 +53,23 @@ static bool is_in_work(const struct snapshot *snapshot, const char *uuid)
     return queue_has(snapshot->agent->dispatcher->queue, uuid);
 }
 
-/* A domain that this host does not run, but that has snapshots. */
-static bool find_inactive(struct snapshot *snapshot, struct error *err)
+/* A domain that this host does not run under that name, but that has snapshots.
+ * It may have been renamed since. */
+static bool find_by_records(struct snapshot *snapshot, struct error *err)
 {
     const char *spec = snapshot->request.domain;
     const struct records *records = snapshot->agent->records;
+    struct error ignored;
     const char *uuid;
 
     if (err->code != ERR_NO_SUCH_DOMAIN ||
         !records_knows_vm(records, spec, &uuid)) {
         return false;
+    }
+    snapshot->running =
+        guests_find(snapshot->agent->guests, uuid, &snapshot->guest, &ignored);
+    if (snapshot->running) {
+        return true;
     }
     if (snapshot->request.operation != REQUEST_REVERT &&
         snapshot->request.operation != REQUEST_DELETE &&
@@ -85,7 +92,7 @@ static bool identify_domain(struct snapshot *snapshot, struct error *err)
 
     if (!guests_find(agent->guests, snapshot->request.domain, &snapshot->guest,
                      err)) {
-        return find_inactive(snapshot, err);
+        return find_by_records(snapshot, err);
     }
     snapshot->running = true;
     return true;

@@ -726,3 +726,15 @@ def test_a_cancel_of_one_that_was_removed_does_not_reach_the_next_by_its_id(worl
     agent.thaw()
     reply = second.wait()
     assert reply["state"] == "done", reply
+
+
+def test_a_domain_that_was_renamed_is_still_known_by_its_snapshots(world, agent):
+    domain = world.add_domain("old", disks=[("xvda", "qcow2")])
+    for name in "s1", "s2":
+        assert agent.request("create", domain="old", name=name, memory=0)["state"] == "done"
+    world.xl("rename", "old", "new")
+    for operation, keys in ("rescan", {}), ("delete", {"name": "s1"}):
+        reply = agent.request(operation, keys, domain="old")
+        assert reply["state"] == "done", reply
+    assert len(domain.chain("xvda")) == 2
+    assert agent.request("delete", domain="new", name="s2")["state"] == "done"
