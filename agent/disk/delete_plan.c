@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/delete_others.h"
 #include "agent/disk/delete_refusals.h"
+#include "agent/disk/delete_remains.h"
 #include "agent/disk/image_mark.h"
 #include "agent/disk/image_snapshots.h"
 #include "agent/disk/image_written.h"
@@ -276,7 +278,8 @@ static bool find_sign(const struct snapshot *snapshot,
         return true;
     }
     if (place == 0) {
-        return delete_state_is_used(disk, over, err);
+        return note_stray(snapshot, disk, err) &&
+               delete_state_is_used(disk, over, err);
     }
     return !is_written_to(snapshot, disk) ||
            delete_state_is_written_to(disk, over, err);
@@ -292,11 +295,6 @@ static bool find_sign(const struct snapshot *snapshot,
  *   with either: QEMU may not have switched, or xl have made the domain anew
  *   from the configuration that it read before that changed, or from a file of
  *   its own.  Then it is the marks (image_mark.h) that tell, or nobody;
- * - or QEMU has the state open without it, under another image, which only the
- *   merge brings about.  But only in the domain in which the merge began: for
- *   one started since, it may be that somebody put it back on the base, and it
- *   may have got the same domid, if the host was started anew.  Where the state
- *   is what the guest writes to, the record would say that it was copied;
  * - or another image lies over the state that was over the merged one before
  *   (tree_over_merged()).  The merged one still names the state, which one that
  *   the state is copied into does not once that is half done.
@@ -331,8 +329,6 @@ static bool find_merged(const struct snapshot *snapshot,
         if (!judge(disk, merging, &merged, err)) {
             return false;
         }
-    } else if (place > 0 && tree_began_in(record, snapshot->guest.domid)) {
-        merged = true;
     } else if (!find_sign(snapshot, open, disk, record, merging, &merged,
                           err)) {
         return false;
@@ -501,6 +497,9 @@ static bool plan_external(const struct snapshot *snapshot,
     if (!check_restore_overlay(disk, open, err)) {
         return false;
     }
+    if (!delete_takes_remains_back(snapshot, disk, open, err)) {
+        return false;
+    }
     if (!find_merged(snapshot, open, disk, &over, err)) {
         return false;
     }
@@ -550,8 +549,16 @@ static bool plan_external(const struct snapshot *snapshot,
         !delete_went_on_with_state(snapshot, disk, is_gone) &&
         !is_written_to(snapshot, disk)) {
         disk->merge = MERGE_REMOVE;
+        return delete_is_no_ones_witness(snapshot, disk, open, err);
     }
     return true;
+}
+
+/* An internal snapshot lies in its image, whatever that lies under. */
+static bool changes_images(const struct snapshot_disk *disk)
+{
+    return disk->merge != MERGE_NOTHING && disk->merge != DELETE_LIVE &&
+           disk->merge != DELETE_OFFLINE;
 }
 
 bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
@@ -568,7 +575,8 @@ bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
         }
         ok = disk->external ? plan_external(snapshot, disk, open, err)
                             : plan_internal(snapshot, disk, open, err);
-        if (!ok) {
+        if (!ok || (changes_images(disk) &&
+                    !delete_sees_others(snapshot, disk, open, err))) {
             return false;
         }
     }

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Deleting a snapshot of several disks while an image of one is not there: nothing is done to the
-others, and all is done once it is back."""
+"""Deleting a snapshot while an image is not there, such as one whose storage is not mounted:
+nothing is done, to other disks neither, and all is done once it is back."""
 
 import os
 
 import pytest
 
-from native.expect import assert_failed
+from native.agent import FINAL
+from native.expect import assert_failed, done
+from native.merges import chain, content, three
+from native.toolstack import Toolstack
 
 
 def create(agent):
@@ -46,3 +49,55 @@ def test_nothing_is_merged_before_all_images_are_there(world, agent, alice, off,
     if not off:
         for each in "xvda", "xvdb":
             assert alice.read(each, 0, 4096) == each.encode() * 1024
+
+
+@pytest.mark.parametrize("name, away", [("s2", [0]), ("s2", [1]), ("s2", [0, 1]), ("s1", [1]),
+                                        ("s1", [0, 1])])
+def test_what_lies_under_an_image_that_is_not_there_stays(world, agent, name, away):
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    files = sorted(os.listdir(world.images))
+    for place in away:
+        os.rename(images[place], f"{images[place]}.away")
+    reply = agent.request("delete", domain=domain.uuid, name=name)
+    assert_failed(reply, "chain-broken", images[max(away)], "s3", "is not there")
+    for place in away:
+        os.rename(f"{images[place]}.away", images[place])
+    assert sorted(os.listdir(world.images)) == files
+    for n in range(4):
+        assert content(images[0], n * 65536) == str(n).encode() * 4096
+    done(agent.request("delete", domain=domain.uuid, name=name))
+    for n in range(4):
+        assert content(images[0], n * 65536) == str(n).encode() * 4096
+
+
+def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    for path in images[:2]:
+        os.unlink(path)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s2"), "chain-broken",
+                  "delete that snapshot first")
+    for name in "s3", "s2", "s1":
+        done(agent.request("delete", domain=domain.uuid, name=name))
+    assert os.listdir(world.images) == [os.path.basename(images[3])]
+
+
+def test_a_branch_that_is_not_there_is_one_all_the_same(world, agent):
+    """The domain runs on another, which alone would be merged."""
+    toolstack = Toolstack(world)
+    domain = three(world, agent)
+    images = chain(domain)
+    request = agent.submit("revert", domain="alice", name="s2", start="boot")
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    domain = toolstack.made[-1]
+    assert chain(domain)[1] == images[2]
+    domain.write("xvda", 65536, b"9" * 4096)
+    os.rename(images[1], f"{images[1]}.away")
+    reply = agent.request("delete", domain="alice", name="s2")
+    assert_failed(reply, "chain-broken", images[1], "s3")
+    os.rename(f"{images[1]}.away", images[1])
+    assert content(images[1], 65536) == b"1" * 4096

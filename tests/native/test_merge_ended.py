@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from native.expect import assert_disk_is_on, assert_failed, done, image_info, image_is_sound
+from native.expect import assert_disk_is_on, assert_failed, done, image_info, image_is_sound, \
+    merge_job_id
 from native.merges import chain, content, three
 from native.rescans import qemu_img
 
@@ -224,3 +225,69 @@ def test_one_that_was_cut_short_begins_anew(cut):
     assert chain(domain) == [cut.active, cut.state, cut.base]
     assert_rest_is_done(cut)
     assert_content(domain)
+
+
+def test_a_write_to_the_state_that_was_seen_is_not_forgotten(world, agent):
+    """The agent dies with QEMU, so when the state was written to last is not known."""
+    domain = three(world, agent)
+    active, merged, state, _ = chain(domain)
+    fault = domain.interpose().fault("job-dismiss", "hold-before")
+    agent.submit("delete", domain="alice", name="s2")
+    fault.wait_reached()
+    agent.kill()
+    domain.qemu.kill()
+    domain.qemu.wait()
+    domain.uninterpose()
+    assert Ended.under(active) == state
+    world.remove_domain(domain)
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": state, "format": "qcow2"}])
+    agent.start()
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s2"), "snapshot-in-use",
+                  "the domain uses", state)
+    domain.write("xvda", 2 * 65536, b"9" * 4096)
+    domain.disks["xvda"].front.flush()
+    world.remove_domain(domain)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s2"), "snapshot-in-use",
+                  state, "was written to since")
+    assert os.path.exists(merged)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_may_be_all_that_shows_it_does_not_go_with_its_snapshot(world, ended, runs):
+    domain = ended.start(ended.state)
+    domain.write("xvda", 2 * 65536, b"9" * 4096)
+    domain.disks["xvda"].front.flush()
+    if not runs:
+        world.remove_domain(domain)
+    assert_failed(ended.delete("s2"), "snapshot-in-use", ended.state)
+    assert_failed(ended.delete("s3"), "snapshot-in-use", ended.merged, "\"s2\"")
+    assert os.path.exists(ended.merged)
+    assert content(ended.merged, 2 * 65536)[:1] == b"2"
+
+
+def test_a_disk_that_was_plugged_in_again_on_another_image_tells_nothing(world, agent):
+    domain = three(world, agent)
+    active, merged, state, _ = chain(domain)
+    nodes = {node["file"]: node["node-name"]
+             for node in domain.qmp("query-named-block-nodes", flat=True)
+             if node["drv"] == "qcow2"}
+    # Found and taken up as the delete's own, it does not come to its end.
+    domain.qmp("block-commit", job_id=merge_job_id("xvda", state), device=nodes[active],
+               top_node=nodes[merged], base_node=nodes[state], auto_finalize=False,
+               auto_dismiss=False, speed=1)
+    request = agent.submit("delete", domain="alice", name="s2")
+    world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
+    request.cancel()
+    assert request.wait()["state"] == "cancelled"
+    own = f"{world.images}/own.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", state, "-F", "qcow2", own)
+    disk = domain.disks["xvda"]
+    domain.unplug("xvda")
+    disk.path = own
+    domain.disks["xvda"] = disk
+    domain._plug("xvda")  # pylint: disable=protected-access
+    assert chain(domain)[:2] == [own, state]
+    assert_failed(agent.request("delete", domain="alice", name="s2"), "snapshot-in-use", merged)
+    assert os.path.exists(merged)
+    assert Ended.under(active) == merged

@@ -195,3 +195,46 @@ def test_also_where_it_has_ended_the_domain_by_then(world, agent, domain):
     world.remove_domain(domain)
     assert_failed(request.wait(40), "no-such-domain", "these stay", overlay)
     assert image_info(overlay)["backing-filename"] == chain[0][0]
+
+
+@pytest.fixture(name="kept")
+def fixture_kept(world, agent, domain):
+    """The image of an overlay that was merged just as the domain was saved, which may be
+    from before that. The domain has been restored on it, and has written there."""
+    domain.write("xvda", 0, b"1" * 4096)
+    over, base = (path for path, _ in domain.chain("xvda"))
+    fault = domain.interpose().fault("job-finalize", "hold-before")
+    request = agent.submit("delete", domain="alice", name="s1")
+    fault.wait_reached()
+    with saved_by_another(domain):
+        fault.release()
+        assert_failed(request.wait(), "busy", f"{over} stays")
+    domain.uninterpose()
+    world.remove_domain(domain)
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": over, "format": "qcow2"}])
+    domain.write("xvda", 65536, b"2" * 4096)
+    return domain, over, base
+
+
+def test_a_domain_that_is_restored_on_what_was_merged_goes_on_without_it(agent, kept):
+    domain, over, base = kept
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert [path for path, _ in domain.chain("xvda")] == [base]
+    assert_disk_is_on(domain, "xvda", base)
+    assert not os.path.exists(over)
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+    assert domain.read("xvda", 65536, 4096) == b"2" * 4096
+
+
+def test_nor_is_that_forgotten_while_it_is_off(world, agent, kept):
+    domain, over, base = kept
+    domain.disks["xvda"].front.flush()
+    world.remove_domain(domain)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s1"), "snapshot-in-use",
+                  over, base, "start it on that")
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": over, "format": "qcow2"}])
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert [path for path, _ in domain.chain("xvda")] == [base]
+    assert domain.read("xvda", 65536, 4096) == b"2" * 4096

@@ -422,9 +422,14 @@ def test_what_is_written_on_an_image_that_is_merged_already_is_not_removed(world
     assert os.path.exists(over)
     run_on(world, domain, over, b"2")
     agent.start()
-    assert request.wait()["state"] == "done"
+    assert_failed(request.wait(), "snapshot-in-use", over, base, "was written to since")
     assert content(over, 0) == b"2" * 4096
     assert content(base, 0) == b"1" * 4096
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": over, "format": "qcow2"}])
+    assert agent.request("delete", domain="alice", name="s1")["state"] == "done"
+    assert not os.path.exists(over)
+    assert domain.read("xvda", 0, 4096) == b"2" * 4096
 
 
 def test_the_time_that_is_noted_is_on_disk(world, agent_stopped):
