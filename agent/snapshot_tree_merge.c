@@ -145,11 +145,20 @@ struct over_merged {
     const char *found;
 };
 
+/* One that the disk's state is copied into names what lies under that once it
+ * is half done. */
+static bool is_copied_into(const struct record_disk *disk, const char *image)
+{
+    return disk->merging != NULL && !tree_is_copied(disk) &&
+           file_is_same(disk->merging, image);
+}
+
 static void match_over(struct over_merged *search,
                        const struct record_disk *disk)
 {
     for (size_t i = 0; i < disk->overlay_count; i++) {
         if (!file_is_same(disk->overlays[i], search->merging) &&
+            !is_copied_into(disk, disk->overlays[i]) &&
             tree_lies_over(disk->overlays[i], search->state)) {
             search->found = disk->overlays[i];
         }

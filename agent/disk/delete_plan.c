@@ -24,6 +24,7 @@
 #include "agent/disk/image_written.h"
 #include "agent/disk/left_image.h"
 #include "agent/disk/open_files.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_merge.h"
@@ -409,13 +410,9 @@ static bool streams(const struct snapshot *snapshot,
            allocated_bytes(over, &above) && below < above;
 }
 
-/*
- * The image that qemu-img was to copy the state into, in `*ret_over`, if it no
- * longer names the state; NULL if that is not so.  qemu-img may have been
- * killed when it had changed the header, and not yet written where the copies
- * are.  As long as the state is there, nothing is lost: with it under that
- * image again, all is to be seen as before, whatever was copied.
- */
+/* The image that qemu-img was to copy the state into, in `*ret_over`, if it no
+ * longer names the state and lacks some of it (torn_copy.h); NULL if that is
+ * not so.  With the state under it again all is to be seen as before. */
 static bool find_streamed(const struct snapshot *snapshot,
                           const struct block_disk *open,
                           const struct snapshot_disk *disk,
@@ -424,16 +421,9 @@ static bool find_streamed(const struct snapshot *snapshot,
     const struct record *record = records_find(
         snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
     const struct record_disk *noted = tree_disk(record, disk->vdev);
-    struct image_info state, over;
-    struct error ignored;
 
     *ret_over = NULL;
-    if (noted->merging == NULL || record->deleting_domid != 0 ||
-        tree_is_copied(noted) ||
-        !image_inspect(disk->path, disk->format, &state, &ignored) ||
-        !image_inspect(noted->merging, "qcow2", &over, &ignored) ||
-        state.backing_path[0] == '\0' ||
-        !file_is_same(over.backing_path, state.backing_path)) {
+    if (!torn_copy_is_of(record, noted)) {
         return true;
     }
     if (block_disk_place(open, noted->merging) >= 0) {
@@ -494,7 +484,8 @@ static bool plan_external(const struct snapshot *snapshot,
     const char *over = NULL;
     bool live;
 
-    if (!check_restore_overlay(disk, open, err)) {
+    if (!check_restore_overlay(disk, open, err) ||
+        !torn_copy_check_state(snapshot, disk->vdev, disk->path, err)) {
         return false;
     }
     if (!delete_takes_remains_back(snapshot, disk, open, err)) {

@@ -8,6 +8,7 @@
 #include "agent/disk/delete_plan.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/open_files.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/driver_images.h"
 #include "agent/guest/stored_config.h"
 #include "agent/libvirt_guard.h"
@@ -185,6 +186,8 @@ void delete_plan_disks(struct operation *operation)
 
     delete_list_disks(snapshot);
     if (!check_records(snapshot, &err) || !check_libvirt(snapshot, &err) ||
+        (snapshot->request.keep_files &&
+         !torn_copy_check_own(snapshot, &err)) ||
         !plan_driver_disks(snapshot, &err)) {
         operation_step_done(operation, &err);
     } else if (snapshot->request.keep_files || snapshot->disk_count == 0) {

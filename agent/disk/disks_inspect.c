@@ -12,6 +12,7 @@
 #include "agent/disk/chains_question.h"
 #include "agent/disk/disk_steps.h"
 #include "agent/disk/open_files.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree_merge.h"
 
@@ -105,7 +106,9 @@ static bool check_merges(const struct snapshot *snapshot,
     const struct block_disk *open = block_graph_find(graph, disk->vdev, false);
 
     for (size_t i = 0; snapshot->backend_job == NULL && i < open->depth; i++) {
-        if (!check_half_merged(snapshot, disk, open, i, err)) {
+        if (!check_half_merged(snapshot, disk, open, i, err) ||
+            !torn_copy_check(snapshot->agent->records, snapshot->guest.uuid,
+                             disk->vdev, open->chain[i].path, err)) {
             return false;
         }
     }

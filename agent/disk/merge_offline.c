@@ -8,6 +8,7 @@
 #include "agent/disk/image.h"
 #include "agent/disk/offline_work.h"
 #include "agent/disk/open_files.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/snapshot_tree_times.h"
 
 static struct snapshot_disk *disk_at_work(struct snapshot *snapshot)
@@ -86,24 +87,11 @@ static void merge_offline(struct snapshot *snapshot)
 
 /* ---- copying the state into the image over it ---- */
 
-/* The program writes where the copies are behind the header that no longer
- * names the state: one that ended in between has left an image that lacks some
- * of it. */
-static bool is_cut_short(const struct snapshot_disk *disk)
-{
-    struct image_info state, over;
-    struct error ignored;
-
-    return image_inspect(disk->path, disk->format, &state, &ignored) &&
-           image_inspect(disk->over, "qcow2", &over, &ignored) &&
-           file_is_same(over.backing_path, state.backing_path);
-}
-
 static void on_laid_under(const struct error *err, void *arg)
 {
     struct snapshot *snapshot = arg;
 
-    (void)err; /* the next delete sees that (delete_plan.c) */
+    (void)err; /* the next delete sees that (torn_copy.h) */
     snapshot->merge_child = NULL;
     on_program_ended(&snapshot->merge_error, snapshot);
 }
@@ -119,7 +107,7 @@ static void on_copied(const struct error *err, void *arg)
         "qcow2",    "-b",     disk->path, "-F", format_qemu_name(disk->format),
         disk->over, NULL};
 
-    if (err == NULL || !is_cut_short(disk)) {
+    if (err == NULL || !torn_copy_skips(disk->path, disk->format, disk->over)) {
         on_program_ended(err, snapshot);
         return;
     }

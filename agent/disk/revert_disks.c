@@ -19,6 +19,7 @@
 #include "agent/disk/image_snapshots.h"
 #include "agent/disk/kept_disks.h"
 #include "agent/disk/left_image.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 
@@ -127,13 +128,20 @@ static bool check_disk(const struct snapshot *snapshot,
                        struct snapshot_disk *disk, struct error *err)
 {
     struct image_chain chain;
+    bool whole;
 
     if (!image_chain_read(disk->path, format_qemu_name(disk->format), &chain,
                           err)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
     }
     disk->depth = chain.depth;
+    whole =
+        torn_copy_check_chain(snapshot->agent->records, snapshot->guest.uuid,
+                              disk->vdev, &chain, err);
     image_chain_dispose(&chain);
+    if (!whole) {
+        return false;
+    }
     if (!image_is_quiet(disk->path, err) &&
         !is_our_qemus(snapshot, disk->path)) {
         return error_prefix(err, "disk %s: ", disk->vdev);
