@@ -211,23 +211,45 @@ static bool note_revert(struct snapshot *snapshot, struct error *err)
     return ok;
 }
 
-void revert_note(struct operation *operation)
-{
-    struct snapshot *snapshot = snapshot_of(operation);
-    struct error err = {0};
-
-    if (snapshot_is_on_overlays(snapshot)) {
-        note_revert(snapshot, &err);
-    }
-    operation_step_done(operation, &err);
-}
-
 /* ---- the state that was left ---- */
 
 bool revert_leaves(const struct snapshot_disk *disk)
 {
     return disk->abandoned != NULL && disk->overlay != NULL &&
            strcmp(disk->abandoned, disk->overlay) != 0;
+}
+
+/* Whoever asked to go back and did not get there may want what was left. */
+static bool is_to_stay(const struct snapshot *snapshot)
+{
+    return snapshot->request.keep_current || snapshot->brought_back != NULL;
+}
+
+/* What a delete had begun to merge, and is to stay now, it does not go on with:
+ * the next one asks anew what lies over the state. */
+static bool forget_merges(const struct snapshot *snapshot, struct error *err)
+{
+    for (size_t i = 0; is_to_stay(snapshot) && i < snapshot->disk_count; i++) {
+        const struct snapshot_disk *disk = &snapshot->disks[i];
+
+        if (revert_leaves(disk) &&
+            !tree_forget_merges(snapshot->agent->records, snapshot->guest.uuid,
+                                disk->driver, disk->abandoned, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void revert_note(struct operation *operation)
+{
+    struct snapshot *snapshot = snapshot_of(operation);
+    struct error err = {0};
+
+    if (snapshot_is_on_overlays(snapshot) && forget_merges(snapshot, &err)) {
+        note_revert(snapshot, &err);
+    }
+    operation_step_done(operation, &err);
 }
 
 /* Only what we made, and what no snapshot, no other image and no running disk
@@ -276,12 +298,6 @@ static bool is_on(const struct snapshot *snapshot, const char *image)
         }
     }
     return false;
-}
-
-/* Whoever asked to go back and did not get there may want what was left. */
-static bool is_to_stay(const struct snapshot *snapshot)
-{
-    return snapshot->request.keep_current || snapshot->brought_back != NULL;
 }
 
 /* It goes with the last internal snapshot in it, if it may. */

@@ -9,7 +9,9 @@
 #include "agent/base/clock.h"
 #include "agent/disk/image_written.h"
 #include "agent/disk/open_files.h"
+#include "agent/disk/torn_copy.h"
 #include "agent/snapshot_tree.h"
+#include "agent/snapshot_tree_change_private.h"
 
 static struct record_disk *disk_in(struct record *record, const char *vdev)
 {
@@ -104,6 +106,49 @@ bool tree_note_unmerged(struct records *records, const char *vm_uuid,
     return !tree_is_copied(
                tree_disk(records_find(records, vm_uuid, name), vdev)) ||
            note_progress(records, vm_uuid, name, vdev, false, false, err);
+}
+
+static bool is_to_be_forgotten(const struct names *names,
+                               const struct record *record,
+                               const struct record_disk *disk)
+{
+    return disk->merging != NULL && tree_is_served_by(disk, names->driver) &&
+           file_is_same_in(names->driver, disk->merging, names->wanted) &&
+           !torn_copy_is_of(record, disk);
+}
+
+static void match_merging(const struct record *record, void *arg)
+{
+    struct names *names = arg;
+
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (is_to_be_forgotten(names, record, &record->disks[i])) {
+            record_names_add(&names->found, record);
+            return;
+        }
+    }
+}
+
+static void forget_merge(struct record *record, const void *arg)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        if (is_to_be_forgotten(arg, record, &record->disks[i])) {
+            set_merging(&record->disks[i], NULL);
+        }
+    }
+}
+
+bool tree_forget_merges(struct records *records, const char *vm_uuid,
+                        const char *driver, const char *image,
+                        struct error *err)
+{
+    struct names names = {.wanted = image, .driver = driver};
+    bool ok;
+
+    records_each_of_vm(records, vm_uuid, match_merging, &names);
+    ok = tree_change_each(records, vm_uuid, &names, forget_merge, &names, err);
+    record_names_dispose(&names.found);
+    return ok;
 }
 
 struct half_merged {

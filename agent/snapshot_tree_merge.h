@@ -30,6 +30,14 @@ bool tree_note_merged(struct records *records, const char *vm_uuid,
 bool tree_note_unmerged(struct records *records, const char *vm_uuid,
                         const char *name, const char *vdev, struct error *err);
 
+/* No merge of that image, in that driver domain or, with NULL, here, has begun
+ * any more, whichever snapshot is being deleted: it is to stay.  But for one
+ * that lacks what only the record tells of (torn_copy.h).  Durable on return.
+ */
+bool tree_forget_merges(struct records *records, const char *vm_uuid,
+                        const char *driver, const char *image,
+                        struct error *err);
+
 /*
  * The record of a snapshot whose state is that image, in that driver domain or,
  * with NULL, here, and into which a delete had begun to merge `*ret_over`, not

@@ -301,3 +301,29 @@ def test_an_image_with_another_name_is_not_what_is_left(world, branches):
     branches.domain = reboot(world, branches.domain, path)
     branches.revert("i")
     assert path in branches.files()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_keep_current_keeps_what_a_delete_had_begun_to_merge(world, agent, branches, runs):
+    """QEMU ends in that, and the domain is started anew before it goes back."""
+    branches.create("s1")
+    branches.domain.write("xvda", 32 * PIECE, b"x" * (16 * PIECE))
+    branches.create("s2")
+    left = branches.image()
+    fault = branches.domain.interpose().fault("job-complete", "kill-before")
+    request = agent.submit("delete", domain="alice", name="s2")
+    fault.wait_reached()
+    branches.domain.qemu.wait()
+    branches.domain.uninterpose()
+    assert_failed(request.wait(), "qmp-error")
+    branches.domain = reboot(world, branches.domain, left)
+    branches.revert("s1", keep_current=1)
+    if not runs:
+        world.remove_domain(branches.domain)
+    assert_failed(agent.request("delete", domain=branches.domain.uuid, name="s2"),
+                  "snapshot-in-use", left, "remove")
+    assert left in branches.files()
+    os.unlink(left)
+    reply = agent.request("delete", domain=branches.domain.uuid, name="s2")
+    assert reply["state"] == "done", reply
+    assert len(branches.files()) == 2

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from native.agent import FINAL
 from native.expect import assert_failed, done
 from native.merges import chain, content, three
 from native.rescans import qemu_img
@@ -129,3 +130,24 @@ def test_it_is_no_sign_that_the_merge_of_what_it_lacks_is_through(world, deadly,
     done(cut.delete("s2"))
     for n in range(4):
         assert content(cut.active, n * 65536) == str(n).encode() * 4096
+
+
+def test_what_keep_current_leaves_is_still_made_whole(world, deadly, agent_stopped):
+    agent = agent_stopped
+    domain = three(world, agent)
+    active, state, under = chain(domain)[:3]
+    world.remove_domain(domain)
+    with open(deadly, "w", encoding="ascii"):
+        pass
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s3"), "store-error")
+    qemu_img("rebase", "-u", "-f", "qcow2", "-b", under, "-F", "qcow2", active)
+    toolstack = Toolstack(world)
+    request = agent.submit("revert", domain=domain.uuid, name="s1", start="boot",
+                           keep_current=1)
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    assert len(toolstack.made) == 1
+    done(agent.request("delete", domain=domain.uuid, name="s3"))
+    assert not os.path.exists(state)
+    for n in range(4):
+        assert content(active, n * 65536) == str(n).encode() * 4096
