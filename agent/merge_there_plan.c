@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/base/alloc.h"
+#include "agent/disk/delete_others.h"
 #include "agent/disk/delete_plan.h"
 #include "agent/disk/delete_refusals.h"
 #include "agent/disk/image_written.h"
@@ -20,35 +21,7 @@
 #include "agent/snapshot_ops.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_merge.h"
-
-struct search {
-    const struct snapshot_disk *disk;
-    const char *path;
-    bool found;
-};
-
-static void match_restore_overlay(const struct record *record, void *arg)
-{
-    struct search *search = arg;
-    const struct record_disk *disk = tree_disk(record, search->disk->vdev);
-
-    search->found =
-        search->found ||
-        (merge_there_is_disk(disk, search->disk->vdev, search->disk->driver) &&
-         disk->restore_overlay != NULL &&
-         strcmp(disk->restore_overlay, search->path) == 0);
-}
-
-static bool is_restore_overlay(const struct snapshot *snapshot,
-                               const struct snapshot_disk *disk,
-                               const char *path)
-{
-    struct search search = {.disk = disk, .path = path};
-
-    records_each_of_vm(snapshot->agent->records, snapshot->guest.uuid,
-                       match_restore_overlay, &search);
-    return search.found;
-}
+#include "agent/snapshot_tree_times.h"
 
 static void look(struct operation *operation)
 {
@@ -63,74 +36,15 @@ static const struct step look_recipe[] = {
 };
 /* clang-format on */
 
-static int place_of(const struct hold_disk *open, const char *path)
-{
-    for (size_t i = 0; i < open->depth; i++) {
-        if (strcmp(open->chain[i].path, path) == 0) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
-static const char *under_of(const struct snapshot_disk *disk, const char *path)
-{
-    for (size_t i = 0; i < disk->known_count; i++) {
-        if (strcmp(disk->known[i].path, path) == 0) {
-            return disk->known[i].under;
-        }
-    }
-    return "unknown";
-}
-
-static bool is_any_over(const struct snapshot_disk *disk, const char *path)
-{
-    for (size_t i = 0; i < disk->known_count; i++) {
-        if (strcmp(disk->known[i].under, path) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether neither a snapshot needs it nor QEMU has it open. */
-static bool is_unneeded(const struct snapshot *inner,
-                        const struct snapshot_disk *disk,
-                        const struct hold_disk *open, const char *path)
-{
-    return place_of(open, path) < 0 && !is_any_over(disk, path) &&
-           tree_snapshot_in(inner->agent->records, inner->guest.uuid,
-                            disk->driver, path, false, NULL) == NULL &&
-           !is_restore_overlay(inner, disk, path);
-}
-
-/* As left_image_is_aside(). */
-static bool is_aside(const struct snapshot *inner,
-                     const struct snapshot_disk *disk,
-                     const struct hold_disk *open, const char *path)
-{
-    return !tree_went_on_with(inner->agent->records, inner->guest.uuid,
-                              disk->vdev, disk->driver, path) &&
-           is_unneeded(inner, disk, open, path);
-}
-
-/* As left_image_is_spare(). */
-static bool is_spare(const struct snapshot *inner,
-                     const struct snapshot_disk *disk,
-                     const struct hold_disk *open, const char *path)
-{
-    return open->depth > 0 ? is_unneeded(inner, disk, open, path)
-                           : is_aside(inner, disk, open, path);
-}
-
 static bool in_use(const struct snapshot *inner,
                    const struct snapshot_disk *disk,
                    const struct hold_disk *open, const char *first,
                    const char *second, struct error *err)
 {
-    const char *aside = is_spare(inner, disk, open, first)    ? first
-                        : is_spare(inner, disk, open, second) ? second
-                                                              : NULL;
+    const char *aside = merge_there_is_spare(inner, disk, open, first) ? first
+                        : merge_there_is_spare(inner, disk, open, second)
+                            ? second
+                            : NULL;
 
     return delete_state_has_branches(disk->vdev, disk->state, first, second,
                                      aside, err);
@@ -143,14 +57,14 @@ static bool find_over(const struct snapshot *inner,
                       const struct hold_disk *open, const char **ret_over,
                       struct error *err)
 {
-    int place = place_of(open, disk->state);
+    int place = merge_there_place_of(open, disk->state);
 
     *ret_over = place > 0 ? open->chain[place - 1].path : NULL;
     for (size_t i = 0; i < disk->known_count; i++) {
         const struct known_image *image = &disk->known[i];
 
         if (strcmp(image->path, disk->state) == 0 ||
-            is_restore_overlay(inner->outer, disk, image->path)) {
+            merge_there_is_restore_overlay(inner->outer, disk, image->path)) {
             continue;
         }
         if (strcmp(image->under, "unknown") == 0) {
@@ -185,7 +99,7 @@ static const char *other_over(const struct snapshot *outer,
 
         if (strcmp(image->path, merging) != 0 &&
             strcmp(image->under, disk->state) == 0 &&
-            !is_restore_overlay(outer, disk, image->path)) {
+            !merge_there_is_restore_overlay(outer, disk, image->path)) {
             return image->path;
         }
     }
@@ -206,7 +120,8 @@ static void match_over(struct over_merged *search,
 
     for (size_t i = 0; i < disk->overlay_count; i++) {
         if (strcmp(disk->overlays[i], search->merging) != 0 &&
-            strcmp(under_of(search->disk, disk->overlays[i]), state) == 0) {
+            strcmp(merge_there_under_of(search->disk, disk->overlays[i]),
+                   state) == 0) {
             search->found = disk->overlays[i];
         }
     }
@@ -233,7 +148,7 @@ static const char *over_merged(const struct snapshot *outer,
     struct over_merged search = {
         .outer = outer, .disk = disk, .merging = merging};
 
-    if (strcmp(under_of(disk, merging), disk->state) == 0) {
+    if (strcmp(merge_there_under_of(disk, merging), disk->state) == 0) {
         records_each_of_vm(outer->agent->records, outer->guest.uuid,
                            visit_over_merged, &search);
     }
@@ -257,6 +172,21 @@ static bool is_another_to_merge(const struct snapshot *outer,
                             outer->name) == NULL;
 }
 
+/* As in delete_plan.c. */
+static bool note_stray(const struct snapshot *outer,
+                       const struct snapshot_disk *disk, struct error *err)
+{
+    return tree_note_driver_stray(outer->agent->records, outer->guest.uuid,
+                                  disk->driver, disk->state, err);
+}
+
+/* The same: somebody has run the domain on the state and told nobody. */
+static bool is_written_to(const struct snapshot_disk *disk,
+                          const struct record_disk *noted)
+{
+    return image_time_is_other(disk->written_ns, noted->written_ns);
+}
+
 /* As find_sign() in delete_plan.c. */
 static bool find_sign(const struct snapshot *outer,
                       const struct snapshot_disk *disk,
@@ -270,9 +200,10 @@ static bool find_sign(const struct snapshot *outer,
         return true;
     }
     if (place == 0) {
-        return delete_state_is_used(disk, over, err);
+        return note_stray(outer, disk, err) &&
+               delete_state_is_used(disk, over, err);
     }
-    return !image_time_is_other(disk->written_ns, noted->written_ns) ||
+    return !is_written_to(disk, noted) ||
            delete_state_is_written_to(disk, over, err);
 }
 
@@ -301,29 +232,22 @@ static bool is_merged(const struct snapshot *outer,
 {
     const struct record *record =
         records_find(outer->agent->records, outer->guest.uuid, outer->name);
-    int place = place_of(open, disk->state);
+    int place = merge_there_place_of(open, disk->state);
 
     *ret_merged = false;
-    if (strcmp(under_of(disk, noted->merging), "gone") == 0) {
+    if (merge_there_is_gone(disk, noted->merging)) {
         *ret_merged = !is_another_to_merge(outer, disk, noted->merging);
-    } else if (place_of(open, noted->merging) >= 0) {
+    } else if (merge_there_place_of(open, noted->merging) >= 0) {
         *ret_merged = false;
     } else if (tree_is_copied(noted) && place >= 0 &&
                delete_tells_place(outer, record)) {
         *ret_merged = true;
     } else if (tree_is_copied(noted)) {
         return judge(disk, noted->merging, ret_merged, err);
-    } else if (place > 0 && tree_began_in(record, outer->guest.domid)) {
-        *ret_merged = true;
     } else {
         return find_sign(outer, disk, noted, place, ret_merged, err);
     }
     return true;
-}
-
-static bool is_gone(const struct snapshot_disk *disk, const char *image)
-{
-    return strcmp(under_of(disk, image), "gone") == 0;
 }
 
 /* As in domain 0: nothing may write into what QEMU has open, or will have, nor
@@ -334,11 +258,16 @@ static bool check_offline(const struct snapshot *outer,
                           const struct record_disk *noted, const char *over,
                           struct error *err)
 {
-    if (place_of(open, disk->state) >= 0 ||
-        delete_went_on_with_state(outer, disk, is_gone)) {
+    int place = merge_there_place_of(open, disk->state);
+
+    if (place == 0 && !note_stray(outer, disk, err)) {
+        return false;
+    }
+    if (place >= 0 ||
+        delete_went_on_with_state(outer, disk, merge_there_is_gone)) {
         return delete_state_is_used(disk, over, err);
     }
-    return !image_time_is_other(disk->written_ns, noted->written_ns) ||
+    return !is_written_to(disk, noted) ||
            delete_state_is_written_to(disk, over, err);
 }
 
@@ -350,7 +279,7 @@ static bool check_aside(const struct snapshot *inner,
                         struct error *err)
 {
     return (noted->merging != NULL && strcmp(noted->merging, over) == 0) ||
-           !is_aside(inner, disk, open, over) ||
+           !merge_there_is_aside(inner, disk, open, over) ||
            delete_over_is_aside(disk, disk->state, inner->outer->running, over,
                                 err);
 }
@@ -365,6 +294,7 @@ static bool plan_disk(const struct snapshot *inner,
     const struct hold_disk *open = hold_disk_find(inner->hold, disk->vdev);
     const struct record_disk *noted =
         tree_disk(records_find(records, uuid, snapshot->name), disk->vdev);
+    const struct delete_view view = merge_there_view(snapshot, disk, open);
     bool merged = false;
     const char *over;
 
@@ -374,12 +304,13 @@ static bool plan_disk(const struct snapshot *inner,
         return false;
     }
     if (merged) {
-        return plan_merge(outer, noted->merging);
+        return plan_merge(outer, noted->merging) &&
+               delete_sees_others(&view, err);
     }
     if (tree_snapshot_in(records, uuid, disk->driver, disk->state, false,
                          snapshot->name) != NULL) {
         outer->merges_there = false; /* that one keeps the image */
-        return true;
+        return delete_sees_last(&view, err);
     }
     if (!find_over(inner, disk, open, &over, err)) {
         return false;
@@ -388,19 +319,22 @@ static bool plan_disk(const struct snapshot *inner,
         outer->merges_there = false;
         if (driver_image_is_ours(records, uuid, disk->vdev, disk->driver,
                                  disk->state) &&
-            !delete_went_on_with_state(snapshot, disk, is_gone)) {
+            !delete_went_on_with_state(snapshot, disk, merge_there_is_gone) &&
+            !is_written_to(disk, noted)) {
             outer->abandoned = xstrdup(disk->state);
+            return delete_is_no_ones_witness(&view, err) &&
+                   delete_sees_others(&view, err);
         }
-        return true;
+        return delete_sees_last(&view, err);
     }
-    outer->offline_there = place_of(open, over) < 0;
+    outer->offline_there = merge_there_place_of(open, over) < 0;
     if (outer->offline_there &&
         (!check_offline(snapshot, disk, open, noted, over, err) ||
          !check_aside(inner, disk, open, noted, over, err))) {
         return false;
     }
     outer->finishes_there = false;
-    return plan_merge(outer, over);
+    return plan_merge(outer, over) && delete_sees_others(&view, err);
 }
 
 /* What was told of the images, for the merge. */

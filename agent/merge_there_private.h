@@ -3,6 +3,8 @@
 #ifndef XENSNAPD_MERGE_THERE_PRIVATE_H
 #define XENSNAPD_MERGE_THERE_PRIVATE_H
 
+#include "agent/disk/delete_others.h"
+#include "agent/disk/delete_plan.h"
 #include "agent/journal/records.h"
 #include "agent/snapshot.h"
 
@@ -46,6 +48,34 @@ static inline void merge_there_end_step(struct snapshot *snapshot,
 {
     operation_step_done(&snapshot->operation, err);
 }
+
+/* ---- merge_there_images.c ---- */
+
+/* Its place in what QEMU there has open, -1 if it is not. */
+int merge_there_place_of(const struct hold_disk *open, const char *path);
+
+/* What lies under that image, or why that is not known (known_image). */
+const char *merge_there_under_of(const struct snapshot_disk *disk,
+                                 const char *path);
+delete_is_gone merge_there_is_gone;
+
+/* Whether it is some record's `restore_overlay` of that disk. */
+bool merge_there_is_restore_overlay(const struct snapshot *snapshot,
+                                    const struct snapshot_disk *disk,
+                                    const char *path);
+
+/* As left_image_is_aside() and left_image_is_spare(). */
+bool merge_there_is_aside(const struct snapshot *inner,
+                          const struct snapshot_disk *disk,
+                          const struct hold_disk *open, const char *path);
+bool merge_there_is_spare(const struct snapshot *inner,
+                          const struct snapshot_disk *disk,
+                          const struct hold_disk *open, const char *path);
+
+/* `disk` has what was told of its images, and stays the caller's. */
+struct delete_view merge_there_view(const struct snapshot *outer,
+                                    const struct snapshot_disk *disk,
+                                    const struct hold_disk *open);
 
 /* ---- merge_there_offline.c ---- */
 

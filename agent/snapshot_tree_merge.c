@@ -312,14 +312,19 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
                        err);
 }
 
-/* What was merged by hand is gone. */
+/* What was merged by hand is gone, and so is for good what is not there when
+ * its snapshot is deleted. */
 static struct place place_that_is_there(const struct record_disk *was,
-                                        const char *merged)
+                                        const char *merged,
+                                        const struct record_disk *under)
 {
     struct place place = place_behind(was, merged);
 
     if (was->driver == NULL && access(place.path, F_OK) != 0) {
         place = (struct place){was->path, was->format};
+    }
+    if (was->driver == NULL && access(place.path, F_OK) != 0) {
+        place = (struct place){under->path, under->format};
     }
     return place;
 }
@@ -354,7 +359,8 @@ bool tree_hand_on_place(struct records *records, const char *vm_uuid,
                                             tree_disk(record, vdev)->driver)) {
         return true;
     }
-    place = place_that_is_there(tree_disk(record, vdev), merged);
+    place = place_that_is_there(tree_disk(record, vdev), merged,
+                                tree_disk(under, vdev));
     return note_place(records, vm_uuid, under, vdev, &place, err);
 }
 

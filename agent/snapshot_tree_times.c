@@ -204,6 +204,15 @@ bool tree_end_driver_write(struct records *records, const char *vm_uuid,
     return change_told(records, vm_uuid, writing, err);
 }
 
+/* As if it had come to an end with the time that no image has. */
+bool tree_note_driver_stray(struct records *records, const char *vm_uuid,
+                            const char *driver, const char *path,
+                            struct error *err)
+{
+    return tree_end_driver_write(records, vm_uuid, driver, path,
+                                 IMAGE_STRAYED_NS, err);
+}
+
 static void match_driver_disk(const struct record *record, void *arg)
 {
     struct writing *writing = arg;

@@ -55,6 +55,11 @@ bool tree_end_driver_write(struct records *records, const char *vm_uuid,
                            const char *driver, const char *path,
                            uint64_t written_ns, struct error *err);
 
+/* The same as tree_note_stray(). */
+bool tree_note_driver_stray(struct records *records, const char *vm_uuid,
+                            const char *driver, const char *path,
+                            struct error *err);
+
 /* The states of a disk that a driver domain serves may have been written to by
  * somebody who has told of it: when they were last is not known any more. */
 bool tree_forget_driver_times(struct records *records, const char *vm_uuid,

@@ -245,10 +245,10 @@ static bool judge(const struct snapshot_disk *disk, const char *over,
 
     if (verdict == IMAGE_CANNOT_TELL) {
         return error_set(err, ERR_SNAPSHOT_IN_USE,
-                         "disk %s: %s is merged into %s, and the domain ended "
-                         "at that instant: if it ran again since, nobody but "
-                         "you can tell on which of them; start it on that one "
-                         "and delete the snapshot again",
+                         "disk %s: %s is merged into %s, and at that instant "
+                         "the domain ended or was saved: nobody but you can "
+                         "tell on which of them it goes on; start it on that "
+                         "one, or restore it, and delete the snapshot again",
                          disk->vdev, over, disk->path);
     }
     *ret_merged = verdict == IMAGE_MERGED;
@@ -539,8 +539,10 @@ static bool plan_external(const struct snapshot *snapshot,
         tree_snapshot_in(records, uuid, NULL, disk->path, true, NULL) == NULL &&
         !delete_went_on_with_state(snapshot, disk, is_gone) &&
         !is_written_to(snapshot, disk)) {
+        const struct delete_view view = delete_view_here(snapshot, disk, open);
+
         disk->merge = MERGE_REMOVE;
-        return delete_is_no_ones_witness(snapshot, disk, open, err);
+        return delete_is_no_ones_witness(&view, err);
     }
     return true;
 }
@@ -552,6 +554,18 @@ static bool changes_images(const struct snapshot_disk *disk)
            disk->merge != DELETE_OFFLINE;
 }
 
+static bool sees_all(const struct snapshot *snapshot,
+                     const struct snapshot_disk *disk,
+                     const struct block_disk *open, struct error *err)
+{
+    const struct delete_view view = delete_view_here(snapshot, disk, open);
+
+    if (changes_images(disk)) {
+        return delete_sees_others(&view, err);
+    }
+    return !disk->external || delete_sees_last(&view, err);
+}
+
 bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
                  struct error *err)
 {
@@ -559,15 +573,13 @@ bool delete_plan(struct snapshot *snapshot, const struct block_graph *graph,
         struct snapshot_disk *disk = &snapshot->disks[i];
         const struct block_disk *open =
             graph == NULL ? NULL : block_graph_find(graph, disk->vdev, false);
-        bool ok;
 
         if (disk->driver != NULL) {
             continue; /* what happens there the records tell */
         }
-        ok = disk->external ? plan_external(snapshot, disk, open, err)
-                            : plan_internal(snapshot, disk, open, err);
-        if (!ok || (changes_images(disk) &&
-                    !delete_sees_others(snapshot, disk, open, err))) {
+        if (!(disk->external ? plan_external(snapshot, disk, open, err)
+                             : plan_internal(snapshot, disk, open, err)) ||
+            !sees_all(snapshot, disk, open, err)) {
             return false;
         }
     }

@@ -72,6 +72,28 @@ def test_what_lies_under_an_image_that_is_not_there_stays(world, agent, name, aw
         assert content(images[0], n * 65536) == str(n).encode() * 4096
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["away", "gone for good"])
+def test_a_state_stays_known_while_what_the_domain_was_on_is_not_there(world, agent, gone):
+    """Or it would be merged into what is under it, and nobody would tell that image."""
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    os.rename(images[0], f"{images[0]}.away")
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s3"), "chain-broken",
+                  images[0], images[1], "keep-files")
+    if gone:
+        domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+            {"vdev": "xvda", "path": images[1], "format": "qcow2"}])
+    else:
+        os.rename(f"{images[0]}.away", images[0])
+    for name in "s3", "s2", "s1":
+        done(agent.request("delete", domain=domain.uuid, name=name))
+    assert not os.path.exists(images[1]) and not os.path.exists(images[2])
+    for n in range(3 if gone else 4):
+        piece = domain.read("xvda", n * 65536, 4096) if gone else content(images[3], n * 65536)
+        assert piece == str(n).encode() * 4096
+
+
 def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):
     domain = three(world, agent)
     images = chain(domain)

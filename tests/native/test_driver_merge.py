@@ -569,6 +569,25 @@ def test_and_leaves_nothing_where_the_other_snapshot_goes_first(world, agent, al
     assert not os.path.exists(middle) and not os.path.exists(active)
 
 
+@pytest.mark.parametrize("runs", [True, False], ids=["runs", "off"])
+def test_what_may_be_all_that_shows_it_does_not_go_with_its_snapshot(world, agent, alice, driver,
+                                                                     runs):
+    """What it was merged into is written to since, and no longer what it was."""
+    _, middle, base = paths(alice)
+    alice = end_as_merged(world, agent, alice, driver)
+    world.remove_domain(alice)
+    alice = world.add_domain("alice", uuid=alice.uuid, disks=[
+        Disk("xvda", "raw", path=base, driver=driver, devd=True), ("xvdb", "qcow2")])
+    alice.write("xvda", 0, b"9" * 4096)
+    alice.disks["xvda"].front.flush()
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", "the domain uses", base)
+    if not runs:
+        world.remove_domain(alice)
+    reply = agent.request("delete", domain=alice.uuid, name="s2")
+    assert_failed(reply, "snapshot-in-use", middle, base, "\"s1\"")
+    assert os.path.exists(middle)
+
+
 def test_an_image_that_somebody_has_put_over_the_state_is_no_sign_that_it_has(
         world, bounded, agent, alice, driver, backend):
     """Not even once that is known to be there."""
@@ -583,6 +602,24 @@ def test_an_image_that_somebody_has_put_over_the_state_is_no_sign_that_it_has(
     world.remove_domain(alice)
     reply = agent.request("delete", domain=alice.uuid, name="s1")
     assert_failed(reply, "snapshot-in-use", own, middle)
+    assert os.path.exists(middle) and image_info(active)["backing-filename"] == middle
+
+
+def test_a_disk_that_was_plugged_in_again_on_another_image_tells_nothing(
+        world, bounded, agent, alice, driver, backend):
+    """It has the state under it, in the domain in which the merge began."""
+    del bounded
+    active, middle, base = paths(alice)
+    stop_copying(world, agent, alice, driver, backend, "s1")
+    own = f"{world.images}/own.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", "raw", own)
+    disk = alice.disks["xvda"]
+    alice.unplug("xvda")
+    disk.path, disk.format = own, "qcow2"
+    alice.disks["xvda"] = disk
+    alice._plug("xvda")  # pylint: disable=protected-access
+    assert paths(alice) == [own, base]
+    assert_failed(delete(agent, "s1"), "snapshot-in-use", own, middle)
     assert os.path.exists(middle) and image_info(active)["backing-filename"] == middle
 
 

@@ -3,83 +3,20 @@
 merged there by qemu-img, which must not write into what a QEMU opens."""
 
 import os
-import subprocess
 
 import pytest
 
 from native.agent import FINAL, ROOT
 from native.backend import freeze, freeze_at, thaw
-from native.domain import Disk
 from native.expect import assert_failed, done
 from native.faults import KILL_BEFORE, Faults
 from native.held import Held
 from native.merges import delete
-from native.rescans import Writer, content, paths, qemu_img
+from native.off import Off, third, working, write_to
+from native.rescans import content, paths, qemu_img
 
 
 TODAY = 1600000000
-
-
-class Off:
-    """A domain whose disk xvda is the driver domain's, and has a chain of three: s1's
-    state, s2's, and what the guest wrote to last. It does not run any more."""
-
-    def __init__(self, world, agent, driver):
-        self.world, self.agent, self.driver = world, agent, driver
-        self.domain = world.add_domain("alice", disks=[
-            Disk("xvda", "raw", driver=driver, devd=True), ("xvdb", "qcow2")])
-        self.uuid = self.domain.uuid
-        writer = Writer(self.domain)
-        writer.progress()
-        for name in "s1", "s2":
-            done(agent.request("create", domain="alice", name=name, memory=0, disks="xvda"))
-            writer.progress()
-        writer.stop()
-        self.domain.disks["xvda"].front.flush()
-        self.written = writer.written
-        self.active, self.middle, self.base = paths(self.domain)
-        world.remove_domain(self.domain)
-
-    def start(self, path=None):
-        """From a file of the toolstack's."""
-        path = path or self.active
-        form = "raw" if path == self.base else "qcow2"
-        self.domain = self.world.add_domain("alice", uuid=self.uuid, disks=[
-            Disk("xvda", form, path=path, driver=self.driver, devd=True), ("xvdb", "qcow2")])
-        return self.domain
-
-    def end(self):
-        self.world.remove_domain(self.domain)
-
-    def assert_content(self, path):
-        """All that was written is to be seen there."""
-        raw = f"{self.world.folder}/content"
-        form = "raw" if path == self.base else "qcow2"
-        if form == "qcow2":
-            qemu_img("check", "-U", "-q", path)
-        subprocess.run(["qemu-img", "convert", "-U", "-f", form, "-O", "raw", path, raw],
-                       check=True)
-        with open(raw, "rb") as file:
-            data = file.read()
-        lost = [place for place, piece in self.written.items()
-                if data[place:place + len(piece)] != piece]
-        assert not lost
-
-    def snapshots(self):
-        return {key.split("/")[0] for key in
-                self.world.store.tree(f"{ROOT}/snapshots/{self.uuid}")} - {"current"}
-
-    def assert_rests(self):
-        """Nothing is under way, and it can be started."""
-        folder = f"{ROOT}/backends/{self.driver.domid}"
-        assert not [key for key in self.world.store.tree(folder) if "/" in key]
-        assert not working(self.world)
-
-
-def working(world):
-    """The qemu-img at work, held or not."""
-    return subprocess.run(["pgrep", "-f", f"qemu-img (commit|rebase).*{world.images}"], check=False,
-                          capture_output=True, text=True).stdout
 
 
 @pytest.fixture(name="held")
@@ -195,14 +132,6 @@ def test_one_that_another_domain_was_given_is_left_alone(world, agent, alice, dr
 # -- what was written to a state without a word ---------------------------------------------
 
 
-def write_to(alice, path):
-    """As the domain does, started by a file that still names it."""
-    domain = alice.start(path)
-    domain.write("xvda", 0, b"stray" * 100 + b"." * 12)
-    domain.disks["xvda"].front.flush()
-    alice.end()
-
-
 @pytest.mark.parametrize("name", ["s1", "s2"])
 def test_what_was_written_to_the_state_is_not_merged_over(agent, alice, name):
     state, over = {"s1": (alice.base, alice.middle), "s2": (alice.middle, alice.active)}[name]
@@ -222,15 +151,6 @@ def assert_written_to(agent, alice, name, state):
     written = content(state, form)
     assert_failed(delete(agent, name), "snapshot-in-use", state, "written to")
     assert content(state, form) == written
-
-
-def third(agent, alice):
-    """Another snapshot, whose state is the image that was active."""
-    alice.start()
-    done(agent.request("create", domain="alice", name="s3", memory=0, disks="xvda"))
-    over = paths(alice.domain)[0]
-    alice.end()
-    return over
 
 
 @pytest.mark.parametrize("runs", [False, True], ids=["off", "runs"])

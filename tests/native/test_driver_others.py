@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Deleting a snapshot whose images a driver domain has, where another one's are away, or
+where a delete was cut short before: what may hold what somebody needs stays."""
+
+import os
+
+import pytest
+
+from native.expect import assert_failed, done
+from native.held import Held
+from native.merges import delete
+from native.off import Off, third, write_to
+from native.rescans import content, paths, qemu_img
+
+
+@pytest.fixture(name="commit")
+def fixture_commit(world, tmp_path):
+    """The first of them stays where it is; before the agents."""
+    return Held(world, tmp_path, "commit", "before")
+
+
+@pytest.fixture(name="alice")
+def fixture_alice(world, agent, backend, driver):
+    del backend
+    return Off(world, agent, driver)
+
+
+# -- images that are not there ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_what_lies_under_an_image_that_is_not_there_stays(world, agent, alice, name):
+    over = third(agent, alice)
+    files = sorted(os.listdir(world.images))
+    os.rename(alice.active, f"{alice.active}.away")
+    assert_failed(delete(agent, name), "chain-broken", alice.active, "is not there", "s3")
+    assert name in alice.snapshots()
+    os.rename(f"{alice.active}.away", alice.active)
+    assert sorted(os.listdir(world.images)) == files
+    alice.assert_content(over)
+    done(delete(agent, name))
+    alice.assert_content(over)
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_also_where_it_is_what_the_domain_was_on(world, agent, alice, name):
+    """Over the state of the snapshot, which stays as well, or over that of a later one."""
+    files = sorted(os.listdir(world.images))
+    os.rename(alice.active, f"{alice.active}.away")
+    assert_failed(delete(agent, name), "chain-broken", alice.active, "the domain went on with",
+                  "s2")
+    os.rename(f"{alice.active}.away", alice.active)
+    assert sorted(os.listdir(world.images)) == files
+    alice.assert_content(alice.active)
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["runs", "off"])
+def test_a_branch_that_is_not_there_is_one_all_the_same(world, agent, alice, runs):
+    """The domain is on another, which alone would be merged."""
+    third(agent, alice)
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", alice.middle, "-F", "qcow2", side)
+    alice.start(side)
+    done(agent.request("rescan", domain="alice", disks="xvda"))
+    done(agent.request("create", domain="alice", name="s4", memory=0, disks="xvda"))
+    if not runs:
+        alice.end()
+    os.rename(alice.active, f"{alice.active}.away")
+    assert_failed(delete(agent, "s2"), "chain-broken", alice.active, "s3")
+    os.rename(f"{alice.active}.away", alice.active)
+    alice.assert_content(alice.active)
+
+
+def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent, alice):
+    over = third(agent, alice)
+    for path in over, alice.active:
+        os.unlink(path)
+    assert_failed(delete(agent, "s2"), "chain-broken", "delete that snapshot first")
+    for name in "s3", "s2", "s1":
+        done(delete(agent, name))
+    assert not [name for name in os.listdir(world.images) if ".s" in name]
+
+
+def test_what_the_domain_runs_on_needs_no_other(agent, alice):
+    """An ancestor's image is no branch."""
+    over = third(agent, alice)
+    alice.start(over)
+    done(delete(agent, "s3"))
+    assert paths(alice.domain) == [alice.active, alice.middle, alice.base]
+
+
+# -- a delete that was cut short --------------------------------------------------------------
+
+
+def cut_short(agent, backend, commit, name):
+    """The agents die when the images are marked, and nothing is copied yet."""
+    request = agent.submit("delete", domain="alice", name=name)
+    commit.wait()
+    agent.kill()
+    backend.kill()
+    commit.release()
+    backend.start()
+    return request
+
+
+def assert_stays(agent, name, path, form="qcow2", *words):
+    before = content(path, form)
+    assert_failed(delete(agent, name), "snapshot-in-use", path, *words)
+    assert content(path, form) == before
+
+
+def test_a_write_to_the_state_that_was_seen_is_not_forgotten(commit, agent, alice, backend):
+    """When it was written to last is not known: the agents died in the merge."""
+    request = cut_short(agent, backend, commit, "s2")
+    domain = alice.start(alice.middle)
+    domain.write("xvda", 0, b"9" * 4096)
+    domain.disks["xvda"].front.flush()
+    agent.start()
+    assert_failed(request.wait(), "snapshot-in-use", alice.middle, alice.active)
+    alice.end()
+    for _ in range(2):
+        assert_stays(agent, "s2", alice.middle, "qcow2", "written to since")
+    assert os.path.exists(alice.active)
+    # Who starts the domain on the other says that this counts.
+    alice.start()
+    done(delete(agent, "s2"))
+
+
+def test_a_state_that_was_written_to_stays(world, agent, alice):
+    """Nothing lies over it that is known, and somebody has run the domain on it."""
+    side = f"{world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", alice.base, "-F", "raw", side)
+    alice.start(side)
+    done(agent.request("rescan", domain="alice", disks="xvda"))
+    done(agent.request("create", domain="alice", name="s4", memory=0, disks="xvda"))
+    alice.end()
+    os.unlink(alice.active)
+    write_to(alice, alice.middle)
+    alice.start(side)
+    written = content(alice.middle, "qcow2")
+    done(delete(agent, "s2"))
+    assert content(alice.middle, "qcow2") == written
