@@ -65,6 +65,26 @@ const char *merge_remains(const struct snapshot_disk *disk)
     return NULL;
 }
 
+/* What another program has saved names it, and nobody knows whether the domain
+ * comes back from that: asked again, a delete takes it for merged only where a
+ * QEMU has the other open. */
+static bool keep_for_save(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, const char *path,
+                          struct error *err)
+{
+    struct records *records = snapshot->agent->records;
+    const char *uuid = snapshot->guest.uuid;
+    struct error own;
+
+    image_unmark(path);
+    if (!tree_take_remains_back(records, uuid, snapshot->name, disk->vdev,
+                                disk->path, disk->format, &own) ||
+        !tree_note_merged(records, uuid, snapshot->name, disk->vdev, &own)) {
+        *err = own;
+    }
+    return error_prefix(err, "disk %s: %s stays: ", disk->vdev, path);
+}
+
 /*
  * Whether the file may go.  With another domain there than the one that was
  * asked what it has open, one that the records have forgotten may, unless that
@@ -80,9 +100,8 @@ static bool may_remove(struct snapshot *snapshot, const char *path,
     bool forgotten = path == disk->over;
     struct error own;
 
-    /* What that has read names the image that the guest was on. */
     if (snapshot->running && forgotten && !guest_is_still_ours(snapshot, err)) {
-        return error_prefix(err, "disk %s: %s stays: ", disk->vdev, path);
+        return keep_for_save(snapshot, disk, path, err);
     }
     if (alone ? merge_is_unopened(snapshot, path, err)
               : forgotten && !file_is_in_use(path)) {

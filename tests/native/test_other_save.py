@@ -197,10 +197,9 @@ def test_also_where_it_has_ended_the_domain_by_then(world, agent, domain):
     assert image_info(overlay)["backing-filename"] == chain[0][0]
 
 
-@pytest.fixture(name="kept")
-def fixture_kept(world, agent, domain):
+def save_in_delete(world, agent, domain):
     """The image of an overlay that was merged just as the domain was saved, which may be
-    from before that. The domain has been restored on it, and has written there."""
+    from before that."""
     domain.write("xvda", 0, b"1" * 4096)
     over, base = (path for path, _ in domain.chain("xvda"))
     fault = domain.interpose().fault("job-finalize", "hold-before")
@@ -211,8 +210,43 @@ def fixture_kept(world, agent, domain):
         assert_failed(request.wait(), "busy", f"{over} stays")
     domain.uninterpose()
     world.remove_domain(domain)
-    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
-        {"vdev": "xvda", "path": over, "format": "qcow2"}])
+    return over, base
+
+
+def restore(world, uuid, path):
+    return world.add_domain("alice", uuid=uuid, disks=[
+        {"vdev": "xvda", "path": path, "format": "qcow2"}])
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_what_is_saved_stays_whoever_asks_while_it_is_away(world, agent, domain, restarted):
+    over, base = save_in_delete(world, agent, domain)
+    if restarted:
+        agent.restart()
+    for _ in range(2):
+        reply = agent.request("delete", domain=domain.uuid, name="s1")
+        assert_failed(reply, "snapshot-in-use", over, base, "restore it")
+    assert image_info(over)["backing-filename"] == base
+    domain = restore(world, domain.uuid, over)
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert [path for path, _ in domain.chain("xvda")] == [base]
+    assert not os.path.exists(over)
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+
+
+def test_or_goes_where_the_domain_is_started_on_the_other(world, agent, domain):
+    over, base = save_in_delete(world, agent, domain)
+    domain = restore(world, domain.uuid, base)
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert not os.path.exists(over)
+    assert domain.read("xvda", 0, 4096) == b"1" * 4096
+
+
+@pytest.fixture(name="kept")
+def fixture_kept(world, agent, domain):
+    """The domain has been restored on it, and has written there."""
+    over, base = save_in_delete(world, agent, domain)
+    domain = restore(world, domain.uuid, over)
     domain.write("xvda", 65536, b"2" * 4096)
     return domain, over, base
 
@@ -233,8 +267,7 @@ def test_nor_is_that_forgotten_while_it_is_off(world, agent, kept):
     world.remove_domain(domain)
     assert_failed(agent.request("delete", domain=domain.uuid, name="s1"), "snapshot-in-use",
                   over, base, "start it on that")
-    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
-        {"vdev": "xvda", "path": over, "format": "qcow2"}])
+    domain = restore(world, domain.uuid, over)
     done(agent.request("delete", domain="alice", name="s1"))
     assert [path for path, _ in domain.chain("xvda")] == [base]
     assert domain.read("xvda", 65536, 4096) == b"2" * 4096
