@@ -9,6 +9,7 @@
 #include "agent/merge_there_private.h"
 #include "agent/rescan_steps.h"
 #include "agent/snapshot_tree_change.h"
+#include "agent/snapshot_tree_merge.h"
 #include "agent/snapshot_tree_times.h"
 
 #define SECONDS(n) ((n)*1000u)
@@ -61,6 +62,11 @@ static bool end_write(const struct snapshot *outer,
     return ok;
 }
 
+static void note_going(struct operation *operation)
+{
+    merge_there_note_each(operation, tree_note_going, NULL);
+}
+
 /* A toolstack's stays; ours is not listed any more once it is gone. */
 static void on_removed(struct snapshot *inner, const struct error *err)
 {
@@ -98,6 +104,8 @@ static const struct step end_recipe[] = {
           rebase, NULL, rescan_abort_there, 0, 40, 0 },
     { "move-states", "moving the states that lie there now",
           adjust_records, NULL, NULL, SECONDS(60), 60, 0 },
+    { "note-going", "noting that what was merged goes",
+          note_going, NULL, NULL, SECONDS(60), 61, 0 },
     { "remove", "removing what was merged",
           remove_over, NULL, rescan_abort_there, 0, 100, 0 },
     { NULL }

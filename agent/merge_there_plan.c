@@ -236,7 +236,8 @@ static bool is_merged(const struct snapshot *outer,
 
     *ret_merged = false;
     if (merge_there_is_gone(disk, noted->merging)) {
-        *ret_merged = !is_another_to_merge(outer, disk, noted->merging);
+        *ret_merged = tree_is_going(noted) &&
+                      !is_another_to_merge(outer, disk, noted->merging);
     } else if (merge_there_place_of(open, noted->merging) >= 0) {
         *ret_merged = false;
     } else if (tree_is_copied(noted) && place >= 0 &&

@@ -108,6 +108,19 @@ bool tree_note_unmerged(struct records *records, const char *vm_uuid,
            note_progress(records, vm_uuid, name, vdev, false, false, err);
 }
 
+bool tree_note_going(struct records *records, const char *vm_uuid,
+                     const char *name, const char *vdev, struct error *err)
+{
+    return !tree_is_copied(
+               tree_disk(records_find(records, vm_uuid, name), vdev)) ||
+           note_progress(records, vm_uuid, name, vdev, false, true, err);
+}
+
+bool tree_is_going(const struct record_disk *disk)
+{
+    return disk->copied == NULL && disk->merged != NULL;
+}
+
 static bool is_to_be_forgotten(const struct names *names,
                                const struct record *record,
                                const struct record_disk *disk)

@@ -68,6 +68,15 @@ const char *tree_over_merged(const struct records *records, const char *vm_uuid,
 bool tree_is_copied(const struct record_disk *disk);
 
 /*
+ * What is copied, in a driver domain, is about to be removed.  Only then is one
+ * that is not there a merged one: before, its storage is away.  In the record
+ * it is merged, and no longer copied.
+ */
+bool tree_note_going(struct records *records, const char *vm_uuid,
+                     const char *name, const char *vdev, struct error *err);
+bool tree_is_going(const struct record_disk *disk);
+
+/*
  * Of a snapshot's disk nothing is left but the image `path`, which is to be
  * removed: a delete that is interrupted here finds it again.
  */

@@ -12,7 +12,7 @@ from native.expect import assert_failed, done
 from native.faults import KILL_BEFORE, Faults
 from native.held import Held
 from native.merges import delete
-from native.off import Off, third, working, write_to
+from native.off import Off, kill_before_the_end, third, working, write_to
 from native.rescans import content, paths, qemu_img
 
 
@@ -339,24 +339,6 @@ def test_a_cancel_is_heard_while_it_copies(world, commit, agent, alice):
 
 
 # -- which of the two a domain ran on since -------------------------------------------------
-
-
-def kill_before_the_end(world, commit, agent, alice, backend):
-    """The delete of s2 has copied and noted that, and no more."""
-    request = agent.submit("delete", domain="alice", name="s2")
-    commit.wait()
-    freeze(agent)
-    commit.release()
-    folder = f"{ROOT}/backends/{alice.driver.domid}"
-    job, = [key.split("/")[0] for key, value in world.store.tree(folder).items()
-            if value == "merge-offline"]
-    world.store.wait(f"{alice.driver.path}/data/xensnapd/jobs/{job}/state", "prepared")
-    freeze(backend)
-    thaw(agent)
-    world.eventually(lambda: "end" in world.store.tree(folder).values(), 20, "the next job")
-    agent.kill()
-    backend.kill()
-    return request
 
 
 @pytest.mark.parametrize("which", ["active", "middle"])

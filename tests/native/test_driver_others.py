@@ -9,7 +9,7 @@ import pytest
 from native.expect import assert_failed, done
 from native.held import Held
 from native.merges import delete
-from native.off import Off, third, write_to
+from native.off import Off, kill_before_the_end, third, write_to
 from native.rescans import content, paths, qemu_img
 
 
@@ -140,3 +140,53 @@ def test_a_state_that_was_written_to_stays(world, agent, alice):
     written = content(alice.middle, "qcow2")
     done(delete(agent, "s2"))
     assert content(alice.middle, "qcow2") == written
+
+
+def assert_stays_while_away(agent, alice, request):
+    """What it was to merge is not there when it is taken up, nor when it is asked for
+    again."""
+    os.rename(alice.active, f"{alice.active}.away")
+    agent.start()
+    for reply in request.wait(60), delete(agent, "s2"):
+        assert_failed(reply, "chain-broken", alice.active, "is not there", alice.middle)
+    assert alice.snapshots() == {"s1", "s2"}
+    os.rename(f"{alice.active}.away", alice.active)
+
+
+def assert_all_go(agent, alice, *names):
+    for name in names:
+        done(delete(agent, name))
+    alice.assert_content(alice.base)
+    assert not os.path.exists(alice.active)
+
+
+def test_what_was_to_be_merged_is_not_taken_for_merged_while_it_is_away(commit, agent, alice,
+                                                                        backend):
+    request = cut_short(agent, backend, commit, "s2")
+    assert_stays_while_away(agent, alice, request)
+    assert_all_go(agent, alice, "s1", "s2")
+
+
+def test_nor_what_was_copied_and_written_to_since(world, commit, agent, alice, backend):
+    request = kill_before_the_end(world, commit, agent, alice, backend)
+    domain = alice.start()
+    alice.written[0] = b"new!" * 1024
+    domain.write("xvda", 0, alice.written[0])
+    domain.disks["xvda"].front.flush()
+    alice.end()
+    backend.start()
+    assert_stays_while_away(agent, alice, request)
+    assert_all_go(agent, alice, "s2", "s1")
+
+
+@pytest.mark.parametrize("keys", [{}, {"keep_files": 1}], ids=["on the state", "keep-files"])
+def test_it_goes_where_that_is_gone_for_good(commit, agent, alice, backend, keys):
+    request = cut_short(agent, backend, commit, "s2")
+    os.unlink(alice.active)
+    agent.start()
+    assert_failed(request.wait(60), "chain-broken", alice.active, "keep-files")
+    if not keys:
+        alice.start(alice.middle)
+    done(agent.request("delete", domain="alice", name="s2", **keys))
+    assert alice.snapshots() == {"s1"}
+    assert os.path.exists(alice.middle)
