@@ -42,6 +42,9 @@ static void fill_mark(const struct snapshot *snapshot, struct record *record)
         if (disk->over != NULL && disk->merge != MERGE_FINISH) {
             tree_set_merging(record, disk->vdev, disk->over);
         }
+        if (disk->merge == STREAM_OFFLINE) {
+            tree_set_copied_into(record, disk->vdev);
+        }
     }
 }
 

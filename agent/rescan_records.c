@@ -50,10 +50,9 @@ static bool lacks_only(const struct adjustment *adjustment, const char *image)
 
 /* qemu-img was killed when it had changed the header: find_streamed() in
  * delete_plan.c. */
-static bool is_streamed(const struct record *record,
-                        const struct record_disk *disk)
+static bool is_streamed(const struct record_disk *disk)
 {
-    return disk->driver == NULL && record->deleting_domid == 0 &&
+    return disk->copied_into != NULL &&
            !tree_lies_over(disk->merging, disk->path);
 }
 
@@ -62,7 +61,7 @@ static bool forget_merging(struct record *record, struct record_disk *disk,
 {
     const struct adjustment *adjustment = what;
 
-    if (disk->merging == NULL || is_streamed(record, disk) ||
+    if (disk->merging == NULL || is_streamed(disk) ||
         (adjustment->ends_merge && lacks_only(adjustment, disk->merging))) {
         return false;
     }

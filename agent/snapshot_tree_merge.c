@@ -51,6 +51,7 @@ bool tree_is_copied(const struct record_disk *disk)
 static void set_merging(struct record_disk *disk, const char *image)
 {
     xreplace(&disk->merging, image);
+    xreplace(&disk->copied_into, NULL);
     xreplace(&disk->copied, NULL);
     xreplace(&disk->merged, NULL);
 }
@@ -64,6 +65,13 @@ void tree_set_merging(struct record *record, const char *vdev,
                          strcmp(disk->merging, image) != 0)) {
         set_merging(disk, image);
     }
+}
+
+void tree_set_copied_into(struct record *record, const char *vdev)
+{
+    struct record_disk *disk = disk_in(record, vdev);
+
+    xreplace(&disk->copied_into, disk->merging);
 }
 
 struct progress {
@@ -122,12 +130,11 @@ bool tree_is_going(const struct record_disk *disk)
 }
 
 static bool is_to_be_forgotten(const struct names *names,
-                               const struct record *record,
                                const struct record_disk *disk)
 {
     return disk->merging != NULL && tree_is_served_by(disk, names->driver) &&
            file_is_same_in(names->driver, disk->merging, names->wanted) &&
-           !torn_copy_is_of(record, disk);
+           !torn_copy_is_of(disk);
 }
 
 static void match_merging(const struct record *record, void *arg)
@@ -135,7 +142,7 @@ static void match_merging(const struct record *record, void *arg)
     struct names *names = arg;
 
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (is_to_be_forgotten(names, record, &record->disks[i])) {
+        if (is_to_be_forgotten(names, &record->disks[i])) {
             record_names_add(&names->found, record);
             return;
         }
@@ -145,7 +152,7 @@ static void match_merging(const struct record *record, void *arg)
 static void forget_merge(struct record *record, const void *arg)
 {
     for (size_t i = 0; i < record->disk_count; i++) {
-        if (is_to_be_forgotten(arg, record, &record->disks[i])) {
+        if (is_to_be_forgotten(arg, &record->disks[i])) {
             set_merging(&record->disks[i], NULL);
         }
     }

@@ -16,6 +16,10 @@
 void tree_set_merging(struct record *record, const char *vdev,
                       const char *image);
 
+/* The same: `qemu-img` is to copy the state into the image of which it says
+ * so. */
+void tree_set_copied_into(struct record *record, const char *vdev);
+
 /* The image that is being merged into that disk's state holds nothing that the
  * state does not; the domain may go on with either.  Durable on return. */
 bool tree_note_copied(struct records *records, const char *vm_uuid,

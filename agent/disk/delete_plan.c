@@ -418,12 +418,13 @@ static bool find_streamed(const struct snapshot *snapshot,
                           const struct snapshot_disk *disk,
                           const char **ret_over, struct error *err)
 {
-    const struct record *record = records_find(
-        snapshot->agent->records, snapshot->guest.uuid, snapshot->name);
-    const struct record_disk *noted = tree_disk(record, disk->vdev);
+    const struct record_disk *noted =
+        tree_disk(records_find(snapshot->agent->records, snapshot->guest.uuid,
+                               snapshot->name),
+                  disk->vdev);
 
     *ret_over = NULL;
-    if (!torn_copy_is_of(record, noted)) {
+    if (!torn_copy_is_of(noted)) {
         return true;
     }
     if (block_disk_place(open, noted->merging) >= 0) {

@@ -1,29 +1,44 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/disk/torn_copy.h"
 
+#include <unistd.h>
+
 #include "agent/disk/open_files.h"
 #include "agent/snapshot.h"
 #include "agent/snapshot_tree.h"
 #include "agent/snapshot_tree_merge.h"
 
+static bool skips(const struct image_info *below, const char *over)
+{
+    struct image_info above;
+    struct error ignored;
+
+    return below->backing_path[0] != '\0' &&
+           image_inspect(over, "qcow2", &above, &ignored) &&
+           file_is_same(above.backing_path, below->backing_path);
+}
+
 bool torn_copy_skips(const char *state, const char *format, const char *over)
 {
-    struct image_info below, above;
+    struct image_info below;
     struct error ignored;
 
     return image_inspect(state, format, &below, &ignored) &&
-           image_inspect(over, "qcow2", &above, &ignored) &&
-           below.backing_path[0] != '\0' &&
-           file_is_same(above.backing_path, below.backing_path);
+           skips(&below, over);
 }
 
-/* A stream that began in a domain may have come to its end there. */
-bool torn_copy_is_of(const struct record *record,
-                     const struct record_disk *disk)
+bool torn_copy_is_of(const struct record_disk *disk)
 {
-    return disk->driver == NULL && disk->merging != NULL &&
-           record->deleting_domid == 0 && !tree_is_copied(disk) &&
-           torn_copy_skips(disk->path, disk->format, disk->merging);
+    struct image_info below;
+    struct error ignored;
+
+    if (disk->copied_into == NULL || tree_is_copied(disk)) {
+        return false;
+    }
+    return image_inspect(disk->path, disk->format, &below, &ignored)
+               ? skips(&below, disk->copied_into)
+               : access(disk->copied_into, F_OK) == 0 &&
+                     !tree_lies_over(disk->copied_into, disk->path);
 }
 
 struct search {
@@ -49,8 +64,8 @@ static void visit(const struct record *record, void *arg)
     for (size_t i = 0; search->disk == NULL && i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
-        if (disk->driver == NULL && disk->merging != NULL &&
-            matches(search, disk->merging) && torn_copy_is_of(record, disk)) {
+        if (disk->copied_into != NULL && matches(search, disk->copied_into) &&
+            torn_copy_is_of(disk)) {
             search->record = record;
             search->disk = disk;
         }
@@ -114,7 +129,7 @@ bool torn_copy_check_own(const struct snapshot *snapshot, struct error *err)
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
-        if (torn_copy_is_of(record, disk)) {
+        if (torn_copy_is_of(disk) && access(disk->path, F_OK) == 0) {
             return error_set(err, ERR_SNAPSHOT_IN_USE,
                              "disk %s: %.150s lacks some of %.150s: copying "
                              "that into it was interrupted when snapshot "

@@ -22,9 +22,9 @@ struct snapshot;
 /* Whether `over` names what the state does, though it is over that. */
 bool torn_copy_skips(const char *state, const char *format, const char *over);
 
-/* Whether that disk's `merging` is such an image. */
-bool torn_copy_is_of(const struct record *record,
-                     const struct record_disk *disk);
+/* Whether that disk's `merging` is such an image.  With the state not there
+ * to be looked at, it counts as one if it does not name that. */
+bool torn_copy_is_of(const struct record_disk *disk);
 
 /* False, with ERR_SNAPSHOT_IN_USE, if that image, here, is one: of whichever
  * snapshot, for that is to be deleted first. */
@@ -42,7 +42,7 @@ bool torn_copy_check_state(const struct snapshot *snapshot, const char *vdev,
                            const char *state, struct error *err);
 
 /* The same for what the snapshot's own delete has left, which is to be
- * forgotten. */
+ * forgotten: as long as the state is there that would mend it. */
 bool torn_copy_check_own(const struct snapshot *snapshot, struct error *err);
 
 #endif

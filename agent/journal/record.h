@@ -42,11 +42,14 @@ struct record_disk {
                               `xl restore`; made by us; NULL: none */
     char *merging; /* the image over `path` that a delete merges into it; NULL:
                       none */
-    char *copied;  /* the same, once `path` holds all of it, and whoever opens
-                      the disk next may be told to open that; NULL: not yet */
-    char *merged;  /* the same, once the stored configuration names `path` and
-                      the domain may go on there: it is older from then on;
-                      NULL: not yet */
+    char *copied_into; /* the same, where it is the image that `qemu-img` copies
+                          `path` into, for it may lack some of that
+                          (torn_copy.h); NULL: it is not */
+    char *copied; /* the same, once `path` holds all of it, and whoever opens
+                     the disk next may be told to open that; NULL: not yet */
+    char *merged; /* the same, once the stored configuration names `path` and
+                     the domain may go on there: it is older from then on;
+                     NULL: not yet */
     uint64_t virtual_bytes;
     /* When `path` was last written to, as far as it is known what by
        (image_written.h); of an internal snapshot only where a revert has left

@@ -136,6 +136,8 @@ const struct record_field record_disk_fields[] = {
     {"restore-overlay", RECORD_TEXT, false, PLACE(restore_overlay), is_absolute,
      A_PATH},
     {"merging", RECORD_TEXT, false, PLACE(merging), is_absolute, A_PATH},
+    {"copied-into", RECORD_TEXT, false, PLACE(copied_into), is_absolute,
+     A_PATH},
     {"copied", RECORD_TEXT, false, PLACE(copied), is_absolute, A_PATH},
     {"merged", RECORD_TEXT, false, PLACE(merged), is_absolute, A_PATH},
     {"virtual-bytes", RECORD_NUMBER, true, PLACE(virtual_bytes), NULL, NULL},

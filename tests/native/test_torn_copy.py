@@ -17,14 +17,14 @@ from test_merge_faults import fixture_deadly  # noqa: F401 (a fixture)
 
 @pytest.fixture(name="dying")
 def fixture_dying(world, agent_stopped, monkeypatch):
-    """The next `qemu-img rebase` dies behind the header, and nobody hears of it: who waits
-    for that waits for the file `.reached`."""
+    """The next `qemu-img rebase` that copies dies behind the header, and nobody hears of it:
+    who waits for that waits for the file `.reached`."""
     folder, flag = f"{world.folder}/bin", f"{world.folder}/dying"
     os.makedirs(folder)
     with open(f"{folder}/qemu-img", "w", encoding="ascii") as file:
         file.write(f"""#!/bin/sh
 PATH=${{PATH#*:}}
-if [ "$1" = rebase ] && rm "{flag}" 2>/dev/null; then
+if [ "$1$3" = rebase-f ] && rm "{flag}" 2>/dev/null; then
     LD_PRELOAD={world.shims}/header_shim.so qemu-img "$@"
     touch "{flag}.reached"
     exec sleep 100
@@ -48,18 +48,22 @@ class Torn:
         domain.write("xvda", 4 * 65536, b"4" * 4096)
         domain.write("xvda", 16 << 20, b"y" * (2 << 20))
         domain.disks["xvda"].front.flush()
-        self.uuid, self.images = domain.uuid, chain(domain)
-        self.active, self.torn, self.state, under = self.images[:4]
+        self.flag, self.uuid, self.images = flag, domain.uuid, chain(domain)
+        self.active, self.torn, self.state, self.under = self.images[:4]
         world.remove_domain(domain)
-        with open(flag, "w", encoding="ascii"):
+        self.tear()
+
+    def tear(self):
+        with open(self.flag, "w", encoding="ascii"):
             pass
-        request = agent.submit("delete", domain=self.uuid, name="s3")
-        world.eventually(lambda: os.path.exists(f"{flag}.reached"), 20, "it is cut short")
-        agent.kill()
+        request = self.agent.submit("delete", domain=self.uuid, name="s3")
+        self.world.eventually(lambda: os.path.exists(f"{self.flag}.reached"), 20, "it is cut short")
+        self.agent.kill()
         request.cancel()
-        agent.start()
+        self.agent.start()
         assert request.wait()["state"] == "cancelled"
-        assert Ended.under(self.torn) == under
+        assert Ended.under(self.torn) == self.under
+        os.unlink(f"{self.flag}.reached")
 
     def delete(self, name, **keys):
         return self.agent.request("delete", domain=self.uuid, name=name, **keys)
@@ -98,6 +102,35 @@ def test_nor_is_a_snapshot_in_it_gone_back_to(torn):
 def test_nor_is_it_forgotten_with_the_files_kept(torn):
     torn.assert_refused(torn.delete("s3", keep_files=1))
     torn.assert_mended()
+
+
+def test_nor_where_it_was_cut_short_again_beside_a_domain_that_runs(torn):
+    side = f"{torn.world.images}/side.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", "-b", torn.images[-1], "-F", "qcow2", side)
+    torn.world.add_domain("alice", uuid=torn.uuid, disks=[
+        {"vdev": "xvda", "path": side, "format": "qcow2"}])
+    done(torn.agent.request("rescan", domain="alice", disks="xvda"))
+    torn.tear()
+    torn.assert_refused(torn.delete("s4"))
+    torn.assert_mended()
+
+
+def test_nor_where_its_state_is_not_there(torn):
+    toolstack = Toolstack(torn.world)
+    os.rename(torn.state, f"{torn.state}.away")
+    for reply in (torn.agent.request("revert", domain=torn.uuid, name="s4", start="boot"),
+                  torn.delete("s2")):
+        assert_failed(reply, "snapshot-in-use", torn.torn, "s3", "delete that snapshot")
+    assert not toolstack.made
+    os.rename(f"{torn.state}.away", torn.state)
+    torn.assert_mended()
+
+
+def test_one_that_nothing_can_mend_is_given_up_by_keeping_the_files(torn):
+    os.unlink(torn.state)
+    assert_failed(torn.delete("s3"), "chain-broken", torn.state)
+    done(torn.delete("s3", keep_files=1))
+    assert os.path.exists(torn.torn)
 
 
 @pytest.mark.parametrize("on", ["active", "torn"])

@@ -26,6 +26,7 @@ static void assert_disk_equal(const struct record_disk *a,
     assert_text_equal(a->snapshot, b->snapshot);
     assert_text_equal(a->restore_overlay, b->restore_overlay);
     assert_text_equal(a->merging, b->merging);
+    assert_text_equal(a->copied_into, b->copied_into);
     assert_text_equal(a->copied, b->copied);
     assert_text_equal(a->merged, b->merged);
     assert_true(a->virtual_bytes == b->virtual_bytes);
