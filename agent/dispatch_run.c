@@ -192,8 +192,8 @@ void request_finish(struct snapshot *snapshot, const struct error *err)
     end(snapshot);
 }
 
-static bool may_be_for_its_domain_went(const struct snapshot *snapshot,
-                                       enum error_code code)
+static bool is_what_a_lost_domain_gives(const struct snapshot *snapshot,
+                                        enum error_code code)
 {
     return snapshot->running && snapshot->request.operation != REQUEST_REVERT &&
            (code == ERR_QMP || code == ERR_LIBXL ||
@@ -207,7 +207,7 @@ static void tell_that_it_went_away(const struct snapshot *snapshot,
     struct guest guest;
     struct error gone;
 
-    if (!may_be_for_its_domain_went(snapshot, err->code)) {
+    if (!is_what_a_lost_domain_gives(snapshot, err->code)) {
         return;
     }
     if (!guests_find(snapshot->agent->guests, snapshot->guest.uuid, &guest,

@@ -8,7 +8,7 @@ import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, image_info, merge_job_id
 from native.faults import KILL_BEFORE, Faults
-from native.merges import reboot
+from native.merges import commit_slowly, nodes_of, reboot
 
 
 def create(agent, name, **keys):
@@ -189,13 +189,7 @@ def test_a_cancelled_merge_is_not_taken_for_done_after_a_rescan(world, agent):
     over that."""
     domain, _ = three(world, agent, "raw")
     top, _, s1, base = chain(domain)
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] in ("qcow2", "raw")}
-    # Found and taken up as the delete's own, it does not come to its end.
-    domain.qmp("block-commit", job_id=merge_job_id("xvda", base), device=nodes[top],
-               top_node=nodes[s1], base_node=nodes[base], auto_finalize=False,
-               auto_dismiss=False, speed=1)
+    commit_slowly(domain.qmp, top, s1, base, auto_finalize=False)
     request = agent.submit("delete", domain="alice", name="s1")
     world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
     request.cancel()
@@ -227,12 +221,7 @@ def test_nor_after_one_that_the_agents_end_cuts_short(world, agent_stopped):
     create(agent, "s2")
     domain = reboot(world, domain)  # xen-block opens its disk without a lock
     top, s1, base = chain(domain)
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
-    domain.qmp("block-commit", job_id=merge_job_id("xvda", base), device=nodes[top],
-               top_node=nodes[s1], base_node=nodes[base], auto_finalize=False,
-               auto_dismiss=False, speed=1)
+    commit_slowly(domain.qmp, top, s1, base, auto_finalize=False)
     request = agent.submit("delete", domain="alice", name="s1")
     world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
     request.cancel()
@@ -369,9 +358,7 @@ def compare(path, offset, byte):
 def test_a_merge_that_qemu_gives_up_leaves_all_as_it_was(world, agent):
     domain, replies = heavy_top(world, agent)
     small, active = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
+    nodes = nodes_of(domain.qmp)
     # Slowly, so that it can be stopped: the agent takes it for its own.
     job = merge_job_id("xvda", small)
     domain.qmp("block-stream", job_id=job, device=nodes[active],

@@ -12,8 +12,8 @@ import pytest
 from native.agent import FINAL, ROOT
 from native.backend import freeze, freeze_at, thaw
 from native.domain import Disk
-from native.expect import assert_disk_is_on, assert_failed, done, image_info, merge_job_id
-from native.merges import delete
+from native.expect import assert_disk_is_on, assert_failed, done, image_info
+from native.merges import commit_slowly, delete
 from native.relay import Relay
 from native.rescans import Writer, paths, paused, qemu_img
 from native.xenstore import Store
@@ -324,13 +324,7 @@ def test_a_merge_that_lacks_only_its_end_is_ended_by_the_next(world, agent, alic
 def begin_slowly(world, agent, domain, driver):
     """Deletes s2, of whose data QEMU copies next to nothing until it is told to hurry."""
     active, middle, _ = paths(domain)
-    qmp = domain.served[driver.domid].qmp
-    nodes = {node["file"]: node["node-name"]
-             for node in qmp("query-named-block-nodes", flat=True) if node["drv"] == "qcow2"}
-    qmp("block-commit", **{
-        "job-id": merge_job_id("xvda", middle), "device": nodes[active],
-        "top-node": nodes[active], "base-node": nodes[middle],
-        "auto-dismiss": False, "speed": 1})
+    commit_slowly(domain.served[driver.domid].qmp, active, active, middle)
     request = agent.submit("delete", domain="alice", name="s2")
     wait_copying(world, driver, set())
     return request

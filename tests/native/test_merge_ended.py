@@ -6,9 +6,8 @@ import os
 
 import pytest
 
-from native.expect import assert_disk_is_on, assert_failed, done, image_info, image_is_sound, \
-    merge_job_id
-from native.merges import chain, content, three
+from native.expect import assert_disk_is_on, assert_failed, done, image_info, image_is_sound
+from native.merges import chain, commit_slowly, content, three
 from native.rescans import qemu_img
 
 
@@ -269,13 +268,7 @@ def test_what_may_be_all_that_shows_it_does_not_go_with_its_snapshot(world, ende
 def test_a_disk_that_was_plugged_in_again_on_another_image_tells_nothing(world, agent):
     domain = three(world, agent)
     active, merged, state, _ = chain(domain)
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
-    # Found and taken up as the delete's own, it does not come to its end.
-    domain.qmp("block-commit", job_id=merge_job_id("xvda", state), device=nodes[active],
-               top_node=nodes[merged], base_node=nodes[state], auto_finalize=False,
-               auto_dismiss=False, speed=1)
+    commit_slowly(domain.qmp, active, merged, state, auto_finalize=False)
     request = agent.submit("delete", domain="alice", name="s2")
     world.eventually(lambda: "bytes-done" in request.output(), 10, "it is merged")
     request.cancel()

@@ -7,7 +7,7 @@ import pytest
 
 from native.expect import assert_disk_is_on, assert_failed, assert_works, merge_job_id, \
     named_images
-from native.merges import chain, delete, kill_at, reboot, three, two, unflushable, write
+from native.merges import chain, delete, kill_at, nodes_of, reboot, three, two, unflushable, write
 
 LARGE = 4 << 20
 
@@ -120,9 +120,7 @@ def begin_job(domain, command, place):
     """As an earlier agent did: of the image at that place in the chain and the one
     under it.  Slowly, so that it does not change what is planned."""
     images = chain(domain)
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
+    nodes = nodes_of(domain.qmp)
     over, state, below = (nodes[path] for path in images[place:place + 3])
     job = {"job_id": merge_job_id("xvda", images[place + 1]), "auto_finalize": False, "speed": 1}
     if command == "block-stream":

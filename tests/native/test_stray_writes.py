@@ -14,7 +14,8 @@ from native.expect import assert_failed, merge_job_id
 from native.faults import KILL_BEFORE, Faults
 from native.guardians import kill_with_guardian
 from native.held import Held
-from native.merges import chain, content, delete, reboot, record_path, two, write
+from native.merges import chain, commit_slowly, content, delete, nodes_of, reboot, \
+    record_path, two, write
 
 
 @pytest.fixture(name="held")
@@ -168,9 +169,7 @@ def test_a_header_that_was_changed_as_the_agent_died_hinders_none(world, agent_s
 
 def test_a_copy_that_was_called_off_hinders_none(world, agent):
     domain, over, state = larger_over(world, agent)
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
+    nodes = nodes_of(domain.qmp)
     # Found and taken up as the delete's own, it does not come to its end.
     domain.qmp("block-stream", job_id=merge_job_id("xvda", state), device=nodes[over],
                base_node=nodes[chain(domain)[-1]], auto_finalize=False, auto_dismiss=True,
@@ -446,19 +445,6 @@ def test_the_time_that_is_noted_is_on_disk(world, agent_stopped):
     assert names.index(f"fsync {base}") < names.index("make .tmp-s1.yaml"), names
 
 
-def begin_slowly(domain, over, base):
-    """A delete of s1 follows this job, which copies next to nothing before it is told to
-    hurry."""
-    nodes = {node["file"]: node["node-name"]
-             for node in domain.qmp("query-named-block-nodes", flat=True)
-             if node["drv"] == "qcow2"}
-    job = merge_job_id("xvda", base)
-    domain.qmp("block-commit", **{
-        "job-id": job, "device": nodes[over], "top-node": nodes[over], "base-node": nodes[base],
-        "auto-dismiss": False, "speed": 1})
-    return job
-
-
 def wait_begun(world, agent, domain):
     """Nobody else's writes are seen from here on."""
     def begun():
@@ -470,7 +456,7 @@ def wait_begun(world, agent, domain):
 def test_what_qemu_writes_when_we_have_lost_sight_of_its_job_is_no_stray_write(world, agent):
     """Nothing is noted of an image that is written to still."""
     domain, over, base = two(world, agent)
-    job = begin_slowly(domain, over, base)
+    job = commit_slowly(domain.qmp, over, over, base)
     domain.interpose().amend("query-jobs", lambda jobs: "nonsense")
     assert_failed(delete(agent, "s1"), "qmp-error", "query-jobs")
     domain.uninterpose()
@@ -484,7 +470,7 @@ def test_what_qemu_writes_when_we_have_lost_sight_of_its_job_is_no_stray_write(w
 
 def test_what_is_written_behind_such_a_job_that_is_given_up_then_is_seen(world, agent):
     domain, over, base = two(world, agent)
-    begin_slowly(domain, over, base)
+    commit_slowly(domain.qmp, over, over, base)
     request = agent.submit("delete", domain="alice", name="s1")
     wait_begun(world, agent, domain)
     kill_with_guardian(world, domain, agent)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import zlib
 
-from native.expect import done
+from native.expect import done, merge_job_id
 from native.guardians import kill_with_guardian
 
 
@@ -42,6 +42,22 @@ def three(world, agent, large="s3", size=1 << 20):
 
 def delete(agent, name):
     return agent.request("delete", domain="alice", name=name)
+
+
+def nodes_of(qmp):
+    """The nodes' names by their images' paths."""
+    return {node["file"]: node["node-name"]
+            for node in qmp("query-named-block-nodes", flat=True)
+            if node["drv"] in ("qcow2", "raw")}
+
+
+def commit_slowly(qmp, active, over, state, **more):
+    """A delete finds this job of QEMU's, of xvda, and takes it up as its own; it copies next
+    to nothing before it is told to hurry. Gives its name."""
+    nodes, job = nodes_of(qmp), merge_job_id("xvda", state)
+    qmp("block-commit", job_id=job, device=nodes[active], top_node=nodes[over],
+        base_node=nodes[state], auto_dismiss=False, speed=1, **more)
+    return job
 
 
 @contextlib.contextmanager
