@@ -321,7 +321,8 @@ static bool plan_disk(const struct snapshot *inner,
         if (driver_image_is_ours(records, uuid, disk->vdev, disk->driver,
                                  disk->state) &&
             !delete_went_on_with_state(snapshot, disk, merge_there_is_gone) &&
-            !is_written_to(disk, noted)) {
+            !is_written_to(disk, noted) &&
+            !merge_there_is_gone(disk, disk->state)) {
             outer->abandoned = xstrdup(disk->state);
             return delete_is_no_ones_witness(&view, err) &&
                    delete_sees_others(&view, err);

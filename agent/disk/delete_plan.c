@@ -539,7 +539,7 @@ static bool plan_external(const struct snapshot *snapshot,
         records_owns_file(records, uuid, disk->path) &&
         tree_snapshot_in(records, uuid, NULL, disk->path, true, NULL) == NULL &&
         !delete_went_on_with_state(snapshot, disk, is_gone) &&
-        !is_written_to(snapshot, disk)) {
+        !is_written_to(snapshot, disk) && !is_gone(disk, disk->path)) {
         const struct delete_view view = delete_view_here(snapshot, disk, open);
 
         disk->merge = MERGE_REMOVE;

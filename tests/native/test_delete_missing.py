@@ -8,7 +8,7 @@ import pytest
 
 from native.agent import FINAL
 from native.expect import assert_failed, done
-from native.merges import chain, content, three
+from native.merges import chain, content, three, two
 from native.toolstack import Toolstack
 
 
@@ -107,15 +107,21 @@ def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):
     assert os.listdir(world.images) == [os.path.basename(images[3])]
 
 
+def go_back(world, agent, toolstack, domain, name):
+    """The domain is off before: nothing of it is saved."""
+    world.remove_domain(domain)
+    request = agent.submit("revert", domain=domain.uuid, name=name, start="boot")
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    return toolstack.made[-1]
+
+
 def test_a_branch_that_is_not_there_is_one_all_the_same(world, agent):
     """The domain runs on another, which alone would be merged."""
     toolstack = Toolstack(world)
     domain = three(world, agent)
     images = chain(domain)
-    request = agent.submit("revert", domain="alice", name="s2", start="boot")
-    world.eventually(lambda: request.state() in FINAL, 60, "the end")
-    done(request.wait())
-    domain = toolstack.made[-1]
+    domain = go_back(world, agent, toolstack, domain, "s2")
     assert chain(domain)[1] == images[2]
     domain.write("xvda", 65536, b"9" * 4096)
     os.rename(images[1], f"{images[1]}.away")
@@ -123,3 +129,52 @@ def test_a_branch_that_is_not_there_is_one_all_the_same(world, agent):
     assert_failed(reply, "chain-broken", images[1], "s3")
     os.rename(f"{images[1]}.away", images[1])
     assert content(images[1], 65536) == b"1" * 4096
+
+
+def two_branches(world, agent):
+    """The states of s2 and s3, which lie over s1's beside what the domain is on."""
+    toolstack = Toolstack(world)
+    domain, first, _ = two(world, agent)
+    done(agent.request("create", domain="alice", name="s2", memory=0))
+    domain = go_back(world, agent, toolstack, domain, "s1")
+    second = chain(domain)[0]
+    done(agent.request("create", domain="alice", name="s3", memory=0))
+    return go_back(world, agent, toolstack, domain, "s1"), first, second
+
+
+@pytest.mark.parametrize("runs", [True, False], ids=["runs", "off"])
+def test_two_branches_that_are_gone_for_good_do_not_wait_for_each_other(world, agent, runs):
+    domain, *branches = two_branches(world, agent)
+    base = chain(domain)[1]
+    if not runs:
+        world.remove_domain(domain)
+    for path in branches:
+        os.unlink(path)
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s1"), "chain-broken",
+                  "delete that snapshot first")
+    for name in "s2", "s3":
+        done(agent.request("delete", domain=domain.uuid, name=name))
+    done(agent.request("delete", domain=domain.uuid, name="s1"))
+    assert os.listdir(world.images) == [os.path.basename(base)]
+    if runs:
+        assert domain.read("xvda", 0, 4096) == b"0" * 4096
+    else:
+        assert content(base, 0) == b"0" * 4096
+
+
+def test_one_that_was_only_away_is_a_branch_again_when_it_is_back(world, agent):
+    domain, first, second = two_branches(world, agent)
+    for path in first, second:
+        os.rename(path, f"{path}.away")
+    done(agent.request("delete", domain="alice", name="s2"))
+    for path in first, second:
+        os.rename(f"{path}.away", path)
+    assert_failed(agent.request("delete", domain="alice", name="s1"), "snapshot-in-use")
+    assert content(first, 65536) == b"1" * 4096
+    done(agent.request("delete", domain="alice", name="s3"))
+    assert not os.path.exists(second)
+    assert_failed(agent.request("delete", domain="alice", name="s1"), "snapshot-in-use",
+                  first, "no snapshot needs")
+    os.unlink(first)
+    done(agent.request("delete", domain="alice", name="s1"))
+    assert len(chain(domain)) == 1

@@ -400,6 +400,24 @@ def test_its_files_are_removed_in_both(world, agent, backend, domain, driver, br
     assert create(agent, web, "s2")
 
 
+def test_two_that_are_gone_for_good_do_not_wait_for_each_other(world, agent, backend, domain,
+                                                               driver, toolstack):
+    """Nor did anything else of these branches stay."""
+    create(agent, domain)
+    create(agent, domain, "s2")
+    assert revert(agent, keep_current=1)["state"] == "done"
+    create(agent, toolstack.made[-1], "s3")
+    assert revert(agent, keep_current=1)["state"] == "done"
+    web = toolstack.made[-1]
+    used = {path for vdev in web.disks for path, _ in web.chain(vdev)}
+    for path in images(world) - used:
+        os.unlink(path)
+    for name in "s2", "s3", "s1":
+        reply = delete(agent, name)
+        assert reply["state"] == "done", reply
+    assert_nothing_is_left(world, driver, backend)
+
+
 def test_a_file_that_a_domain_may_need_keeps_it(world, agent, branch, driver, backend):
     files, web = branch
     picture = Picture(agent, web)
