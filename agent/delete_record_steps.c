@@ -177,8 +177,9 @@ void delete_record(struct operation *operation)
     const char *uuid = snapshot->guest.uuid;
     struct error err = {0};
 
-    if ((!snapshot->request.keep_files ||
-         kept_images_note(records, uuid, snapshot->name, &err)) &&
+    if ((snapshot->request.keep_files
+             ? kept_images_note(records, uuid, snapshot->name, &err)
+             : kept_images_note_missing(records, uuid, snapshot->name, &err)) &&
         hand_on_places(snapshot, &err) &&
         tree_adopt_children(records, uuid, snapshot->name, &err)) {
         records_remove(records, uuid, snapshot->name, &err);

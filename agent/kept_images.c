@@ -3,6 +3,7 @@
 #include "agent/kept_images.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/image.h"
@@ -77,6 +78,38 @@ static void note_images(struct record_disk *under,
     }
 }
 
+static bool is_missing(const char *image)
+{
+    return access(image, F_OK) != 0;
+}
+
+static bool note_missing_of(struct record_disk *under, char *const *images,
+                            size_t count)
+{
+    size_t before = under->foreign_count;
+
+    for (size_t i = 0; i < count; i++) {
+        if (is_missing(images[i])) {
+            record_disk_add_foreign(under, images[i]);
+        }
+    }
+    return under->foreign_count > before;
+}
+
+/* What is not there now may only be away. */
+static bool note_missing(struct record_disk *under,
+                         const struct record_disk *gone)
+{
+    bool overlays, foreign;
+
+    if (gone->driver != NULL) {
+        return false;
+    }
+    overlays = note_missing_of(under, gone->overlays, gone->overlay_count);
+    foreign = note_missing_of(under, gone->foreign, gone->foreign_count);
+    return overlays || foreign;
+}
+
 /* That image holds nothing any more that is not in the state. */
 static void note_but_merged(struct record_disk *under,
                             const struct record_disk *gone, const char *merged)
@@ -96,6 +129,7 @@ struct going {
     struct record record; /* a copy */
     const char *vdev;     /* NULL: all */
     const char *merged;
+    bool missing; /* only what is not there is noted */
 };
 
 static bool goes(const struct going *going, const struct record_disk *disk)
@@ -112,7 +146,9 @@ static bool note_disks(struct record *record, const struct going *going)
         struct record_disk *under =
             goes(going, gone) ? disk_under(record, gone) : NULL;
 
-        if (under != NULL) {
+        if (under != NULL && going->missing) {
+            is_changed = note_missing(under, gone) || is_changed;
+        } else if (under != NULL) {
             is_changed = true;
             if (going->vdev == NULL) {
                 note_images(under, gone);
@@ -178,6 +214,39 @@ bool kept_images_note(struct records *records, const char *vm_uuid,
     struct going going = {0};
 
     return note_in_others(records, vm_uuid, name, &going, err);
+}
+
+static bool is_any_of_them_missing(char *const *images, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_missing(images[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_any_missing(const struct record *record)
+{
+    for (size_t i = 0; i < record->disk_count; i++) {
+        const struct record_disk *disk = &record->disks[i];
+
+        if (disk->driver == NULL &&
+            (is_any_of_them_missing(disk->overlays, disk->overlay_count) ||
+             is_any_of_them_missing(disk->foreign, disk->foreign_count))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool kept_images_note_missing(struct records *records, const char *vm_uuid,
+                              const char *name, struct error *err)
+{
+    struct going going = {.missing = true};
+
+    return !is_any_missing(records_find(records, vm_uuid, name)) ||
+           note_in_others(records, vm_uuid, name, &going, err);
 }
 
 bool kept_images_hand_on(struct records *records, const char *vm_uuid,

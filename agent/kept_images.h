@@ -16,6 +16,15 @@ bool kept_images_note(struct records *records, const char *vm_uuid,
                       const char *name, struct error *err);
 
 /*
+ * The record goes, and of its images here those that are not there: if they are
+ * only away, those that merge what they lie over must know of them when they
+ * are back.  As kept_images_note(), but that what is there is not noted, and
+ * not where the domain went on.
+ */
+bool kept_images_note_missing(struct records *records, const char *vm_uuid,
+                              const char *name, struct error *err);
+
+/*
  * Before a disk goes from that record, since the image `merged` is merged into
  * the state: what else it has that is foreign lies over the state now, and is
  * known to whichever record knows that.  Durable on return; may be done twice.

@@ -107,6 +107,23 @@ def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):
     assert os.listdir(world.images) == [os.path.basename(images[3])]
 
 
+def test_what_was_away_when_its_snapshot_went_follows_a_merge_when_it_is_back(world, agent):
+    """Of two snapshots, the second of which had its state, but nothing over that."""
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    for path in images[:2]:
+        os.rename(path, f"{path}.away")
+    for name in "s3", "s2":
+        done(agent.request("delete", domain=domain.uuid, name=name))
+    for path in images[:2]:
+        os.rename(f"{path}.away", path)
+    done(agent.request("delete", domain=domain.uuid, name="s1"))
+    assert not os.path.exists(images[2])
+    for n in range(4):
+        assert content(images[0], n * 65536) == str(n).encode() * 4096
+
+
 def go_back(world, agent, toolstack, domain, name):
     """The domain is off before: nothing of it is saved."""
     world.remove_domain(domain)
