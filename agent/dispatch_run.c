@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "agent/base/log.h"
+#include "agent/base/log_field.h"
 #include "agent/end_report.h"
 #include "agent/expiry.h"
 #include "agent/finished.h"
@@ -340,6 +341,18 @@ static bool is_running(const struct snapshot *snapshot)
            err.code != ERR_NO_SUCH_DOMAIN;
 }
 
+static void write_label(struct snapshot *snapshot)
+{
+    char *label = snapshot->label;
+    size_t size = sizeof(snapshot->label);
+
+    label[0] = '\0';
+    log_field_append(label, size, "dom", snapshot->guest.name);
+    log_field_append(label, size, "req", snapshot->id);
+    log_field_append(label, size, "op",
+                     request_operation_name(snapshot->request.operation));
+}
+
 /* The recipe was looked up when the request came in: it is there. */
 static void prepare_operation(struct snapshot *snapshot)
 {
@@ -349,9 +362,7 @@ static void prepare_operation(struct snapshot *snapshot)
     if (!snapshot->recovered && !snapshot->just_seen) {
         snapshot->running = is_running(snapshot);
     }
-    snprintf(snapshot->label, sizeof(snapshot->label), "dom=%s req=%s op=%s",
-             snapshot->guest.name, snapshot->id,
-             request_operation_name(snapshot->request.operation));
+    write_label(snapshot);
     snapshot->operation = (struct operation){
         .host = &operation_host,
         .steps = snapshot_recipe(&snapshot->request, snapshot->running, &err),

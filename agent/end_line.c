@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/base/log_field.h"
+
 struct line {
     char *text; /* END_LINE_MAX */
     size_t length;
@@ -29,18 +31,8 @@ static __attribute__((format(printf, 2, 3))) void append(struct line *line,
 
 static void append_text(struct line *line, const char *key, const char *text)
 {
-    if (text == NULL || *text == '\0') {
-        return;
-    }
-    if (strpbrk(text, " \"\\=") == NULL) {
-        append(line, " %s=%s", key, text);
-        return;
-    }
-    append(line, " %s=\"", key);
-    for (; *text != '\0'; text++) {
-        append(line, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
-    }
-    append(line, "\"");
+    log_field_append(line->text, END_LINE_MAX, key, text);
+    line->length = strlen(line->text);
 }
 
 static void append_number(struct line *line, const char *key, uint64_t number)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,14 @@ def test_the_log_tells_each_request_in_one_line(world, agent):
     assert re.fullmatch(re.escape(start) + r"req=r2 op=create name=s1 "
                         r"result=failed code=snapshot-exists ms=\d+ "
                         r"requester=0", lines[1])
+
+
+def test_a_domain_of_several_words_is_one_field_in_all_lines_of_its_request(world, agent):
+    path = f"{world.images}/disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "64M"], check=True)
+    world.add_domain("my guest", disks=[{"vdev": "xvda", "path": path, "format": "qcow2"}])
+    agent.request("create", domain="my guest", name="s1", memory=0, id="r1")
+    lines = [line.split("info: ", 1)[1] for line in agent.log_text().splitlines()
+             if " req=r1 op=create" in line and "dom=" in line]
+    assert len(lines) > 3
+    assert not [line for line in lines if 'dom="my guest" ' not in line]
