@@ -110,15 +110,20 @@ static bool note_missing(struct record_disk *under,
     return overlays || foreign;
 }
 
-/* That image holds nothing any more that is not in the state. */
+/* Where the domain went on from the state with that image, it goes on with the
+ * state, and the image shows nothing.  Another, as one of files that were to be
+ * kept, shows the same as before as long as it names what holds it. */
 static void note_but_merged(struct record_disk *under,
                             const struct record_disk *gone, const char *merged)
 {
-    if (gone->active != NULL &&
-        !file_is_same_in(gone->driver, gone->active, merged)) {
+    const char *format;
+    bool went_on_with = file_is_same_in(
+        gone->driver, tree_last_image_of(gone, &format), merged);
+
+    if (gone->active != NULL && !went_on_with) {
         note_where_it_went(under, gone);
     }
-    note_foreign(under, gone, merged);
+    note_foreign(under, gone, went_on_with ? merged : NULL);
 }
 
 /* ---- in the other records ---- */

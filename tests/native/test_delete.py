@@ -259,15 +259,17 @@ def test_images_that_were_kept_stay_readable(world, agent, s2):
     domain, replies = three(world, agent)
     assert delete(agent, "s3", keep_files=1)["state"] == "done"
     assert delete(agent, "s2", **s2)["state"] == "done"
-    active = replies[2]["result/disks/xvda/path"]
+    state, active = (replies[n]["result/disks/xvda/path"] for n in (1, 2))
     domain.disks["xvda"].front.flush()
     world.remove_domain(domain)
-    copy = f"{world.folder}/copy.raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", active, copy], check=True)
+    copies = {path: f"{path}.copy.raw" for path in (state, active)}
+    for path, copy in copies.items():
+        subprocess.run(["qemu-img", "convert", "-O", "raw", path, copy], check=True)
     published = world.store.tree(f"/tool/xensnapd/snapshots/{domain.uuid}/s1/disks/xvda")
     reply = agent.request("delete", domain=domain.uuid, name="s1")
     assert reply["state"] == "done", reply
-    subprocess.run(["qemu-img", "compare", active, copy], check=True)
+    for path, copy in copies.items():
+        subprocess.run(["qemu-img", "compare", path, copy], check=True)
     assert published["active"] == active
 
 

@@ -94,6 +94,19 @@ def test_a_state_stays_known_while_what_the_domain_was_on_is_not_there(world, ag
         assert piece == str(n).encode() * 4096
 
 
+def test_where_it_is_not_to_be_started_again_keep_files_gives_the_snapshot_up(world, agent):
+    """The domain is taken to be on the state then, and what that shows stays."""
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    os.unlink(images[0])
+    done(agent.request("delete", domain=domain.uuid, name="s3", keep_files=1))
+    for name in "s2", "s1":
+        done(agent.request("delete", domain=domain.uuid, name=name))
+    for n in range(3):
+        assert content(images[3], n * 65536) == str(n).encode() * 4096
+
+
 def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):
     domain = three(world, agent)
     images = chain(domain)
