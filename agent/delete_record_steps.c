@@ -153,6 +153,31 @@ void delete_files(struct operation *operation)
 
 /* ---- the record ---- */
 
+/* As its driver domain has told when the delete was planned; of none that was
+ * not asked for. */
+static bool is_gone_there(const char *image, const void *arg)
+{
+    const struct snapshot_disk *disk = arg;
+
+    for (size_t i = 0; disk != NULL && i < disk->known_count; i++) {
+        if (strcmp(disk->known[i].path, image) == 0) {
+            return strcmp(disk->known[i].under, "gone") == 0;
+        }
+    }
+    return false;
+}
+
+static const struct snapshot_disk *disk_of(const struct snapshot *snapshot,
+                                           const char *vdev)
+{
+    for (size_t i = 0; i < snapshot->disk_count; i++) {
+        if (strcmp(snapshot->disks[i].vdev, vdev) == 0) {
+            return &snapshot->disks[i];
+        }
+    }
+    return NULL;
+}
+
 /* Of the disks that are still in it: what holds their state stays, or is in a
  * driver domain. */
 static bool hand_on_places(struct snapshot *snapshot, struct error *err)
@@ -161,9 +186,12 @@ static bool hand_on_places(struct snapshot *snapshot, struct error *err)
     const char *uuid = snapshot->guest.uuid;
 
     for (size_t i = 0; i < the_record(snapshot)->disk_count; i++) {
-        if (!tree_hand_on_place(records, uuid, snapshot->name,
-                                the_record(snapshot)->disks[i].vdev, NULL,
-                                err)) {
+        const struct record_disk *disk = &the_record(snapshot)->disks[i];
+
+        if (!tree_hand_on_place(records, uuid, snapshot->name, disk->vdev, NULL,
+                                disk->driver == NULL ? tree_is_gone_here
+                                                     : is_gone_there,
+                                disk_of(snapshot, disk->vdev), err)) {
             return false;
         }
     }

@@ -44,6 +44,9 @@ static void list_images(const struct record *record, void *arg)
     if (disk->merging != NULL) {
         add_known(into, disk->merging);
     }
+    if (disk->active != NULL && strcmp(disk->active_format, "qcow2") == 0) {
+        add_known(into, disk->active);
+    }
     for (size_t i = 0; i < disk->overlay_count; i++) {
         add_known(into, disk->overlays[i]);
     }

@@ -336,14 +336,15 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
  * its snapshot is deleted. */
 static struct place place_that_is_there(const struct record_disk *was,
                                         const char *merged,
-                                        const struct record_disk *under)
+                                        const struct record_disk *under,
+                                        tree_is_gone *is_gone, const void *arg)
 {
     struct place place = place_behind(was, merged);
 
-    if (was->driver == NULL && access(place.path, F_OK) != 0) {
+    if (is_gone(place.path, arg)) {
         place = (struct place){was->path, was->format};
     }
-    if (was->driver == NULL && access(place.path, F_OK) != 0) {
+    if (is_gone(place.path, arg)) {
         place = (struct place){under->path, under->format};
     }
     return place;
@@ -362,8 +363,15 @@ static bool note_place(struct records *records, const char *vm_uuid,
                        err);
 }
 
+bool tree_is_gone_here(const char *image, const void *arg)
+{
+    (void)arg;
+    return access(image, F_OK) != 0;
+}
+
 bool tree_hand_on_place(struct records *records, const char *vm_uuid,
                         const char *name, const char *vdev, const char *merged,
+                        tree_is_gone *is_gone, const void *arg,
                         struct error *err)
 {
     const struct record *record = tree_nearest_with(
@@ -380,7 +388,7 @@ bool tree_hand_on_place(struct records *records, const char *vm_uuid,
         return true;
     }
     place = place_that_is_there(tree_disk(record, vdev), merged,
-                                tree_disk(under, vdev));
+                                tree_disk(under, vdev), is_gone, arg);
     return note_place(records, vm_uuid, under, vdev, &place, err);
 }
 

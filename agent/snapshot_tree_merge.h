@@ -88,15 +88,22 @@ bool tree_leave_remains(struct records *records, const char *vm_uuid,
                         const char *name, const char *vdev, const char *path,
                         struct error *err);
 
+/* Whether that image is known not to be there. */
+typedef bool tree_is_gone(const char *image, const void *arg);
+
+/* For images here. */
+tree_is_gone tree_is_gone_here;
+
 /*
  * Before a disk goes from a record, or the record as a whole: if that tells
  * where the domain is, the nearest ancestor that has the disk does from now on.
  * `merged` (may be NULL): an image that is now part of the state under it, as
- * one here that is gone is taken to be.
+ * one that `is_gone` is taken to be.
  * Durable on return; may be done twice.
  */
 bool tree_hand_on_place(struct records *records, const char *vm_uuid,
                         const char *name, const char *vdev, const char *merged,
+                        tree_is_gone *is_gone, const void *arg,
                         struct error *err);
 
 /*

@@ -157,7 +157,7 @@ static bool remove_remains(struct snapshot *snapshot, struct error *err)
     /* All that only the record tells of before it does so no more. */
     return merge_remove_restore_overlay(snapshot, disk, err) &&
            tree_hand_on_place(records, uuid, snapshot->name, disk->vdev, merged,
-                              err) &&
+                              tree_is_gone_here, NULL, err) &&
            tree_drop_disk(records, uuid, snapshot->name, disk->vdev, err) &&
            (path == NULL || tree_forget_image(records, uuid, path, err));
 }

@@ -81,6 +81,18 @@ def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent, ali
     assert not [name for name in os.listdir(world.images) if ".s" in name]
 
 
+def test_a_state_under_what_was_away_stays(world, agent, alice):
+    """With s3 went all that told of its image, but not of where the domain was."""
+    over = third(agent, alice)
+    for path in over, alice.active:
+        os.rename(path, f"{path}.away")
+    for name in "s3", "s2":
+        done(delete(agent, name))
+    for path in over, alice.active:
+        os.rename(f"{path}.away", path)
+    alice.assert_content(over)
+
+
 def test_what_the_domain_runs_on_needs_no_other(agent, alice):
     """An ancestor's image is no branch."""
     over = third(agent, alice)
