@@ -178,6 +178,14 @@ static const struct snapshot_disk *disk_of(const struct snapshot *snapshot,
     return NULL;
 }
 
+static bool is_gone(const struct record_disk *disk, const char *image,
+                    const void *arg)
+{
+    return disk->driver == NULL
+               ? tree_is_gone_here(image, NULL)
+               : is_gone_there(image, disk_of(arg, disk->vdev));
+}
+
 /* Of the disks that are still in it: what holds their state stays, or is in a
  * driver domain. */
 static bool hand_on_places(struct snapshot *snapshot, struct error *err)
@@ -207,7 +215,8 @@ void delete_record(struct operation *operation)
 
     if ((snapshot->request.keep_files
              ? kept_images_note(records, uuid, snapshot->name, &err)
-             : kept_images_note_missing(records, uuid, snapshot->name, &err)) &&
+             : kept_images_note_missing(records, uuid, snapshot->name, is_gone,
+                                        snapshot, &err)) &&
         hand_on_places(snapshot, &err) &&
         tree_adopt_children(records, uuid, snapshot->name, &err)) {
         records_remove(records, uuid, snapshot->name, &err);

@@ -3,7 +3,6 @@
 #include "agent/kept_images.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/base/alloc.h"
 #include "agent/disk/image.h"
@@ -78,18 +77,14 @@ static void note_images(struct record_disk *under,
     }
 }
 
-static bool is_missing(const char *image)
-{
-    return access(image, F_OK) != 0;
-}
-
 static bool note_missing_of(struct record_disk *under, char *const *images,
-                            size_t count)
+                            size_t count, kept_images_is_gone *is_gone,
+                            const void *arg)
 {
     size_t before = under->foreign_count;
 
     for (size_t i = 0; i < count; i++) {
-        if (is_missing(images[i])) {
+        if (is_gone(under, images[i], arg)) {
             record_disk_add_foreign(under, images[i]);
         }
     }
@@ -98,15 +93,14 @@ static bool note_missing_of(struct record_disk *under, char *const *images,
 
 /* What is not there now may only be away. */
 static bool note_missing(struct record_disk *under,
-                         const struct record_disk *gone)
+                         const struct record_disk *gone,
+                         kept_images_is_gone *is_gone, const void *arg)
 {
-    bool overlays, foreign;
+    bool overlays = note_missing_of(under, gone->overlays, gone->overlay_count,
+                                    is_gone, arg);
+    bool foreign = note_missing_of(under, gone->foreign, gone->foreign_count,
+                                   is_gone, arg);
 
-    if (gone->driver != NULL) {
-        return false;
-    }
-    overlays = note_missing_of(under, gone->overlays, gone->overlay_count);
-    foreign = note_missing_of(under, gone->foreign, gone->foreign_count);
     return overlays || foreign;
 }
 
@@ -134,7 +128,8 @@ struct going {
     struct record record; /* a copy */
     const char *vdev;     /* NULL: all */
     const char *merged;
-    bool missing; /* only what is not there is noted */
+    kept_images_is_gone *is_gone; /* of which only such is noted; NULL: all */
+    const void *arg;
 };
 
 static bool goes(const struct going *going, const struct record_disk *disk)
@@ -151,8 +146,10 @@ static bool note_disks(struct record *record, const struct going *going)
         struct record_disk *under =
             goes(going, gone) ? disk_under(record, gone) : NULL;
 
-        if (under != NULL && going->missing) {
-            is_changed = note_missing(under, gone) || is_changed;
+        if (under != NULL && going->is_gone != NULL) {
+            is_changed =
+                note_missing(under, gone, going->is_gone, going->arg) ||
+                is_changed;
         } else if (under != NULL) {
             is_changed = true;
             if (going->vdev == NULL) {
@@ -221,24 +218,28 @@ bool kept_images_note(struct records *records, const char *vm_uuid,
     return note_in_others(records, vm_uuid, name, &going, err);
 }
 
-static bool is_any_of_them_missing(char *const *images, size_t count)
+static bool is_any_gone(const struct record_disk *disk, char *const *images,
+                        size_t count, kept_images_is_gone *is_gone,
+                        const void *arg)
 {
     for (size_t i = 0; i < count; i++) {
-        if (is_missing(images[i])) {
+        if (is_gone(disk, images[i], arg)) {
             return true;
         }
     }
     return false;
 }
 
-static bool is_any_missing(const struct record *record)
+static bool is_any_missing(const struct record *record,
+                           kept_images_is_gone *is_gone, const void *arg)
 {
     for (size_t i = 0; i < record->disk_count; i++) {
         const struct record_disk *disk = &record->disks[i];
 
-        if (disk->driver == NULL &&
-            (is_any_of_them_missing(disk->overlays, disk->overlay_count) ||
-             is_any_of_them_missing(disk->foreign, disk->foreign_count))) {
+        if (is_any_gone(disk, disk->overlays, disk->overlay_count, is_gone,
+                        arg) ||
+            is_any_gone(disk, disk->foreign, disk->foreign_count, is_gone,
+                        arg)) {
             return true;
         }
     }
@@ -246,11 +247,13 @@ static bool is_any_missing(const struct record *record)
 }
 
 bool kept_images_note_missing(struct records *records, const char *vm_uuid,
-                              const char *name, struct error *err)
+                              const char *name, kept_images_is_gone *is_gone,
+                              const void *arg, struct error *err)
 {
-    struct going going = {.missing = true};
+    struct going going = {.is_gone = is_gone, .arg = arg};
 
-    return !is_any_missing(records_find(records, vm_uuid, name)) ||
+    return !is_any_missing(records_find(records, vm_uuid, name), is_gone,
+                           arg) ||
            note_in_others(records, vm_uuid, name, &going, err);
 }
 

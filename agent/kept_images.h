@@ -15,14 +15,19 @@
 bool kept_images_note(struct records *records, const char *vm_uuid,
                       const char *name, struct error *err);
 
+/* Whether an image of that disk is known not to be there. */
+typedef bool kept_images_is_gone(const struct record_disk *disk,
+                                 const char *image, const void *arg);
+
 /*
- * The record goes, and of its images here those that are not there: if they are
- * only away, those that merge what they lie over must know of them when they
- * are back.  As kept_images_note(), but that what is there is not noted, and
- * not where the domain went on.
+ * The record goes, and of its images those that are not there: if they are only
+ * away, those that merge what they lie over must know of them when they are
+ * back.  As kept_images_note(), but that what is there is not noted, and not
+ * where the domain went on.
  */
 bool kept_images_note_missing(struct records *records, const char *vm_uuid,
-                              const char *name, struct error *err);
+                              const char *name, kept_images_is_gone *is_gone,
+                              const void *arg, struct error *err);
 
 /*
  * Before a disk goes from that record, since the image `merged` is merged into

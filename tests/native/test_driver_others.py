@@ -91,6 +91,8 @@ def test_a_state_under_what_was_away_stays(world, agent, alice):
     for path in over, alice.active:
         os.rename(f"{path}.away", path)
     alice.assert_content(over)
+    done(delete(agent, "s1"))
+    alice.assert_content(over)
 
 
 def test_what_the_domain_runs_on_needs_no_other(agent, alice):
