@@ -11,6 +11,7 @@
 #include "agent/backend_answer.h"
 #include "agent/backend_merge_private.h"
 #include "agent/base/alloc.h"
+#include "agent/base/folder.h"
 #include "agent/disk/block_nodes.h"
 #include "agent/disk/image_written.h"
 #include "agent/disk/open_files.h"
@@ -61,7 +62,9 @@ static const char *what_is_under(const struct snapshot_disk *disk,
     struct error err;
 
     if (access(path, F_OK) != 0) {
-        return errno == ENOENT ? "gone" : "unknown";
+        return errno != ENOENT        ? "unknown"
+               : folder_is_bare(path) ? "away"
+                                      : "gone";
     }
     if (!image_inspect(path, "qcow2", &info, &err)) {
         /* What the disk began with may be of any format. */

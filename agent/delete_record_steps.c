@@ -161,7 +161,7 @@ static bool is_gone_there(const char *image, const void *arg)
 
     for (size_t i = 0; disk != NULL && i < disk->known_count; i++) {
         if (strcmp(disk->known[i].path, image) == 0) {
-            return strcmp(disk->known[i].under, "gone") == 0;
+            return known_image_is_gone(&disk->known[i]);
         }
     }
     return false;

@@ -45,30 +45,40 @@ int merge_there_place_of(const struct hold_disk *open, const char *path)
     return -1;
 }
 
-const char *merge_there_under_of(const struct snapshot_disk *disk,
-                                 const char *path)
+static const struct known_image *find_known(const struct snapshot_disk *disk,
+                                            const char *path)
 {
     for (size_t i = 0; i < disk->known_count; i++) {
         if (strcmp(disk->known[i].path, path) == 0) {
-            return disk->known[i].under;
+            return &disk->known[i];
         }
     }
-    return "unknown";
+    return NULL;
+}
+
+const char *merge_there_under_of(const struct snapshot_disk *disk,
+                                 const char *path)
+{
+    const struct known_image *known = find_known(disk, path);
+
+    return known == NULL ? "unknown" : known->under;
 }
 
 bool merge_there_is_gone(const struct snapshot_disk *disk, const char *image)
 {
-    return strcmp(merge_there_under_of(disk, image), "gone") == 0;
+    const struct known_image *known = find_known(disk, image);
+
+    return known != NULL && known_image_is_gone(known);
 }
 
-static bool is_any_over(const struct snapshot_disk *disk, const char *path)
+const char *merge_there_over(const struct snapshot_disk *disk, const char *path)
 {
     for (size_t i = 0; i < disk->known_count; i++) {
         if (strcmp(disk->known[i].under, path) == 0) {
-            return true;
+            return disk->known[i].path;
         }
     }
-    return false;
+    return NULL;
 }
 
 /* Whether neither a snapshot needs it nor QEMU has it open. */
@@ -76,7 +86,8 @@ static bool is_unneeded(const struct snapshot *inner,
                         const struct snapshot_disk *disk,
                         const struct hold_disk *open, const char *path)
 {
-    return merge_there_place_of(open, path) < 0 && !is_any_over(disk, path) &&
+    return merge_there_place_of(open, path) < 0 &&
+           merge_there_over(disk, path) == NULL &&
            tree_snapshot_in(inner->agent->records, inner->guest.uuid,
                             disk->driver, path, false, NULL) == NULL &&
            !merge_there_is_restore_overlay(inner, disk, path);
@@ -125,19 +136,21 @@ static bool lies_over_there(const struct delete_view *view, const char *image,
     return strcmp(merge_there_under_of(view->disk, image), path) == 0;
 }
 
+static bool is_away_there(const struct delete_view *view, const char *path)
+{
+    const struct known_image *known = find_known(view->disk, path);
+
+    return known != NULL && known_image_is_away(known);
+}
+
 static uint64_t written_there(const struct delete_view *view, const char *path)
 {
     const struct snapshot_disk *disk = view->disk;
+    const struct known_image *known = find_known(disk, path);
 
-    if (strcmp(disk->state, path) == 0) {
-        return disk->written_ns;
-    }
-    for (size_t i = 0; i < disk->known_count; i++) {
-        if (strcmp(disk->known[i].path, path) == 0) {
-            return disk->known[i].written_ns;
-        }
-    }
-    return 0;
+    return strcmp(disk->state, path) == 0 ? disk->written_ns
+           : known == NULL                ? 0
+                                          : known->written_ns;
 }
 
 struct delete_view merge_there_view(const struct snapshot *outer,
@@ -150,6 +163,7 @@ struct delete_view merge_there_view(const struct snapshot *outer,
         .open_there = open->depth > 0 ? open : NULL,
         .place = place_there,
         .is_missing = is_missing_there,
+        .is_away = is_away_there,
         .lies_over = lies_over_there,
         .written_ns = written_there,
     };

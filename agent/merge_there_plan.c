@@ -201,7 +201,8 @@ static bool find_sign(const struct snapshot *outer,
     }
     if (place == 0) {
         return note_stray(outer, disk, err) &&
-               delete_state_is_used(disk, over, err);
+               delete_state_is_used(disk, over, merge_there_over(disk, over),
+                                    err);
     }
     return !is_written_to(disk, noted) ||
            delete_state_is_written_to(disk, over, err);
@@ -266,7 +267,8 @@ static bool check_offline(const struct snapshot *outer,
     }
     if (place >= 0 ||
         delete_went_on_with_state(outer, disk, merge_there_is_gone)) {
-        return delete_state_is_used(disk, over, err);
+        return delete_state_is_used(disk, over, merge_there_over(disk, over),
+                                    err);
     }
     return !is_written_to(disk, noted) ||
            delete_state_is_written_to(disk, over, err);

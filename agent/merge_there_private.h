@@ -59,6 +59,10 @@ const char *merge_there_under_of(const struct snapshot_disk *disk,
                                  const char *path);
 delete_is_gone merge_there_is_gone;
 
+/* One that lies over that image, or NULL. */
+const char *merge_there_over(const struct snapshot_disk *disk,
+                             const char *path);
+
 /* Whether it is some record's `restore_overlay` of that disk. */
 bool merge_there_is_restore_overlay(const struct snapshot *snapshot,
                                     const struct snapshot_disk *disk,

@@ -10,6 +10,7 @@
 #define XENSNAPD_SNAPSHOT_H
 
 #include <libxl.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "agent/agent.h"
@@ -167,6 +168,18 @@ struct known_image {
     char *under;
     uint64_t written_ns; /* 0: not known, or of no interest */
 };
+
+/* Its file is not there, and nothing else in its folder either. */
+static inline bool known_image_is_away(const struct known_image *image)
+{
+    return strcmp(image->under, "away") == 0;
+}
+
+/* Its file is not there. */
+static inline bool known_image_is_gone(const struct known_image *image)
+{
+    return known_image_is_away(image) || strcmp(image->under, "gone") == 0;
+}
 
 struct snapshot;
 

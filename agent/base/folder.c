@@ -2,6 +2,7 @@
 /* Making folders, and marks in them, and the room that is left there. */
 #include "agent/base/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -100,4 +101,38 @@ bool folder_room_of(const char *path, uint64_t *ret_bytes, struct error *err)
     }
     free(folder);
     return ok;
+}
+
+static bool has_entries(DIR *folder)
+{
+    const struct dirent *entry;
+
+    while ((entry = readdir(folder)) != NULL) {
+        if (strcmp(entry->d_name, ".") != 0 &&
+            strcmp(entry->d_name, "..") != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool folder_is_bare(const char *path)
+{
+    char *name = xstrdup(path);
+    char *slash = strrchr(name, '/');
+    DIR *folder;
+    bool bare;
+
+    if (slash == NULL || slash == name) {
+        free(name);
+        return false;
+    }
+    *slash = '\0';
+    folder = opendir(name);
+    bare = folder == NULL ? errno == ENOENT : !has_entries(folder);
+    free(name);
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    return bare;
 }

@@ -22,4 +22,8 @@ bool folder_mark(const char *folder, mode_t mode, const char *name,
  * exist, is or would be. */
 bool folder_room_of(const char *path, uint64_t *ret_bytes, struct error *err);
 
+/* Whether the folder in which `path` would be is missing, or has nothing in it:
+ * so it looks where a file system is not mounted. */
+bool folder_is_bare(const char *path);
+
 #endif

@@ -2,7 +2,9 @@
 #include "agent/disk/delete_others.h"
 
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/base/folder.h"
 #include "agent/disk/block_graph.h"
 #include "agent/disk/format_table.h"
 #include "agent/disk/image.h"
@@ -30,6 +32,12 @@ static bool is_missing_here(const struct delete_view *view, const char *path,
            err.code == ERR_CHAIN_BROKEN;
 }
 
+static bool is_away_here(const struct delete_view *view, const char *path)
+{
+    (void)view;
+    return access(path, F_OK) != 0 && folder_is_bare(path);
+}
+
 static bool lies_over_here(const struct delete_view *view, const char *image,
                            const char *path)
 {
@@ -53,6 +61,7 @@ struct delete_view delete_view_here(const struct snapshot *snapshot,
         .open = open,
         .place = place_here,
         .is_missing = is_missing_here,
+        .is_away = is_away_here,
         .lies_over = lies_over_here,
         .written_ns = written_here,
     };
@@ -162,6 +171,50 @@ static void look_for_last(struct search *search)
     }
 }
 
+static const char *find_away(const struct delete_view *view,
+                             char *const *images, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (view->place(view, images[i]) < 0 &&
+            view->is_away(view, images[i])) {
+            return images[i];
+        }
+    }
+    return NULL;
+}
+
+/* Of images that no snapshot has its state in, as those that a revert was to
+ * keep. */
+static void visit_away(const struct record *record, void *arg)
+{
+    struct search *search = arg;
+    const struct delete_view *view = search->view;
+    const struct record_disk *disk = tree_disk(record, view->disk->vdev);
+
+    if (search->image != NULL || disk == NULL ||
+        !tree_is_served_by(disk, view->disk->driver) ||
+        is_ancestor(view, record)) {
+        return;
+    }
+    search->image = find_away(view, disk->overlays, disk->overlay_count);
+    if (search->image == NULL) {
+        search->image = find_away(view, disk->foreign, disk->foreign_count);
+    }
+}
+
+static bool sees_kept(const struct delete_view *view, struct error *err)
+{
+    struct search search = {.view = view};
+
+    records_each_of_vm(records_of(view), uuid_of(view), visit_away, &search);
+    return search.image == NULL ||
+           error_set(err, ERR_CHAIN_BROKEN,
+                     "disk %s: %s is not there, nor is anything in its folder, "
+                     "and %s may lie under it: make its storage available "
+                     "again, or delete with keep-files if it is gone for good",
+                     view->disk->vdev, search.image, view->disk->path);
+}
+
 bool delete_sees_others(const struct delete_view *view, struct error *err)
 {
     struct search search = {.view = view};
@@ -170,8 +223,10 @@ bool delete_sees_others(const struct delete_view *view, struct error *err)
     if (search.record == NULL && !is_open(view)) {
         look_for_last(&search);
     }
-    return search.record == NULL ||
-           error_set(err, ERR_CHAIN_BROKEN,
+    return search.record == NULL
+               ? sees_kept(view, err)
+               : error_set(
+                     err, ERR_CHAIN_BROKEN,
                      "disk %s: %s is not there, %s snapshot \"%s\", and %s may "
                      "lie under it: make it available again, or delete that "
                      "snapshot first if it is gone for good",

@@ -35,6 +35,9 @@ struct delete_view {
     bool (*is_missing)(const struct delete_view *view, const char *path,
                        const char *format);
 
+    /* Whether nothing else is in its folder either, if it is not there. */
+    bool (*is_away)(const struct delete_view *view, const char *path);
+
     /* Whether the header of `image` names `path` as what lies under it. */
     bool (*lies_over)(const struct delete_view *view, const char *image,
                       const char *path);
@@ -52,7 +55,9 @@ struct delete_view delete_view_here(const struct snapshot *snapshot,
  * Whether every image can be looked into that may lie over the disk's: with its
  * storage not mounted, one that needs it would count as none.  Those are the
  * states of all snapshots but ancestors and, where no QEMU tells, what the
- * domain was on last.  False with ERR_CHAIN_BROKEN: one is missing.
+ * domain was on last.  Another that is missing was removed by somebody, as a
+ * delete may have told him to, unless its folder looks like one whose file
+ * system is not mounted.  False with ERR_CHAIN_BROKEN: one is missing.
  */
 bool delete_sees_others(const struct delete_view *view, struct error *err);
 

@@ -173,6 +173,16 @@ bool delete_check_written(const struct snapshot *snapshot,
                : delete_state_is_written_to(disk, disk->over, err);
 }
 
+static bool state_is_used(const struct snapshot *snapshot,
+                          const struct snapshot_disk *disk, const char *over,
+                          struct error *err)
+{
+    const char *above = tree_any_image_over(snapshot->agent->records,
+                                            snapshot->guest.uuid, over);
+
+    return delete_state_is_used(disk, over, above, err);
+}
+
 /* A merge was cut short that noted no time, and the domain runs on the state:
  * it may have written there all the same. */
 static bool note_stray(const struct snapshot *snapshot,
@@ -214,8 +224,9 @@ static bool check_offline(const struct snapshot *snapshot,
         return false;
     }
     if (place >= 0 || delete_went_on_with_state(snapshot, disk, is_gone)) {
-        return disk->stream_again ? copy_is_torn(disk, err)
-                                  : delete_state_is_used(disk, disk->over, err);
+        return disk->stream_again
+                   ? copy_is_torn(disk, err)
+                   : state_is_used(snapshot, disk, disk->over, err);
     }
     return delete_check_written(snapshot, disk, err) &&
            check_aside(snapshot, disk, open, err);
@@ -280,7 +291,7 @@ static bool find_sign(const struct snapshot *snapshot,
     }
     if (place == 0) {
         return note_stray(snapshot, disk, err) &&
-               delete_state_is_used(disk, over, err);
+               state_is_used(snapshot, disk, over, err);
     }
     return !is_written_to(snapshot, disk) ||
            delete_state_is_written_to(disk, over, err);

@@ -41,8 +41,16 @@ bool delete_over_is_aside(const struct snapshot_disk *disk, const char *state,
 }
 
 bool delete_state_is_used(const struct snapshot_disk *disk, const char *over,
-                          struct error *err)
+                          const char *above, struct error *err)
 {
+    if (above != NULL) {
+        return error_set(err, ERR_SNAPSHOT_IN_USE,
+                         "disk %s: the domain uses %s, or is taken to, and %s "
+                         "lies over that, with %s over it: start the domain on "
+                         "what it is to go on with and delete the snapshot "
+                         "again",
+                         disk->vdev, disk->path, over, above);
+    }
     return error_set(err, ERR_SNAPSHOT_IN_USE,
                      "disk %s: the domain uses %s, over which %s lies aside; "
                      "start it on that, or remove that if nobody needs what it "

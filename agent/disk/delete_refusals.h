@@ -10,9 +10,10 @@
 
 struct snapshot_disk;
 
-/* The domain uses the state, and `over` is aside. */
+/* The domain uses the state, and `over` is aside, perhaps with `above` over
+ * it, else NULL. */
 bool delete_state_is_used(const struct snapshot_disk *disk, const char *over,
-                          struct error *err);
+                          const char *above, struct error *err);
 
 /* Both lie over the state; `aside`: which of them no snapshot and no domain
  * needs, NULL if neither. */

@@ -9,6 +9,7 @@ import pytest
 from native.agent import FINAL
 from native.expect import assert_failed, done
 from native.merges import chain, content, three, two
+from native.rescans import qemu_img
 from native.toolstack import Toolstack
 
 
@@ -105,6 +106,67 @@ def test_where_it_is_not_to_be_started_again_keep_files_gives_the_snapshot_up(wo
         done(agent.request("delete", domain=domain.uuid, name=name))
     for n in range(3):
         assert content(images[3], n * 65536) == str(n).encode() * 4096
+
+
+def test_a_kept_image_whose_storage_is_not_mounted_is_not_merged_under(world, agent):
+    """It alone lies there, and no snapshot has its state in it."""
+    toolstack = Toolstack(world)
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    storage = f"{world.folder}/storage"
+    kept = f"{storage}/kept.qcow2"
+    os.mkdir(storage)
+    qemu_img("create", "-q", "-f", "qcow2", "-b", images[1], "-F", "qcow2", kept)
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": kept, "format": "qcow2"}])
+    done(agent.request("rescan", domain="alice", disks="xvda"))
+    domain.write("xvda", 65536, b"8" * 4096)
+    domain.disks["xvda"].front.flush()
+    world.remove_domain(domain)
+    request = agent.submit("revert", domain=domain.uuid, name="s3", start="boot", keep_current=1)
+    world.eventually(lambda: request.state() in FINAL, 60, "the end")
+    done(request.wait())
+    domain = toolstack.made[-1]
+    domain.write("xvda", 65536, b"9" * 4096)
+    domain.disks["xvda"].front.flush()
+    world.remove_domain(domain)
+    os.unlink(images[0])
+    assert_failed(agent.request("delete", domain=domain.uuid, name="s3"), "snapshot-in-use", kept)
+    for away in f"{storage}.away", f"{storage}/../away":
+        os.rename(storage, away)
+        if away.endswith("/away"):
+            os.mkdir(storage)  # a mount point
+        assert_failed(agent.request("delete", domain=domain.uuid, name="s3"), "chain-broken",
+                      kept, "nor is anything in its folder", "keep-files")
+        os.rename(away, storage)
+    assert content(kept, 65536) == b"8" * 4096
+    assert content(kept, 3 * 65536) == b"\0" * 4096
+    # As the answer says.
+    with open(f"{storage}/other", "wb"):
+        os.unlink(kept)
+    done(agent.request("delete", domain=domain.uuid, name="s3"))
+
+
+def test_what_the_domain_was_on_is_not_told_to_be_removed(world, agent):
+    """Two images were away as a snapshot went, and are back."""
+    domain = three(world, agent)
+    images = chain(domain)
+    world.remove_domain(domain)
+    for path in images[:2]:
+        os.rename(path, f"{path}.away")
+    done(agent.request("delete", domain=domain.uuid, name="s3"))
+    for path in images[:2]:
+        os.rename(f"{path}.away", path)
+    reply = agent.request("delete", domain=domain.uuid, name="s2")
+    assert_failed(reply, "snapshot-in-use", images[0], images[1], "start the domain on")
+    assert "remove" not in reply["error/message"]
+    domain = world.add_domain("alice", uuid=domain.uuid, disks=[
+        {"vdev": "xvda", "path": images[0], "format": "qcow2"}])
+    for name in "s2", "s1":
+        done(agent.request("delete", domain="alice", name=name))
+    for n in range(4):
+        assert domain.read("xvda", n * 65536, 4096) == str(n).encode() * 4096
 
 
 def test_images_that_are_gone_for_good_go_with_their_snapshots(world, agent):

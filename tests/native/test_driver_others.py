@@ -103,6 +103,29 @@ def test_what_the_domain_runs_on_needs_no_other(agent, alice):
     assert paths(alice.domain) == [alice.active, alice.middle, alice.base]
 
 
+
+def test_an_image_whose_storage_is_not_mounted_is_not_merged_under(world, agent, alice):
+    """A toolstack's, which the domain was on for a while."""
+    storage = f"{world.folder}/storage"
+    kept = f"{storage}/kept.qcow2"
+    os.mkdir(storage)
+    qemu_img("create", "-q", "-f", "qcow2", "-b", alice.middle, "-F", "qcow2", kept)
+    for path in kept, alice.active:
+        alice.start(path)
+        done(agent.request("rescan", domain="alice", disks="xvda"))
+        alice.end()
+    assert_failed(delete(agent, "s2"), "snapshot-in-use", kept, alice.active)
+    os.rename(storage, f"{storage}.away")
+    os.mkdir(storage)
+    assert_failed(delete(agent, "s2"), "chain-broken", kept, "nor is anything in its folder")
+    os.rename(f"{storage}.away", storage)
+    alice.assert_content(alice.active)
+    with open(f"{storage}/other", "wb"):
+        os.unlink(kept)
+    done(delete(agent, "s2"))
+    alice.assert_content(alice.middle)
+
+
 # -- a delete that was cut short --------------------------------------------------------------
 
 
