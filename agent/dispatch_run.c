@@ -236,6 +236,32 @@ static void add_late_error(struct operation *operation)
     }
 }
 
+/* Letting go is tried again from now on: who reads the answer must know that
+ * the guest waits for it. */
+static void tell_that_it_stands_still(const struct snapshot *snapshot,
+                                      struct error *err)
+{
+    const struct hold *hold =
+        holds_find(snapshot->agent->holds, snapshot->guest.uuid);
+    size_t length = strlen(err->message);
+    uint64_t ms;
+
+    if (err->code == ERR_NONE || hold == NULL || !hold->paused ||
+        hold->in_use || hold->state == HOLD_HELD ||
+        hold->state == HOLD_EXPIRED) {
+        return;
+    }
+    ms = hold_patience_ms(hold);
+    snprintf(err->message + length, sizeof(err->message) - length,
+             "; domain \"%s\" stands still until that works",
+             snapshot->guest.name);
+    length = strlen(err->message);
+    if (ms != UINT64_MAX) {
+        snprintf(err->message + length, sizeof(err->message) - length,
+                 ", for %" PRIu64 " s at most", (ms + 999) / 1000);
+    }
+}
+
 static void on_operation_finished(struct operation *operation)
 {
     struct snapshot *snapshot = snapshot_of(operation);
@@ -249,6 +275,7 @@ static void on_operation_finished(struct operation *operation)
     }
     tell_that_it_went_away(snapshot, &err);
     snapshot_host_add_undo_error(operation, &err);
+    tell_that_it_stands_still(snapshot, &err);
     kept_note_settle(snapshot, &err);
     if (err.code != ERR_NONE) {
         record_publish_changes(snapshot);

@@ -440,6 +440,25 @@ def test_one_that_hangs_does_not_hold_the_guest(world, bounded, agent, alice, dr
     assert_disk_is_on(alice, "xvda", paths(alice)[0])
 
 
+@pytest.fixture(name="hasty")
+def fixture_hasty(agent_stopped):
+    """Before `alice`: the answer comes while the guest may still wait."""
+    agent_stopped.configure("timeouts", backend="2s", max_pause="60s")
+
+
+def test_the_answer_tells_that_the_guest_waits_still(world, hasty, agent, alice, driver, backend):
+    del hasty
+    request = agent.submit("delete", domain="alice", name="s2")
+    freeze_at(world, driver, backend, "close", request)
+    reply = request.wait()
+    assert paused(alice)
+    assert_failed(reply, "timeout", "storage", "domain \"alice\" stands still until that works, for ")
+    thaw(backend)
+    world.eventually(lambda: not paused(alice), 30, "the guest goes on")
+    alice.writer.progress()
+    world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
+
+
 def test_one_that_dies_leaves_a_snapshot_that_can_be_deleted(world, agent, alice, driver,
                                                              backend):
     before = paths(alice)
