@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from native.agent import ROOT
-from native.backend import Liar, freeze, thaw, wait_suspended
+from native.backend import Liar, wait_suspended
 from native.domain import Disk
 from native.expect import (Picture, assert_disk_is_on, assert_failed, image_info,
                            named_images)
@@ -172,9 +172,9 @@ def test_a_snapshot_is_forgotten_and_its_images_stay(world, agent, backend, doma
 
 def test_one_that_hangs_before_it_is_prepared(world, impatient, backend, domain, driver):
     picture = Picture(impatient, domain)
-    freeze(backend)
+    backend.freeze()
     assert_failed(create(impatient), "timeout", "storage", "prepare", "timeouts.backend")
-    thaw(backend)
+    backend.thaw()
     # It does nothing of what it was told too late.
     world.eventually(lambda: jobs(world, driver) == [] or "undone" in
                      world.store.tree(f"{driver.path}/data/xensnapd").values(), 20, "undone")
@@ -187,7 +187,7 @@ def test_one_that_hangs_in_the_pause(world, agent_stopped, backend, domain, save
     save.hold()
     request = submit(agent)
     wait_suspended(world, domain)
-    freeze(backend)
+    backend.freeze()
     save.release()
     # The guest goes on, though nobody knows yet what became of its disk.
     world.eventually(lambda: world.xen.is_running(domain.domid), 20, "the guest goes on")
@@ -198,7 +198,7 @@ def test_one_that_hangs_in_the_pause(world, agent_stopped, backend, domain, save
     # right whether it was.
     assert reply["error/step"] == "switch-backends"
     assert domain.chain("xvda") == [(domain.disks["xvda"].path, "qcow2")]
-    thaw(backend)
+    backend.thaw()
     backend.wait_log("left as it is")
     domain.write("xvdb", 0, b"x" * 512)
     named, = named_images(domain, "xvdb")
@@ -252,7 +252,7 @@ def test_one_that_is_dying_when_the_time_is_over(world, agent_stopped, backend, 
     save.hold()
     request = submit(agent)
     wait_suspended(world, domain)
-    freeze(backend)
+    backend.freeze()
     save.release()
     wait_told(world, driver, "switch")
     world.xen.set(driver.domid, dying=1)
@@ -291,13 +291,13 @@ def test_one_that_hangs_when_all_is_done(world, impatient, backend, domain, driv
     fault = domain.interpose().fault("transaction", "hold-before")
     request = submit(impatient)
     fault.wait_reached()
-    freeze(backend)
+    backend.freeze()
     fault.release()
     reply = request.wait()
     # It is a snapshot: both were switched, and the record is written.
     assert reply["state"] == "done", reply
     assert "storage" in reply["result/warning"]
-    thaw(backend)
+    backend.thaw()
     for vdev in domain.disks:
         assert_disk_is_on(domain, vdev, reply[f"result/disks/{vdev}/path"])
     assert_nothing_is_left(world, driver, backend)
@@ -394,11 +394,11 @@ def kill(agent, request):
 
 def test_killed_while_it_is_prepared(world, agent, backend, domain, driver):
     picture = Picture(agent, domain)
-    freeze(backend)
+    backend.freeze()
     request = submit(agent)
     world.eventually(lambda: jobs(world, driver), 20, "a job")
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     assert_failed(request.wait(), "interrupted")
     picture.assert_same()
@@ -467,12 +467,12 @@ def test_killed_after_the_record(world, agent, backend, domain, driver):
     fault = domain.interpose().fault("transaction", "hold-before")
     request = submit(agent)
     fault.wait_reached()
-    freeze(backend)
+    backend.freeze()
     fault.release()
     wait_told(world, driver, "commit")
     agent.kill()
     domain.uninterpose()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     reply = request.wait()
     assert reply["state"] == "done", reply
@@ -487,7 +487,7 @@ def test_killed_after_a_part_was_given_up(world, impatient, backend, domain, dri
     request = submit(impatient)
     fault.wait_reached()
     overlay = domain.chain("xvdb")[0][0]
-    freeze(backend)
+    backend.freeze()
     world.store.write(f"{request.path}/cancel", "1")
     fault.release()
     wait_told(world, driver, "put-back")
@@ -499,7 +499,7 @@ def test_killed_after_a_part_was_given_up(world, impatient, backend, domain, dri
         world.store.wait_for(folder, lambda: not jobs(world, driver), 30)
         impatient.kill()
     domain.uninterpose()
-    thaw(backend)
+    backend.thaw()
     backend.wait_log("left as it is")
     domain.write("xvdb", 0, b"written!" * 64)
     impatient.start()

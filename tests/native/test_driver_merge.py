@@ -10,7 +10,7 @@ import time
 import pytest
 
 from native.agent import FINAL, ROOT
-from native.backend import freeze, freeze_at, thaw
+from native.backend import freeze_at
 from native.domain import Disk
 from native.expect import assert_disk_is_on, assert_failed, done, image_info
 from native.merges import commit_slowly, delete
@@ -193,7 +193,7 @@ def test_that_a_hold_has_expired_is_remembered_where_the_driver_domain_does_not_
 
     def freeze_at_inspect(graph):
         if "inspect" in store.tree(folder).values():
-            freeze(backend)
+            backend.freeze()
             frozen.set()
         return graph
     relay.amend("query-block", freeze_at_inspect)
@@ -201,7 +201,7 @@ def test_that_a_hold_has_expired_is_remembered_where_the_driver_domain_does_not_
     assert frozen.wait(30)
     request.cancel()
     agent.request("explode", domain="alice")  # what was asked before has been read
-    thaw(backend)
+    backend.thaw()
     assert_failed(request.wait(), "cancelled")
     relay.close()
     store.close()
@@ -242,7 +242,7 @@ def test_our_agent_is_killed(world, agent, alice, driver, backend, name, act):
     request = agent.submit("delete", domain="alice", name=name)
     freeze_at(world, driver, backend, act, request)
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     world.eventually(lambda: request.state() in FINAL, 60, "the end")
     reply = request.wait()
@@ -293,9 +293,9 @@ def freeze_before(world, agent, driver, backend, comes):
         seen |= told()
         before = answers()
         agent.freeze()
-        thaw(backend)
+        backend.thaw()
         world.eventually(lambda: answers() > before, 30, "its answer")
-        freeze(backend)
+        backend.freeze()
         agent.thaw()
 
 
@@ -303,11 +303,11 @@ def test_a_merge_that_lacks_only_its_end_is_ended_by_the_next(world, agent, alic
                                                               backend):
     """By then s2 has the state that s1 has, and only s1 says that the image is to go."""
     active, middle, base = paths(alice)
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("delete", domain="alice", name="s1")
     freeze_before(world, agent, driver, backend, is_removal)
     with open(middle, "rb"):
-        thaw(backend)
+        backend.thaw()
         assert_failed(request.wait(), "snapshot-in-use", middle)
     published = world.store.tree(f"{ROOT}/snapshots/{alice.uuid}")
     assert published["s1/disks/xvda/path"] == published["s2/disks/xvda/path"] == base
@@ -387,7 +387,7 @@ def test_one_that_adds_a_byte_at_a_time_is_not_waited_for_for_ever(world, impati
     del impatient
     request = begin_slowly(world, agent, alice, driver)
     told, = copying(world, driver)
-    freeze(backend)
+    backend.freeze()
     for count in itertools.count(1):
         if request.state() in FINAL:
             break
@@ -397,7 +397,7 @@ def test_one_that_adds_a_byte_at_a_time_is_not_waited_for_for_ever(world, impati
         assert count < 300, "it waits still"
         time.sleep(0.2)
     assert_failed(request.wait(), "timeout", "storage")
-    thaw(backend)
+    backend.thaw()
     world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
     assert_whole(world, agent, alice, driver, 2)
 
@@ -433,7 +433,7 @@ def test_one_that_hangs_does_not_hold_the_guest(world, bounded, agent, alice, dr
         assert_failed(reply, "timeout", "storage")
         assert world.store.read(f"{ROOT}/snapshots/{alice.uuid}/s2/deleting") == "1"
     world.eventually(lambda: not paused(alice), 30, "the guest goes on")
-    thaw(backend)
+    backend.thaw()
     if reply["state"] != "done":
         world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
     assert len(paths(alice)) == 2
@@ -453,7 +453,7 @@ def test_the_answer_tells_that_the_guest_waits_still(world, hasty, agent, alice,
     reply = request.wait()
     assert paused(alice)
     assert_failed(reply, "timeout", "storage", "domain \"alice\" stands still until that works, for ")
-    thaw(backend)
+    backend.thaw()
     world.eventually(lambda: not paused(alice), 30, "the guest goes on")
     alice.writer.progress()
     world.eventually(lambda: delete(agent, "s2")["state"] == "done", 60, "deleted")
@@ -641,11 +641,11 @@ def test_what_was_copied_is_not_removed_unasked_under_another_domain(
     """It may have gone on with either."""
     active, middle, _ = paths(alice)
     alice.writer.stop()
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("delete", domain="alice", name="s2")
     freeze_before(world, agent, driver, backend, is_opening)
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     start_on(world, driver, alice, middle)
     agent.start()
     assert_failed(request.wait(60), "snapshot-in-use", active, middle)

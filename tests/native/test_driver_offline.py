@@ -7,7 +7,7 @@ import os
 import pytest
 
 from native.agent import FINAL, ROOT
-from native.backend import freeze, freeze_at, thaw
+from native.backend import freeze_at
 from native.expect import assert_failed, done
 from native.faults import KILL_BEFORE, Faults
 from native.held import Held
@@ -227,14 +227,14 @@ def test_the_domain_is_started_while_our_agent_is_away(world, commit, agent, ali
     if dead:
         agent.kill()
     else:
-        freeze(agent)
+        agent.freeze()
     alice.start()
     world.eventually(lambda: not working(world), 20, "it is killed")
     commit.release()
     if dead:
         agent.start()
     else:
-        thaw(agent)
+        agent.thaw()
     world.eventually(lambda: request.state() in FINAL, 60, "the end")
     if request.wait()["state"] != "done":
         done(delete(agent, "s2"))
@@ -260,7 +260,7 @@ def test_agents_are_killed(world, agent, alice, driver, backend, name, act, who)
     if who in ("there", "both"):
         backend.start()
     else:
-        thaw(backend)
+        backend.thaw()
     if who in ("here", "both"):
         agent.start()
     world.eventually(lambda: request.state() in FINAL, 60, "the end")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from native.agent import ROOT
-from native.backend import Liar, freeze, freeze_at, thaw
+from native.backend import Liar, freeze_at
 from native.domain import Disk
 from native.expect import assert_disk_is_on, assert_failed, done
 from native.rescans import (Writer, commit_middle, convert_base, flatten_to_raw, move_base,
@@ -219,7 +219,7 @@ def test_one_that_hangs_does_not_hold_the_guest(world, bounded, agent, alice, ba
     del bounded
     before = paths(alice)
     done(rescan(agent, "prepare", hold=60))
-    freeze(backend)
+    backend.freeze()
     began = time.monotonic()
     assert_failed(rescan(agent, "abort"), "timeout", "storage")
     world.eventually(lambda: not paused(alice), 30, "the guest goes on")
@@ -227,7 +227,7 @@ def test_one_that_hangs_does_not_hold_the_guest(world, bounded, agent, alice, ba
     # Its disk there fails, and loses nothing; the hold is still to be ended.
     alice.writers[1].progress()
     assert_failed(agent.request("create", domain="alice", memory=0, disks="xvdb"), "busy")
-    thaw(backend)
+    backend.thaw()
     world.eventually(lambda: agent.request(
         "create", domain="alice", memory=0, disks="xvdb")["state"] == "done", 60, "let go")
     assert paths(alice) == before
@@ -266,7 +266,7 @@ def test_one_that_hangs_in_the_pause(world, bounded, agent, alice, backend, driv
     freeze_at(world, driver, backend, act, request)
     reply = request.wait()
     world.eventually(lambda: not paused(alice), 30, "the guest goes on")
-    thaw(backend)
+    backend.thaw()
     world.eventually(lambda: agent.request(
         "create", domain="alice", memory=0, disks="xvdb")["state"] == "done", 60, "let go")
     assert paths(alice)[:2] in (expected, before[:2])
@@ -297,7 +297,7 @@ def test_its_agent_is_killed_at_any_time(world, agent, alice, backend, driver, p
         expected = next(steps)
     if phase == "complete":
         done(rescan(agent, "prepare", hold=60))
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("rescan", keys if phase != "prepare" else {}, domain="alice",
                            **({"disks": DISKS} if phase != "complete" else {}),
                            **({"phase": phase} if phase else {}))
@@ -421,7 +421,7 @@ def test_killed_in_the_middle_it_lets_go(world, agent, alice, backend, driver, a
                            "abort", **({"disks": DISKS} if act == "close" else {}))
     freeze_at(world, driver, backend, act, request)
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     reply = request.wait()
     assert reply["state"] in ("failed", "done"), reply

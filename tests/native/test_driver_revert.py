@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from native.agent import FINAL, ROOT
-from native.backend import freeze, thaw, wait_suspended
+from native.backend import wait_suspended
 from native.domain import Disk
 from native.faults import KILL_BEFORE, Faults
 from native.expect import Picture, assert_failed, image_info, image_is_sound
@@ -204,9 +204,9 @@ def test_what_is_not_sound_there_is_refused(world, agent, backend, domain, drive
 def test_one_that_hangs_before_it_is_prepared(world, impatient, backend, domain, driver):
     create(impatient, domain)
     picture = Picture(impatient, domain)
-    freeze(backend)
+    backend.freeze()
     assert_failed(revert(impatient), "timeout", "storage", "prepare", "timeouts.backend")
-    thaw(backend)
+    backend.thaw()
     world.eventually(lambda: "undone" in answers(world, driver).values() or not [
         key for key in answers(world, driver) if key.startswith("jobs/")], 20, "undone")
     picture.assert_same()
@@ -319,10 +319,10 @@ def test_our_agent_is_killed_when_the_domain_runs(world, agent, backend, domain,
     left = create(agent, domain)
     request = submit(agent)
     world.eventually(lambda: "prepared" in answers(world, driver).values(), 20, "prepared")
-    freeze(backend)
+    backend.freeze()
     wait_told(world, driver, "commit")
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     reply = end(world, request)
     assert reply["state"] == "done", reply
@@ -457,7 +457,7 @@ def test_its_agent_is_killed_and_the_delete_is_asked_for_again(world, agent_stop
     create(agent, domain, "s2")
     assert revert(agent)["state"] == "done"
     state = world.store.tree(f"{ROOT}/snapshots/{domain.uuid}/s2/disks")["xvdb/path"]
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("delete", domain="web", name="s2")
     wait_told(world, driver, "prepare")
     backend.kill()
@@ -502,14 +502,14 @@ def test_one_of_two_disks_whose_file_stays(world, agent, backend, driver, toolst
     assert revert(agent)["state"] == "done"
     assert toolstack.made
     files = restore_overlays(world, domain)
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("delete", domain="web", name="s2")
     wait_told(world, driver, "prepare")
-    freeze(agent)
-    thaw(backend)
+    agent.freeze()
+    backend.thaw()
     world.eventually(lambda: "prepared" in answers(world, driver).values(), 20, "prepared")
     with open(files["xvdc"], "rb"):
-        thaw(agent)
+        agent.thaw()
         reply = request.wait()
     assert_failed(reply, "snapshot-in-use", "xvdc", "delete the snapshot again")
     assert not os.path.exists(files["xvdb"]) and os.path.exists(files["xvdc"])
@@ -542,11 +542,11 @@ def test_our_agent_is_killed_before_it_removes_the_record(world, agent_stopped, 
 
 def test_our_agent_is_killed_while_it_deletes(world, agent, branch, driver, backend):
     files, _ = branch
-    freeze(backend)
+    backend.freeze()
     request = agent.submit("delete", domain="web", name="s2")
     wait_told(world, driver, "prepare")
     agent.kill()
-    thaw(backend)
+    backend.thaw()
     agent.start()
     reply = request.wait()
     assert reply["state"] == "done", reply

@@ -22,9 +22,14 @@ def process_state(pid):
         return file.read().rpartition(")")[2].split()[0]
 
 
+# epoll_wait(), epoll_pwait(), epoll_pwait2(), of x86-64.
+EPOLL = ("232", "281", "441")
+
+
 def waits_for_events(pid):
-    with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
-        return file.read().strip() in ("do_epoll_wait", "ep_poll")
+    """Also of one that is stopped."""
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()[0] in EPOLL
 
 
 class Request:
@@ -193,12 +198,13 @@ class Agent:
         deadline = time.monotonic() + 5
         while True:
             with self.world.xen.lock():
+                self.process.send_signal(signal.SIGSTOP)
+                while process_state(self.process.pid) != "T":
+                    time.sleep(0.0001)  # nothing tells of it
                 if waits_for_events(self.process.pid) or time.monotonic() > deadline:
-                    self.process.send_signal(signal.SIGSTOP)
-                    while process_state(self.process.pid) != "T":
-                        time.sleep(0.001)  # nothing tells of it
                     return
-            time.sleep(0.001)
+                self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.0001)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)

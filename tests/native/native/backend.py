@@ -5,7 +5,6 @@ host."""
 
 import ctypes
 import itertools
-import signal
 
 from native.agent import FINAL, Agent, ROOT
 
@@ -94,23 +93,14 @@ def wait_suspended(world, domain):
     world.eventually(lambda: not world.xen.is_running(domain.domid), 20, "suspended")
 
 
-def freeze(backend):
-    """It hangs."""
-    backend.process.send_signal(signal.SIGSTOP)
-
-
 def freeze_at(world, driver, backend, act, request):
     """It hangs as soon as it is told that, of a rescan or a merge; on a busy machine it
     may have done it before."""
     folder = f"{ROOT}/backends/{driver.domid}"
     while request.state() not in FINAL:
         if act in world.store.tree(folder).values():
-            freeze(backend)
+            backend.freeze()
             return
-
-
-def thaw(backend):
-    backend.process.send_signal(signal.SIGCONT)
 
 
 class Liar:

@@ -4,7 +4,6 @@
 import subprocess
 
 from native.agent import ROOT
-from native.backend import freeze, thaw
 from native.domain import Disk
 from native.expect import done
 from native.rescans import Writer, paths, qemu_img
@@ -93,14 +92,14 @@ def kill_before_the_end(world, commit, agent, alice, backend):
     """The delete of s2 has copied and noted that, and no more."""
     request = agent.submit("delete", domain="alice", name="s2")
     commit.wait()
-    freeze(agent)
+    agent.freeze()
     commit.release()
     folder = f"{ROOT}/backends/{alice.driver.domid}"
     job, = [key.split("/")[0] for key, value in world.store.tree(folder).items()
             if value == "merge-offline"]
     world.store.wait(f"{alice.driver.path}/data/xensnapd/jobs/{job}/state", "prepared")
-    freeze(backend)
-    thaw(agent)
+    backend.freeze()
+    agent.thaw()
     world.eventually(lambda: "end" in world.store.tree(folder).values(), 20, "the next job")
     agent.kill()
     backend.kill()
