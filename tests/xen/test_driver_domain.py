@@ -316,3 +316,42 @@ def test_snapshots_of_a_guest_that_is_off_are_merged_there(both, driver, agent):
     assert stored_images(both) == bases
     for number, text in ((1, "s1"), (2, "s2"), (3, "last")):
         assert both.read_key(number) == {"xvda": text, "xvdb": text}
+
+
+def test_what_may_be_needed_there_is_not_merged(driver, guests, agent):
+    """An image is away, as on storage that is not mounted; and somebody runs the guest on a
+    snapshot's state, and tells nobody."""
+    guest = guests("both", disks=(Disk("xvda"), Disk("xvdb", driver=driver)))
+    driver.start_agent()
+    overlays = []
+    for number, name in enumerate(("s1", "s2", "s3"), 1):
+        reply = agent.request("create", domain="both", name=name, disks="xvda xvdb")
+        assert reply["state"] == "done", reply
+        overlays.append(reply["result/disks/xvdb/path"])
+        guest.write_key(number, name)
+    xvda, uuid = stored_images(guest)["xvda"], guest.uuid
+    guest.command("poweroff")
+    guest.wait_state(None)
+    for away, names in ((overlays[1], ("s2", "s1")), (overlays[2], ("s3", "s1"))):
+        driver.run(f"mv {away} {away}.away")
+        for name in names:
+            reply = agent.request("delete", domain=uuid, name=name)
+            assert (reply["state"], reply["error/code"]) == ("failed", "chain-broken"), reply
+            assert away in reply["error/message"] and '"s3"' in reply["error/message"]
+        driver.run(f"mv {away}.away {away}")
+    guest.start_on(xvda=xvda, xvdb=overlays[1])
+    guest.write_key(4, "astray")
+    guest.destroy()
+    for _ in range(2):
+        reply = agent.request("delete", domain=uuid, name="s3")
+        assert (reply["state"], reply["error/code"]) == ("failed", "snapshot-in-use"), reply
+        assert "written to" in reply["error/message"]
+    driver.run(f"ls {' '.join(overlays)}")
+    # Who starts it on the other says that this counts.
+    guest.start_on(xvda=xvda, xvdb=overlays[2])
+    for name in "s3", "s1", "s2":
+        reply = agent.request("delete", domain="both", name=name)
+        assert reply["state"] == "done", reply
+        assert guest.read_key(3) == {"xvda": "s3", "xvdb": "s3"}
+    assert guest.read_key(4) == {"xvda": "astray", "xvdb": ""}
+    assert "gone" in driver.run(f"ls {' '.join(overlays)} || echo gone")
