@@ -8,6 +8,7 @@
 #include "agent/base/clock.h"
 #include "agent/disk/merge_end.h"
 #include "agent/kept_images.h"
+#include "agent/merge_there.h"
 #include "agent/publish.h"
 #include "agent/record_steps.h"
 #include "agent/snapshot.h"
@@ -157,25 +158,7 @@ void delete_files(struct operation *operation)
  * not asked for. */
 static bool is_gone_there(const char *image, const void *arg)
 {
-    const struct snapshot_disk *disk = arg;
-
-    for (size_t i = 0; disk != NULL && i < disk->known_count; i++) {
-        if (strcmp(disk->known[i].path, image) == 0) {
-            return known_image_is_gone(&disk->known[i]);
-        }
-    }
-    return false;
-}
-
-static const struct snapshot_disk *disk_of(const struct snapshot *snapshot,
-                                           const char *vdev)
-{
-    for (size_t i = 0; i < snapshot->disk_count; i++) {
-        if (strcmp(snapshot->disks[i].vdev, vdev) == 0) {
-            return &snapshot->disks[i];
-        }
-    }
-    return NULL;
+    return arg != NULL && merge_there_is_gone(arg, image);
 }
 
 static bool is_gone(const struct record_disk *disk, const char *image,
@@ -183,7 +166,7 @@ static bool is_gone(const struct record_disk *disk, const char *image,
 {
     return disk->driver == NULL
                ? tree_is_gone_here(image, NULL)
-               : is_gone_there(image, disk_of(arg, disk->vdev));
+               : is_gone_there(image, merge_there_find(arg, disk->vdev));
 }
 
 /* Of the disks that are still in it: what holds their state stays, or is in a
@@ -199,7 +182,7 @@ static bool hand_on_places(struct snapshot *snapshot, struct error *err)
         if (!tree_hand_on_place(records, uuid, snapshot->name, disk->vdev, NULL,
                                 disk->driver == NULL ? tree_is_gone_here
                                                      : is_gone_there,
-                                disk_of(snapshot, disk->vdev), err)) {
+                                merge_there_find(snapshot, disk->vdev), err)) {
             return false;
         }
     }

@@ -18,6 +18,7 @@
 #ifndef XENSNAPD_MERGE_THERE_H
 #define XENSNAPD_MERGE_THERE_H
 
+#include "agent/disk/delete_plan.h"
 #include "agent/snapshot.h"
 
 /* Steps of a delete. */
@@ -28,5 +29,13 @@ operation_act merge_there_abort;
 /* All images that the records name of that disk, which has a driver domain. */
 void merge_there_list(struct snapshot_disk *disk, const struct records *records,
                       const char *vm_uuid);
+
+/* The delete's disk of that name; NULL if there is none. */
+struct snapshot_disk *merge_there_find(const struct snapshot *snapshot,
+                                       const char *vdev);
+
+/* Whether its driver domain has told, when the delete was planned, that this
+ * image of the disk is not there. */
+delete_is_gone merge_there_is_gone;
 
 #endif

@@ -66,7 +66,7 @@ void merge_there_list(struct snapshot_disk *disk, const struct records *records,
 
 /* ---- the disks of an inner operation ---- */
 
-struct snapshot_disk *merge_there_find(struct snapshot *snapshot,
+struct snapshot_disk *merge_there_find(const struct snapshot *snapshot,
                                        const char *vdev)
 {
     for (size_t i = 0; i < snapshot->disk_count; i++) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "agent/hold.h"
+#include "agent/merge_there.h"
 #include "agent/merge_there_private.h"
 #include "agent/snapshot_tree.h"
 

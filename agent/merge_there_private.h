@@ -4,7 +4,6 @@
 #define XENSNAPD_MERGE_THERE_PRIVATE_H
 
 #include "agent/disk/delete_others.h"
-#include "agent/disk/delete_plan.h"
 #include "agent/journal/records.h"
 #include "agent/snapshot.h"
 
@@ -13,10 +12,6 @@
 /* Whether the record's disk, which may be NULL, is that one. */
 bool merge_there_is_disk(const struct record_disk *disk, const char *vdev,
                          const char *driver);
-
-/* NULL if there is none. */
-struct snapshot_disk *merge_there_find(struct snapshot *snapshot,
-                                       const char *vdev);
 
 /* What the delete's disk is merged into, and what. */
 void merge_there_aim(struct snapshot_disk *disk,
@@ -57,7 +52,6 @@ int merge_there_place_of(const struct hold_disk *open, const char *path);
 /* What lies under that image, or why that is not known (known_image). */
 const char *merge_there_under_of(const struct snapshot_disk *disk,
                                  const char *path);
-delete_is_gone merge_there_is_gone;
 
 /* One that lies over that image, or NULL. */
 const char *merge_there_over(const struct snapshot_disk *disk,

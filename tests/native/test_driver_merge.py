@@ -452,7 +452,8 @@ def test_the_answer_tells_that_the_guest_waits_still(world, hasty, agent, alice,
     freeze_at(world, driver, backend, "close", request)
     reply = request.wait()
     assert paused(alice)
-    assert_failed(reply, "timeout", "storage", "domain \"alice\" stands still until that works, for ")
+    assert_failed(reply, "timeout", "storage",
+                  "domain \"alice\" stands still until that works, for ")
     backend.thaw()
     world.eventually(lambda: not paused(alice), 30, "the guest goes on")
     alice.writer.progress()
