@@ -22,7 +22,7 @@ static void hand_on(struct fixture *fixture, const char *name,
     assert_done(fixture,
                 tree_hand_on_place(fixture->records, VM_A, name, "xvda",
                                    merged == NULL ? NULL : at(fixture, merged),
-                                   &err),
+                                   tree_is_gone_here, NULL, &err),
                 &err);
 }
 
