@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/base/log_field.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Where there is room for it and for the end. */
 static void add(char *text, size_t size, const char *what)
 {
     size_t length = strlen(text);
+    size_t added = strnlen(what, size - length - 1);
 
-    snprintf(text + length, size - length, "%s", what);
+    memcpy(text + length, what, added);
+    text[length + added] = '\0';
 }
 
 static void add_quoted(char *text, size_t size, const char *value)
